@@ -1,0 +1,9 @@
+//! Marquetry, an edge-side-include composition gateway.
+//!
+//! It stands between a page cache and application servers: it fetches the page skeleton from the cached layer, finds the
+//! include tags in it, fetches the fragments concurrently with the user's cookie, keeps shared fragments cached across users,
+//! and streams the composed page. `ARCHITECTURE.md` draws the plan of the house; the modules below stand in reading order.
+
+pub mod config;
+pub mod message;
+pub mod server;

@@ -1,0 +1,3 @@
+//! Listeners: bind, accept, run until drained. Any [`handler::Handler`] can stand behind one.
+
+pub mod handler;
