@@ -4,6 +4,8 @@
 //! include tags in it, fetches the fragments concurrently with the user's cookie, keeps shared fragments cached across users,
 //! and streams the composed page. `ARCHITECTURE.md` draws the plan of the house; the modules below stand in reading order.
 
+pub mod compose;
 pub mod config;
 pub mod message;
 pub mod server;
+pub mod template;
