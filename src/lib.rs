@@ -6,6 +6,7 @@
 
 pub mod compose;
 pub mod config;
+pub mod expr;
 pub mod message;
 pub mod server;
 pub mod template;
