@@ -14,6 +14,7 @@ use crate::compose::limits::Reservation;
 use crate::compose::url::{Url, UrlError};
 use crate::template::Template;
 use crate::template::memo::Memo;
+pub use crate::template::tree::{Dca, FragmentMethod};
 
 /// Gives fragments to one page.
 pub trait FragmentSource: Send + Sync + 'static {
@@ -59,16 +60,6 @@ pub struct FragmentRequest {
     pub place: Place,
 }
 
-/// `method` of an include.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum FragmentMethod {
-    /// The default.
-    #[default]
-    Get,
-    /// With `entity` as its body.
-    Post,
-}
-
 /// One change to the header fields of a fragment's request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HeaderEdit {
@@ -78,18 +69,6 @@ pub enum HeaderEdit {
     Append(HeaderName, HeaderValue),
     /// Takes all fields of this name away.
     Remove(HeaderName),
-}
-
-/// `dca` of an include.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Dca {
-    /// What the fragment's response and route say decides.
-    #[default]
-    Declared,
-    /// It is a document whatever its type and declaration; [`Fragment::template`] must be given.
-    Esi,
-    /// It is not; its template is not asked for, and ignored when given.
-    None,
 }
 
 /// Where a tag stands.
