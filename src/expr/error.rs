@@ -2,6 +2,7 @@
 //!
 //! No error holds a value: values may be cookies, and errors are logged.
 
+use super::limits::Limits;
 use super::value::Kind;
 
 /// A text that is no expression: where and why.
@@ -106,18 +107,9 @@ pub enum EvalError {
         /// In the words of the regex crate, on one line; of a tainted pattern only the kind.
         reason: String,
     },
-    /// A list, range or dictionary of too many entries.
-    #[error("more than {limit} entries")]
-    TooManyEntries {
-        /// The most that are accepted.
-        limit: usize,
-    },
-    /// A value, or all variables together, larger than the limit.
-    #[error("value larger than {limit} bytes")]
-    TooLarge {
-        /// The most that is accepted.
-        limit: usize,
-    },
+    /// A value too large to be made.
+    #[error(transparent)]
+    Excess(#[from] Excess),
     /// The document's own functions call each other too deeply.
     #[error("functions nest deeper than {limit}")]
     FunctionDepth {
@@ -167,16 +159,62 @@ pub enum AssignError {
         /// How many entries it has.
         length: usize,
     },
-    /// A list or dictionary of too many entries.
+    /// All variables together, or this one, would be too large.
+    #[error(transparent)]
+    Excess(#[from] Excess),
+}
+
+/// What a value, or all variables together, would have too much of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Excess {
+    /// Entries of one list, range or dictionary.
     #[error("more than {limit} entries")]
-    TooManyEntries {
+    Entries {
         /// The most that are accepted.
         limit: usize,
     },
-    /// All variables together would be larger than the limit.
-    #[error("variables larger than {limit} bytes")]
-    TooLarge {
-        /// The most that is accepted.
+    /// Bytes.
+    #[error("larger than {limit} bytes")]
+    Bytes {
+        /// The most that are accepted.
         limit: usize,
     },
+    /// Lists and dictionaries in each other.
+    #[error("lists or dictionaries nest deeper than {limit}")]
+    Nesting {
+        /// The deepest that is accepted.
+        limit: usize,
+    },
+}
+
+impl Excess {
+    /// Holds the measures of a value against the limits.
+    pub(super) fn check(
+        entries: usize,
+        weight: usize,
+        nesting: usize,
+        limits: &Limits,
+    ) -> Result<(), Self> {
+        if entries > limits.entries {
+            return Err(Self::Entries {
+                limit: limits.entries,
+            });
+        }
+        if nesting > limits.depth {
+            return Err(Self::Nesting {
+                limit: limits.depth,
+            });
+        }
+        Self::check_bytes(weight, limits)
+    }
+
+    /// Holds a size against the limit of sizes.
+    pub(super) fn check_bytes(bytes: usize, limits: &Limits) -> Result<(), Self> {
+        if bytes > limits.value_bytes {
+            return Err(Self::Bytes {
+                limit: limits.value_bytes,
+            });
+        }
+        Ok(())
+    }
 }

@@ -31,3 +31,46 @@ pub trait Host {
     /// A number from 0 up to but not including `below`, which is not 0, for `$rand()`.
     fn random(&mut self, below: u64) -> u64;
 }
+
+/// A host without a document around it: it has no functions, refuses every change of a response, and its clock and chance
+/// are what it is given. For tools and tests.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct World {
+    /// What `$time()` gives.
+    pub now: i64,
+    /// What `$rand()` gives, as far as it is below its bound.
+    pub chance: u64,
+}
+
+impl World {
+    /// The first second of 1970, where chance gives 0.
+    pub fn empty() -> Self {
+        Self::default()
+    }
+}
+
+impl Host for World {
+    fn call(&mut self, _: &[u8], _: &mut Scope) -> Option<Result<Value, EvalError>> {
+        None
+    }
+
+    fn add_header(&mut self, _: &[u8], _: &[u8]) -> Result<(), Refusal> {
+        Err(Refusal("there is no response"))
+    }
+
+    fn set_response_code(&mut self, _: u16, _: Option<&[u8]>) -> Result<(), Refusal> {
+        Err(Refusal("there is no response"))
+    }
+
+    fn set_redirect(&mut self, _: &[u8]) -> Result<(), Refusal> {
+        Err(Refusal("there is no response"))
+    }
+
+    fn now(&mut self) -> i64 {
+        self.now
+    }
+
+    fn random(&mut self, below: u64) -> u64 {
+        self.chance % below.max(1)
+    }
+}

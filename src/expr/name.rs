@@ -4,6 +4,8 @@ use std::fmt;
 
 use bytes::Bytes;
 
+use super::request::BuiltIn;
+
 /// Longest name in bytes.
 pub const LONGEST_NAME: usize = 256;
 
@@ -31,15 +33,7 @@ impl Name {
 
     /// Whether the name belongs to the request or to the evaluation, so that a document cannot assign it.
     pub fn is_built_in(&self) -> bool {
-        matches!(
-            &self.0[..],
-            b"QUERY_STRING"
-                | b"REQUEST_METHOD"
-                | b"REQUEST_PATH"
-                | b"REMOTE_ADDR"
-                | b"MATCHES"
-                | b"ARGS"
-        ) || self.0.starts_with(b"HTTP_")
+        BuiltIn::named(&self.0).is_some()
     }
 }
 
@@ -66,4 +60,43 @@ pub(super) fn leading_name(text: &[u8]) -> Option<usize> {
         .position(|byte| !(byte.is_ascii_alphanumeric() || *byte == b'_'))
         .unwrap_or(text.len());
     (length <= LONGEST_NAME).then_some(length)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_start_with_a_letter_and_end_at_256_bytes() {
+        for (text, is_name) in [
+            ("a", true),
+            ("_9", true),
+            ("HTTP_HOST", true),
+            ("", false),
+            ("9a", false),
+            ("a-b", false),
+            ("ä", false),
+            ("a b", false),
+            (&"x".repeat(256), true),
+            (&"x".repeat(257), false),
+        ] {
+            assert_eq!(Name::parse(text.as_bytes()).is_some(), is_name, "{text}");
+        }
+    }
+
+    #[test]
+    fn names_of_the_request_are_built_in() {
+        for (text, built_in) in [
+            ("HTTP_HOST", true),
+            ("HTTP_ANYTHING", true),
+            ("QUERY_STRING", true),
+            ("MATCHES", true),
+            ("ARGS", true),
+            ("http_host", false),
+            ("QUERY", false),
+        ] {
+            let name = Name::parse(text.as_bytes()).unwrap();
+            assert_eq!(name.is_built_in(), built_in, "{text}");
+        }
+    }
 }
