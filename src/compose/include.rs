@@ -344,8 +344,8 @@ impl<S: FragmentSource> Page<S> {
         request: FragmentRequest,
     ) -> usize {
         let include = call.include;
-        // Its text means what it meant when the include was reached.
-        let alt = include.alt.as_ref().map(|alt| {
+        // Its text means what it meant when the include was reached. Without `src` there is nothing that it stands in for.
+        let alt = include.alt.as_ref().filter(|_| include.src.is_some()).map(|alt| {
             let reference = self.link(thread, scope, call.unit, include.offset, alt);
             Box::new((reference, request.clone()))
         });
