@@ -231,7 +231,7 @@ impl<S: FragmentSource> Page<S> {
                 };
                 let functions = &mut self.documents[thread.document].functions;
                 let name = Bytes::copy_from_slice(function.name.as_bytes());
-                Arc::make_mut(functions).insert(name, code);
+                Arc::make_mut(functions.get_or_insert_default()).insert(name, code);
             }
             Node::Return(returned) => {
                 let value = self.evaluate(thread, scope, unit, returned.offset, &returned.value);

@@ -453,10 +453,11 @@ impl<S: FragmentSource> Page<S> {
             url: Arc::new(url),
             ..request
         };
-        self.slots[slot].request = request.clone();
         self.watcher.fragment_started(&request.place, &request.url);
+        let fetched = self.source.fetch(request.clone(), None);
         let max_wait = request.max_wait;
-        match self.source.fetch(request, None) {
+        self.slots[slot].request = request;
+        match fetched {
             Fetched::Now(result) => Some(result),
             Fetched::Later { expected, fragment } => {
                 self.slots[slot].part = self.expect_part(expected);

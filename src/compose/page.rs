@@ -131,7 +131,7 @@ impl<S: FragmentSource> Page<S> {
         let silent = self.rules.config.ssi_silent_errors;
         self.documents.push(Document {
             scope: Some(scope),
-            functions: Arc::default(),
+            functions: None,
             inlines: Vec::new(),
             ssi: ssi.unwrap_or_else(|| Ssi::new(silent)),
             escape,
