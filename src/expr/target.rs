@@ -35,7 +35,7 @@ impl Target {
         let key = match cursor.rest() {
             [] => None,
             _ => {
-                let key = reference::read_key(&mut cursor, limits.depth);
+                let key = reference::read_key(&mut cursor, limits.depth, &mut Vec::new());
                 Some(key.map_err(|_| AssignError::NotAName)?)
             }
         };
