@@ -242,13 +242,12 @@ fn interpolate(
         other => panic!("{}: escape {other:?}", row.name),
     };
     let mut out = Vec::new();
-    let failures = match escape {
-        Some(escape) => text.emit(escape, usize::MAX, scope, host, &mut out),
-        None => {
-            let (url, failures) = text.url(scope, host);
-            out = url.unwrap().to_vec();
-            failures
-        }
+    let failures = if let Some(escape) = escape {
+        text.emit(escape, usize::MAX, scope, host, &mut out)
+    } else {
+        let (url, failures) = text.url(scope, host);
+        out = url.unwrap().to_vec();
+        failures
     };
     outcome.value = Some(shown(&out));
     let failures = failures.into_iter();

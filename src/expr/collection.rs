@@ -126,8 +126,10 @@ pub struct Dictionary {
 impl Dictionary {
     /// A dictionary of these entries; keys become text, and of two equal keys the later value stands in the earlier place.
     pub fn new(pairs: Vec<(Value, Value)>, limits: &Limits) -> Result<Self, Excess> {
-        let mut dictionary = Self::default();
-        dictionary.nesting = 1;
+        let mut dictionary = Self {
+            nesting: 1,
+            ..Self::default()
+        };
         for (key, value) in pairs {
             dictionary.set(&key, value, limits)?;
         }

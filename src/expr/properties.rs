@@ -71,7 +71,7 @@ impl Tree {
                 let level = self.level();
                 let mut text = first.written(level);
                 for (symbol, side) in rest {
-                    text += &format!(" {symbol} {}", side.written(level + 1));
+                    text = format!("{text} {symbol} {}", side.written(level + 1));
                 }
                 text
             }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::collection::List;
-use super::error::{AssignError, EvalError, Excess};
+use super::error::{AssignError, EvalError};
 use super::limits::Limits;
 use super::name::Name;
 use super::number;
@@ -146,7 +146,7 @@ impl Scope {
         if self.calls.len() >= limit {
             return Err(EvalError::FunctionDepth { limit });
         }
-        let arguments = List::new(arguments, &self.limits).map_err(Excess::from)?;
+        let arguments = List::new(arguments, &self.limits)?;
         self.calls.push(Value::List(Arc::new(arguments)));
         Ok(())
     }
@@ -189,7 +189,7 @@ fn entry(whole: &Value, key: &[u8]) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::expr::{Expr, Target, World};
+    use crate::expr::{Excess, Expr, Target, World};
 
     fn scope() -> Scope {
         Scope::new(Arc::new(RequestFacts::default()), Limits::default())

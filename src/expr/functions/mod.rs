@@ -1,7 +1,12 @@
 //! The built-in functions: rows of one table, found by name when an expression is parsed.
 //!
-//! What a row needs to know of an argument it asks [`Arguments`], which turns a wrong type into the failure to report. Taint
-//! is dealt with in one place, [`Function::finish`], so that no function can forget it.
+//! What a row needs to know of an argument it asks `Arguments`, which turns a wrong type into the failure to report. Taint
+//! is dealt with in one place, `Function::finish`, so that no function can forget it.
+
+#![allow(
+    clippy::unnecessary_wraps,
+    reason = "the rows of one table have one signature, whether they can fail or not"
+)]
 
 mod encoding;
 mod kind;
@@ -220,7 +225,7 @@ impl Function {
         host: &mut dyn Host,
     ) -> Result<Value, EvalError> {
         match self.action {
-            Action::Pure(_) => self.apply_pure(values, &*scope.limits()),
+            Action::Pure(_) => self.apply_pure(values, scope.limits()),
             Action::Effect(action) => {
                 let limits = *scope.limits();
                 let arguments = self.arguments(values, &limits)?;
