@@ -19,9 +19,12 @@ fn bookshop(includes: usize) -> String {
     for row in 0..rows {
         page.push_str(ROW);
         if includes > 0 && row % (rows / includes).max(1) == 0 {
-            page.push_str(&format!(
-                "<esi:include src=\"/fragments/price/{row}\" onerror=\"continue\"/>\n"
-            ));
+            page.push_str("<esi:include src=\"/fragments/price/");
+            page.push_str(&row.to_string());
+            page.push_str(
+                "\" onerror=\"continue\"/>
+",
+            );
         }
     }
     page.push_str("</ul></body></html>\n");

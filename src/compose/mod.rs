@@ -7,8 +7,11 @@
 
 mod attempt;
 mod document;
+mod elements;
+mod emit;
 pub mod error;
 mod evaluate;
+mod fallback;
 mod flight;
 pub mod head;
 mod host;

@@ -65,7 +65,7 @@ pub(super) struct Page<S: FragmentSource> {
     /// Bytes emitted so far, dropped ones too.
     size: u64,
     /// Includes of the page itself that have not been answered.
-    pub(super) page_unanswered: usize,
+    pub(super) unanswered: usize,
     pub(super) failure: Option<ComposeError>,
     pub(super) now: i64,
     /// Template errors told so far.
@@ -98,7 +98,7 @@ impl<S: FragmentSource> Page<S> {
             includes: 0,
             rounds: 0,
             size: 0,
-            page_unanswered: 0,
+            unanswered: 0,
             failure: None,
             now,
             errors: Cell::new(0),
@@ -260,7 +260,7 @@ impl<S: FragmentSource> Page<S> {
     /// Whether every include of the page itself has been answered, and no further one can come.
     pub(super) fn is_decided(&self) -> bool {
         let of_page = |thread: &Thread| self.documents[thread.document].is_page;
-        self.page_unanswered == 0
+        self.unanswered == 0
             && !self.runnable.iter().any(of_page)
             && !self.blocked.iter().any(of_page)
     }

@@ -252,9 +252,9 @@ async fn only_so_many_fetches_run_at_a_time() {
         ..ComposeConfig::default()
     };
     let stage = Stage::default();
-    let page: String = (0..5)
+    let page = [0, 1, 2, 3, 4]
         .map(|n| format!("<esi:include src='/{n}'/>"))
-        .collect();
+        .concat();
     let mut composed = compose_with(config, &page, &stage).await.expect("a page");
     at_once(&mut composed);
     assert_eq!(stage.count(|shared| &shared.begun), 2);

@@ -271,40 +271,49 @@ impl<'d> TagReader<'d> {
 
 fn step(state: State, byte: u8) -> Step {
     let space = matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
-    match (state, byte) {
-        (State::Quoted(quote), _) => Step::To(if byte == quote { State::Between } else { state }),
-        (State::Slash, b'>') => Step::End { closed: true },
-        (State::Slash, _) | (State::BeforeValue, b'>') => Step::Broken,
-        (State::BeforeValue, b'"' | b'\'') => Step::To(State::Quoted(byte)),
-        (State::BeforeValue, _) if space => Step::To(state),
-        (State::BeforeValue, _) => Step::To(State::Unquoted {
-            single: true,
-            slash: byte == b'/',
-        }),
-        (
-            State::Unquoted {
+    match state {
+        State::Quoted(quote) if byte == quote => Step::To(State::Between),
+        State::Quoted(_) => Step::To(state),
+        State::Unquoted { single, slash } => unquoted(single, slash, byte, space),
+        State::BeforeValue => match byte {
+            b'>' => Step::Broken,
+            b'"' | b'\'' => Step::To(State::Quoted(byte)),
+            _ if space => Step::To(state),
+            _ => Step::To(State::Unquoted {
                 single: true,
-                slash: true,
-            },
-            b'>',
-        )
-        | (State::Unquoted { .. }, b'"' | b'\'') => Step::Broken,
-        (State::Unquoted { slash, .. }, b'>') => Step::End { closed: slash },
-        (State::Unquoted { .. }, _) if space => Step::To(State::Between),
-        (State::Unquoted { .. }, _) => Step::To(State::Unquoted {
+                slash: byte == b'/',
+            }),
+        },
+        State::Slash if byte == b'>' => Step::End { closed: true },
+        State::Slash => Step::Broken,
+        State::Between | State::Name | State::AfterName => outside_values(state, byte, space),
+    }
+}
+
+fn unquoted(single: bool, slash: bool, byte: u8, space: bool) -> Step {
+    match byte {
+        b'"' | b'\'' => Step::Broken,
+        // The `/` belongs to the tag's end, and the value would be empty.
+        b'>' if single && slash => Step::Broken,
+        b'>' => Step::End { closed: slash },
+        _ if space => Step::To(State::Between),
+        _ => Step::To(State::Unquoted {
             single: false,
             slash: byte == b'/',
         }),
-        (State::Name | State::AfterName, b'=') => Step::To(State::BeforeValue),
-        (State::Name, _) if is_name_byte(byte) => Step::To(State::Name),
-        (State::Name | State::AfterName, _) if space => Step::To(State::AfterName),
-        (State::Between, _) if space => Step::To(State::Between),
-        (State::Between | State::AfterName, _) if byte.is_ascii_alphabetic() => {
-            Step::To(State::Name)
-        }
-        (State::Between | State::AfterName | State::Name, b'/') => Step::To(State::Slash),
-        (State::Between | State::AfterName | State::Name, b'>') => Step::End { closed: false },
-        (State::Between | State::AfterName | State::Name, _) => Step::Broken,
+    }
+}
+
+fn outside_values(state: State, byte: u8, space: bool) -> Step {
+    match (byte, state) {
+        (b'/', _) => Step::To(State::Slash),
+        (b'>', _) => Step::End { closed: false },
+        (b'=', State::Name | State::AfterName) => Step::To(State::BeforeValue),
+        (_, State::Between) if space => Step::To(state),
+        _ if space => Step::To(State::AfterName),
+        (_, State::Name) if is_name_byte(byte) => Step::To(state),
+        _ if byte.is_ascii_alphabetic() => Step::To(State::Name),
+        _ => Step::Broken,
     }
 }
 

@@ -293,18 +293,14 @@ impl Scanner<'_, '_> {
         if closed {
             return end;
         }
-        match self.text_end(end) {
-            Some((content_end, after)) => {
-                self.push(end, content_end, TokenKind::Verbatim);
-                after
-            }
-            None => {
-                self.no_text_end = true;
-                self.issues
-                    .add(start, end - start, IssueKind::Unclosed("esi:text"));
-                end
-            }
+        if let Some((content_end, after)) = self.text_end(end) {
+            self.push(end, content_end, TokenKind::Verbatim);
+            return after;
         }
+        self.no_text_end = true;
+        self.issues
+            .add(start, end - start, IssueKind::Unclosed("esi:text"));
+        end
     }
 
     fn text_end(&self, from: usize) -> Option<(usize, usize)> {
