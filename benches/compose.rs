@@ -44,7 +44,9 @@ fn page(includes: usize) -> Arc<Template> {
     let text = "<p>text between two fragments</p>".repeat(600 / (includes + 1));
     let mut page = text.clone();
     for include in 0..includes {
-        page.push_str(&format!("<esi:include src=\"/fragments/{include}\"/>"));
+        page.push_str("<esi:include src=\"/fragments/");
+        page.push_str(&include.to_string());
+        page.push_str("\"/>");
         page.push_str(&text);
     }
     Arc::new(compile(page.into(), &Settings::default()))
