@@ -45,10 +45,18 @@ fn directive(member: &[u8]) -> Directive<'_> {
         Some(at) => (&body[..at], Some(body[at + 1..].trim_ascii())),
         None => (body, None),
     };
-    let quoted = value.is_some_and(|value| value.len() >= 2 && value.starts_with(b"\"") && value.ends_with(b"\""));
+    let quoted = value.is_some_and(|value| {
+        value.len() >= 2 && value.starts_with(b"\"") && value.ends_with(b"\"")
+    });
     Directive {
         name: name.trim_ascii(),
-        value: value.map(|value| if quoted { &value[1..value.len() - 1] } else { value }),
+        value: value.map(|value| {
+            if quoted {
+                &value[1..value.len() - 1]
+            } else {
+                value
+            }
+        }),
         quoted,
         target: (!target.is_empty()).then_some(target),
     }
@@ -78,7 +86,9 @@ pub fn delta_seconds(text: &[u8]) -> Option<Duration> {
     if text.is_empty() || !text.iter().all(u8::is_ascii_digit) {
         return None;
     }
-    let seconds = text.iter().fold(0_u64, |seconds, digit| (seconds * 10 + u64::from(digit - b'0')).min(LONGEST));
+    let seconds = text.iter().fold(0_u64, |seconds, digit| {
+        (seconds * 10 + u64::from(digit - b'0')).min(LONGEST)
+    });
     Some(Duration::from_secs(seconds))
 }
 
@@ -143,7 +153,10 @@ impl CacheControl {
 }
 
 fn lifetime(directive: Directive<'_>) -> Duration {
-    directive.value.and_then(delta_seconds).unwrap_or(Duration::ZERO)
+    directive
+        .value
+        .and_then(delta_seconds)
+        .unwrap_or(Duration::ZERO)
 }
 
 /// What Surrogate-Control tells us (Edge Architecture 2.1 to 2.3). A directive with our name behind `;` replaces those for all.
@@ -179,8 +192,11 @@ impl SurrogateControl {
         if is("no-store") || is("no-store-remote") {
             self.no_store = true;
         } else if is("max-age") {
-            let seconds = directive.value.and_then(|value| delta_seconds(value.split(|byte| *byte == b'+').next()?));
-            self.max_age.get_or_insert(seconds.unwrap_or(Duration::ZERO));
+            let seconds = directive
+                .value
+                .and_then(|value| delta_seconds(value.split(|byte| *byte == b'+').next()?));
+            self.max_age
+                .get_or_insert(seconds.unwrap_or(Duration::ZERO));
         }
     }
 }
@@ -193,7 +209,12 @@ mod tests {
     fn read(lines: &[&str]) -> CacheControl {
         let headers: HeaderMap = lines
             .iter()
-            .map(|line| (http::header::CACHE_CONTROL, HeaderValue::from_str(line).expect("a row is a value")))
+            .map(|line| {
+                (
+                    http::header::CACHE_CONTROL,
+                    HeaderValue::from_str(line).expect("a row is a value"),
+                )
+            })
             .collect();
         CacheControl::read(&headers)
     }
@@ -215,7 +236,11 @@ mod tests {
             ("max-age=1, max-age=2", 1),
             ("x=\"a, max-age=5\", max-age=7", 7),
         ] {
-            assert_eq!(read(&[text]).max_age, Some(Duration::from_secs(seconds)), "{text}");
+            assert_eq!(
+                read(&[text]).max_age,
+                Some(Duration::from_secs(seconds)),
+                "{text}"
+            );
         }
     }
 
@@ -234,7 +259,10 @@ mod tests {
         )]
         .into_iter()
         .collect();
-        let wanted = SurrogateControl { no_store: false, max_age: Some(Duration::from_secs(5)) };
+        let wanted = SurrogateControl {
+            no_store: false,
+            max_age: Some(Duration::from_secs(5)),
+        };
         assert_eq!(SurrogateControl::read(&headers), wanted);
     }
 }

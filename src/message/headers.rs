@@ -1,8 +1,8 @@
 //! Header fields that intermediaries add, drop and read (RFC 9110 7.6, RFC 9211, Edge Architecture).
 
 use http::header::{
-    CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, TE, TRAILER,
-    TRANSFER_ENCODING, UPGRADE, VIA,
+    CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, TE,
+    TRAILER, TRANSFER_ENCODING, UPGRADE, VIA,
 };
 use http::{HeaderMap, Version};
 
@@ -63,7 +63,11 @@ const SECOND_NAMES: [&str; 12] = [
 ];
 
 /// Fields that name another method than the request line does.
-const SECOND_METHODS: [&str; 3] = ["x-http-method", "x-http-method-override", "x-method-override"];
+const SECOND_METHODS: [&str; 3] = [
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+];
 
 /// Removes the fields of one connection (RFC 9110 7.6.1): those that `Connection` names and the well-known ones.
 pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
@@ -100,8 +104,19 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
 /// Fields that a `Connection` header cannot name away.
 fn is_protected(name: &HeaderName) -> bool {
     use http::header::{AUTHORIZATION, CACHE_CONTROL, COOKIE, HOST, SET_COOKIE, VARY};
-    [HOST, COOKIE, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, CONTENT_ENCODING, CACHE_CONTROL, SET_COOKIE, VARY, VIA]
-        .contains(name)
+    [
+        HOST,
+        COOKIE,
+        AUTHORIZATION,
+        CONTENT_LENGTH,
+        CONTENT_TYPE,
+        CONTENT_ENCODING,
+        CACHE_CONTROL,
+        SET_COOKIE,
+        VARY,
+        VIA,
+    ]
+    .contains(name)
         || name.as_str().starts_with("x-forwarded-")
         || *name == SURROGATE_CONTROL
         || *name == X_REQUEST_ID
@@ -121,16 +136,28 @@ pub fn remove_second_names(headers: &mut HeaderMap, safe: bool) {
 
 /// Removes conditionals and ranges (RFC 9110 13.1, 14.2).
 pub fn remove_conditionals(headers: &mut HeaderMap) {
-    use http::header::{IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE};
-    for name in [IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE] {
+    use http::header::{
+        IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE,
+    };
+    for name in [
+        IF_MATCH,
+        IF_MODIFIED_SINCE,
+        IF_NONE_MATCH,
+        IF_RANGE,
+        IF_UNMODIFIED_SINCE,
+        RANGE,
+    ] {
         headers.remove(name);
     }
 }
 
 /// Removes everything that speaks of a request's own content.
 pub fn remove_content_fields(headers: &mut HeaderMap) {
-    let named: Vec<HeaderName> =
-        headers.keys().filter(|name| name.as_str().starts_with("content-")).cloned().collect();
+    let named: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| name.as_str().starts_with("content-"))
+        .cloned()
+        .collect();
     for name in named {
         headers.remove(name);
     }
@@ -189,16 +216,32 @@ pub fn declares_composition(headers: &HeaderMap) -> bool {
         .get_all(SURROGATE_CONTROL)
         .iter()
         .filter_map(|line| line.to_str().ok())
-        .any(|line| content_tokens(line).any(|token| token.starts_with("ESI/1.0") || token.starts_with("SSI/1.0")));
-    let x_esi = || headers.get(X_ESI).is_some_and(|value| value.as_bytes().trim_ascii() == b"1");
+        .any(|line| {
+            content_tokens(line)
+                .any(|token| token.starts_with("ESI/1.0") || token.starts_with("SSI/1.0"))
+        });
+    let x_esi = || {
+        headers
+            .get(X_ESI)
+            .is_some_and(|value| value.as_bytes().trim_ascii() == b"1")
+    };
     let edge = || {
-        headers.get_all(EDGE_CONTROL).iter().filter_map(|line| line.to_str().ok()).any(|line| {
-            line.split(',').any(|part| {
-                let mut sides = part.splitn(2, '=');
-                let is_dca = sides.next().is_some_and(|name| name.trim().eq_ignore_ascii_case("dca"));
-                is_dca && sides.next().is_some_and(|value| value.trim().trim_matches('"').eq_ignore_ascii_case("esi"))
+        headers
+            .get_all(EDGE_CONTROL)
+            .iter()
+            .filter_map(|line| line.to_str().ok())
+            .any(|line| {
+                line.split(',').any(|part| {
+                    let mut sides = part.splitn(2, '=');
+                    let is_dca = sides
+                        .next()
+                        .is_some_and(|name| name.trim().eq_ignore_ascii_case("dca"));
+                    is_dca
+                        && sides.next().is_some_and(|value| {
+                            value.trim().trim_matches('"').eq_ignore_ascii_case("esi")
+                        })
+                })
             })
-        })
     };
     surrogate || x_esi() || edge()
 }
@@ -207,7 +250,11 @@ pub fn declares_composition(headers: &HeaderMap) -> bool {
 fn content_tokens(line: &str) -> impl Iterator<Item = &str> {
     crate::message::cache_control::directives(line.as_bytes())
         .filter(|directive| directive.name.eq_ignore_ascii_case(b"content"))
-        .filter(|directive| directive.target.is_none_or(|target| target.eq_ignore_ascii_case(b"marquetry")))
+        .filter(|directive| {
+            directive
+                .target
+                .is_none_or(|target| target.eq_ignore_ascii_case(b"marquetry"))
+        })
         .filter_map(|directive| std::str::from_utf8(directive.value?).ok())
         .flat_map(str::split_whitespace)
 }
@@ -217,7 +264,14 @@ mod tests {
     use super::*;
 
     fn map(rows: &[(&'static str, &'static str)]) -> HeaderMap {
-        rows.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
+        rows.iter()
+            .map(|(name, value)| {
+                (
+                    HeaderName::from_static(name),
+                    HeaderValue::from_static(value),
+                )
+            })
+            .collect()
     }
 
     #[test]
@@ -238,7 +292,11 @@ mod tests {
             ("edge-control", "dca=none", false),
             ("cache-control", "content=\"ESI/1.0\"", false),
         ] {
-            assert_eq!(declares_composition(&map(&[(name, value)])), wanted, "{name}: {value}");
+            assert_eq!(
+                declares_composition(&map(&[(name, value)])),
+                wanted,
+                "{name}: {value}"
+            );
         }
     }
 

@@ -62,7 +62,9 @@ fn dots(segment: &str) -> Option<usize> {
 }
 
 fn strip_dot(text: &str) -> Option<&str> {
-    text.strip_prefix('.').or_else(|| text.strip_prefix("%2e")).or_else(|| text.strip_prefix("%2E"))
+    text.strip_prefix('.')
+        .or_else(|| text.strip_prefix("%2e"))
+        .or_else(|| text.strip_prefix("%2E"))
 }
 
 /// Whether the segment, read with its encoded slashes and backslashes as borders, has a part of dots alone.
@@ -71,7 +73,11 @@ fn has_ambiguous_dots(segment: &str) -> bool {
     if !lower.contains("%2f") && !lower.contains("%5c") && !lower.contains('\\') {
         return false;
     }
-    let split = lower.replace("%2f", "/").replace("%5c", "/").replace('\\', "/").replace("%2e", ".");
+    let split = lower
+        .replace("%2f", "/")
+        .replace("%5c", "/")
+        .replace('\\', "/")
+        .replace("%2e", ".");
     split.contains("./") || split.contains("/.")
 }
 
@@ -104,8 +110,20 @@ mod tests {
 
     #[test]
     fn slashes_in_disguise_beside_dots_are_refused() {
-        for path in ["/a/..%2fb", "/a/%2e%2e%2Fb", "/a%2f..", "/..%5cb", "/a\\..\\b", "/a/.%2f", "/%2f%2e%2e"] {
-            assert_eq!(remove_dot_segments(path), Err(TargetError::AmbiguousDots), "{path}");
+        for path in [
+            "/a/..%2fb",
+            "/a/%2e%2e%2Fb",
+            "/a%2f..",
+            "/..%5cb",
+            "/a\\..\\b",
+            "/a/.%2f",
+            "/%2f%2e%2e",
+        ] {
+            assert_eq!(
+                remove_dot_segments(path),
+                Err(TargetError::AmbiguousDots),
+                "{path}"
+            );
         }
         assert_eq!(remove_dot_segments("*"), Err(TargetError::NotAbsolute));
     }
