@@ -7,3 +7,4 @@
 pub mod config;
 pub mod message;
 pub mod server;
+pub mod upstream;
