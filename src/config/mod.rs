@@ -4,6 +4,8 @@
 //! place. Each module receives its own section by value and never asks the file again. All times are [`Duration`]s, all sizes
 //! bytes; a field that a default can fill is never an `Option`.
 
+pub mod error;
+pub mod file;
 pub mod pattern;
 pub mod size;
 
