@@ -15,7 +15,9 @@ mod setting;
 mod table;
 mod upstreams;
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::ops::Range;
 use std::path::Path;
 
 use toml::de::DeTable;
@@ -46,8 +48,8 @@ impl Config {
             })
     }
 
-    /// What was accepted, in one line.
-    fn summary(&self) -> String {
+    /// What it holds, in a few words: `2 upstreams, 5 servers, 4 routes`.
+    pub fn summary(&self) -> String {
         let servers = self.upstreams.values().map(|it| it.servers.len()).sum();
         [
             (self.upstreams.len(), "upstream"),
@@ -90,7 +92,7 @@ fn read(path: &Path) -> Result<String, ConfigError> {
             )
             .help("accepted: TOML, which is UTF-8 text"),
         );
-        let (diagnostics, _) = faults.into_ordered();
+        let diagnostics = faults.into_ordered();
         ConfigError::Faulty {
             path: path.to_path_buf(),
             text,
@@ -105,8 +107,8 @@ fn examine(text: &str, path: &Path) -> (Option<Config>, Vec<Diagnostic>) {
     let mut faults = Faults::new(text);
     if broken.is_empty() {
         let config = walk(tree.get_ref(), path, &faults);
-        let (findings, refused) = faults.into_ordered();
-        return (Some(config).filter(|_| !refused), findings);
+        let accepted = Some(config).filter(|_| !faults.refused());
+        return (accepted, faults.into_ordered());
     }
     for fault in &broken {
         faults.report(syntax_fault(text, fault));
@@ -116,7 +118,7 @@ fn examine(text: &str, path: &Path) -> (Option<Config>, Vec<Diagnostic>) {
         faults.forgive_absence();
         walk(tree.get_ref(), path, &faults);
     }
-    (None, faults.into_ordered().0)
+    (None, faults.into_ordered())
 }
 
 /// Reads every section; what comes back is only a configuration when nothing was reported as an error.
@@ -147,8 +149,23 @@ fn walk<'a>(tree: &'a DeTable<'a>, path: &Path, faults: &'a Faults<'a>) -> Confi
         upstreams: upstreams.read,
         routes,
     };
-    warn_readable_cookies(&config, faults);
+    // What was refused is absent here, and a warning about its absence would only be an echo.
+    if !faults.refused() {
+        warn_readable_cookies(&config, faults);
+        warn_unused(&config, &upstreams.names, faults);
+    }
     config
+}
+
+/// Upstreams that no request can reach.
+fn warn_unused(config: &Config, names: &BTreeMap<String, Range<usize>>, faults: &Faults<'_>) {
+    for (name, span) in names {
+        if !config.routes.iter().any(|route| route.upstream == *name) {
+            let message = format!("no route leads to the upstream {name:?}");
+            let fault = warning(span.clone(), message);
+            faults.report(fault.help("its servers are never asked"));
+        }
+    }
 }
 
 /// Nobody has said which cookies are secrets: templates, and whoever writes them, see all.
@@ -162,7 +179,7 @@ fn warn_readable_cookies(config: &Config, faults: &Faults<'_>) {
     if composes && !said {
         let warning = warning(0..0, "templates may read all cookies")
             .help("name those of logged-in users in `identity.session_cookies`, or those that templates need in `compose.readable_cookies`");
-        faults.report_absent(warning);
+        faults.report(warning);
     }
 }
 

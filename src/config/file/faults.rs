@@ -39,14 +39,19 @@ impl<'a> Faults<'a> {
         }
     }
 
-    /// The findings in the order of the text, and whether one of them is an error.
-    pub(super) fn into_ordered(self) -> (Vec<Diagnostic>, bool) {
+    /// Whether anything is an error so far.
+    pub(super) fn refused(&self) -> bool {
+        self.found
+            .borrow()
+            .iter()
+            .any(|diagnostic| diagnostic.severity == Severity::Error)
+    }
+
+    /// The findings in the order of the text.
+    pub(super) fn into_ordered(self) -> Vec<Diagnostic> {
         let mut found = self.found.into_inner();
         found.sort_by_key(|diagnostic| diagnostic.span.start);
-        let refused = found
-            .iter()
-            .any(|diagnostic| diagnostic.severity == Severity::Error);
-        (found, refused)
+        found
     }
 }
 

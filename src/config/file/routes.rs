@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use toml::de::DeValue;
 
-use crate::config::file::faults::{Faults, error, warning};
+use crate::config::file::faults::{Faults, error};
 use crate::config::file::nearest::nearest;
 use crate::config::file::setting::{Setting, boolean, cookie_names, timeout};
 use crate::config::file::table::{Off, Table};
@@ -43,9 +43,7 @@ pub(super) fn routes(
             routes.push((route, place));
         }
     }
-    let routes: Vec<_> = routes.into_iter().map(|(route, _)| route).collect();
-    warn_unused(&routes, upstreams, faults);
-    routes
+    routes.into_iter().map(|(route, _)| route).collect()
 }
 
 /// One `[[routes]]` and the place that stands for its host and path; `None` where one of the three that make a route is refused.
@@ -63,7 +61,7 @@ fn route(
         .map_or(Some(PathPattern::root()), path);
     route.name = name(host_setting.as_ref(), path_setting.as_ref());
     let upstream = table
-        .required("upstream")
+        .required("upstream", "the name of an upstream")
         .and_then(|it| upstream(&it, upstreams, faults));
     table.set("compose", &mut route.compose, compose);
     table.set("dialects", &mut route.dialects, dialects);
@@ -198,17 +196,5 @@ fn shown(route: &RouteConfig) -> String {
     match route.host {
         HostPattern::Any => format!("`{}` on any host", route.name),
         _ => format!("`{}`", route.name),
-    }
-}
-
-fn warn_unused(routes: &[RouteConfig], upstreams: &Upstreams, faults: &Faults<'_>) {
-    for (name, span) in &upstreams.names {
-        if !routes.iter().any(|route| route.upstream == *name) {
-            let warning = warning(
-                span.clone(),
-                format!("no route leads to the upstream {name:?}"),
-            );
-            faults.report_absent(warning.help("its servers are never asked"));
-        }
     }
 }

@@ -12,7 +12,9 @@ use tracing_subscriber::EnvFilter;
 use crate::config::file::faults::{Faults, error};
 use crate::config::file::nearest::nearest;
 use crate::config::file::place::Place;
-use crate::config::file::setting::{Setting, count, delay, listener, networks, size, timeout};
+use crate::config::file::setting::{
+    LISTENER, Setting, count, delay, listener, networks, size, timeout,
+};
 use crate::config::file::table::Table;
 use crate::config::size::ByteSize;
 use crate::config::{AccessLog, AdminConfig, LogConfig, ServerConfig, TlsConfig};
@@ -83,12 +85,12 @@ fn listeners(setting: &Setting<'_>, tls: bool, taken: &mut Listeners) -> Option<
 
 /// `[server.tls]`: all of it is wanted.
 fn tls(mut table: Table<'_>, place: &Place, taken: &mut Listeners) -> Option<TlsConfig> {
-    let listen = table.required("listen").and_then(|it| {
+    let listen = table.required("listen", LISTENER).and_then(|it| {
         let address = listener(&it)?;
         taken.add(&it.name, it.span.clone(), &[address]);
         Some(address)
     });
-    let mut pem = |key, what: &str| place.readable(&table.required(key)?, what);
+    let mut pem = |key, what: &str| place.readable(&table.required(key, what)?, what);
     let certificate = pem("certificate", "a PEM file: the certificate and its chain");
     let key = pem("key", "a PEM file: the private key");
     table.close();

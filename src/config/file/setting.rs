@@ -153,7 +153,7 @@ const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 fn duration_from(setting: &Setting<'_>, least: u64) -> Option<Duration> {
     let accepted = format!(
-        "a duration from \"{least}{}\" to \"24h\", such as \"250ms\", \"10s\" or \"5m\"",
+        "a duration from \"{least}{}\" to \"24h\", in \"ms\", \"s\", \"m\" or \"h\"",
         if least == 0 { "s" } else { "ms" }
     );
     setting.parsed(&accepted, |text| {
@@ -166,7 +166,7 @@ fn duration_from(setting: &Setting<'_>, least: u64) -> Option<Duration> {
 pub(super) fn size(range: RangeInclusive<ByteSize>) -> impl Fn(&Setting<'_>) -> Option<ByteSize> {
     move |setting| {
         let accepted = format!(
-            "a size from \"{}\" to \"{}\", such as \"64KiB\" or \"256MiB\"",
+            "a size from \"{}\" to \"{}\", in \"B\", \"KiB\", \"MiB\" or \"GiB\"",
             range.start(),
             range.end()
         );
@@ -176,12 +176,13 @@ pub(super) fn size(range: RangeInclusive<ByteSize>) -> impl Fn(&Setting<'_>) -> 
     }
 }
 
+/// What is said of an address to listen on.
+pub(super) const LISTENER: &str =
+    "an IP address and port, such as \"127.0.0.1:8080\", \"0.0.0.0:80\" or \"[::1]:8080\"";
+
 /// An address to listen on.
 pub(super) fn listener(setting: &Setting<'_>) -> Option<SocketAddr> {
-    setting.parsed(
-        "an IP address and port, such as \"127.0.0.1:8080\", \"0.0.0.0:80\" or \"[::1]:8080\"",
-        |text| text.parse().ok(),
-    )
+    setting.parsed(LISTENER, |text| text.parse().ok())
 }
 
 /// A list of networks.

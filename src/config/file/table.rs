@@ -63,15 +63,14 @@ impl<'a> Table<'a> {
         Some(Setting::new(self.path(key), value, self.faults))
     }
 
-    /// The setting of `key`, or its absence reported.
-    pub(super) fn required(&mut self, key: &'static str) -> Option<Setting<'a>> {
+    /// The setting of `key`, or its absence reported with what is accepted.
+    pub(super) fn required(&mut self, key: &'static str, accepted: &str) -> Option<Setting<'a>> {
         let setting = self.setting(key);
         if setting.is_none() {
-            let fault = error(
-                self.span.clone(),
-                format!("`{}` is missing", self.path(key)),
-            );
-            self.faults.report_absent(fault);
+            let message = format!("`{}` is missing", self.path(key));
+            let fault = error(self.span.clone(), message);
+            self.faults
+                .report_absent(fault.help(format!("accepted: {accepted}")));
         }
         setting
     }

@@ -59,7 +59,9 @@ fn check_name(name: &str, span: &Range<usize>, faults: &Faults<'_>) {
 
 /// One `[upstreams.NAME]`.
 fn upstream(mut table: Table<'_>, faults: &Faults<'_>) -> Option<UpstreamConfig> {
-    let servers = table.required("servers").and_then(|it| servers(&it));
+    let servers = table
+        .required("servers", SERVERS)
+        .and_then(|it| servers(&it));
     let refused = servers.is_none();
     let mut upstream = UpstreamConfig::new(servers.unwrap_or_default());
     table.set("balance", &mut upstream.balance, balance);
@@ -111,14 +113,15 @@ fn balance(setting: &Setting<'_>) -> Option<Balance> {
     ])
 }
 
+const SERVERS: &str = "a list of addresses, such as [\"127.0.0.1:8110\", \"127.0.0.1:8112-8115\"]";
 const ADDRESSES: &str = "an address, such as \"127.0.0.1:8110\", \"127.0.0.1:8110-8113\", \"app.internal:8080\", \"unix:/run/app.sock\", \
                          or { address = \"127.0.0.1:8110\", weight = 2 }";
 
 /// `servers`, with ranges of ports spelled out; `None` where something in it was refused.
 fn servers(setting: &Setting<'_>) -> Option<Vec<ServerEntry>> {
-    let items = setting.items("a list of addresses, such as [\"127.0.0.1:8110\"]")?;
+    let items = setting.items(SERVERS)?;
     if items.is_empty() {
-        return setting.refuse(format!("a list of at least one server: {ADDRESSES}"));
+        return setting.refuse(SERVERS);
     }
     let mut entries = Some(Vec::new());
     let mut seen = HashMap::new();
@@ -145,7 +148,7 @@ fn server(item: &Setting<'_>) -> Option<(u32, Range<usize>, Vec<ServerAddress>)>
         return Some((1, item.span.clone(), addresses(item, text)?));
     }
     let mut table = Table::of(item, ADDRESSES)?;
-    let address = table.required("address");
+    let address = table.required("address", ADDRESSES);
     let read = address
         .as_ref()
         .and_then(|it| addresses(it, it.text(ADDRESSES)?));
