@@ -1,7 +1,7 @@
 //! TOML text -> [`Config`], or all that is wrong with it.
 //!
 //! The tree is walked by hand, a small reader a section: readers derived from types stop at the first fault, and an operator
-//! wants all of them at once. Every reader takes its keys from a [`Table`], tells [`Faults`] what it refuses and goes on
+//! wants all of them at once. Every reader takes its keys from a `Table`, tells `Faults` what it refuses and goes on
 //! with the default; a value is made of the file only when nothing was refused. The files that a configuration names are looked
 //! for, not read: that is left to those who use them.
 
@@ -12,6 +12,7 @@ mod place;
 mod routes;
 mod server;
 mod setting;
+mod syntax;
 mod table;
 mod upstreams;
 
@@ -38,14 +39,14 @@ impl Config {
 
     /// Checks the text of a file; `path` is named in refusals, and paths in the text are counted from its directory.
     pub fn parse(text: &str, path: &Path) -> Result<(Self, Vec<Diagnostic>), ConfigError> {
-        let (config, diagnostics) = examine(text, path);
-        config
-            .map(|config| (config, diagnostics.clone()))
-            .ok_or_else(|| ConfigError::Faulty {
+        match examine(text, path) {
+            (Some(config), warnings) => Ok((config, warnings)),
+            (None, diagnostics) => Err(ConfigError::Faulty {
                 path: path.to_path_buf(),
                 text: text.to_owned(),
                 diagnostics,
-            })
+            }),
+        }
     }
 
     /// What it holds, in a few words: `2 upstreams, 5 servers, 4 routes`.
@@ -110,10 +111,8 @@ fn examine(text: &str, path: &Path) -> (Option<Config>, Vec<Diagnostic>) {
         let accepted = Some(config).filter(|_| !faults.refused());
         return (accepted, faults.into_ordered());
     }
-    for fault in &broken {
-        faults.report(syntax_fault(text, fault));
-    }
-    let mended = without_lines(text, &broken);
+    syntax::report(text, &broken, &faults);
+    let mended = syntax::without_lines(text, &broken);
     if let Some(tree) = mended.as_deref().and_then(|text| DeTable::parse(text).ok()) {
         faults.forgive_absence();
         walk(tree.get_ref(), path, &faults);
@@ -181,35 +180,4 @@ fn warn_readable_cookies(config: &Config, faults: &Faults<'_>) {
             .help("name those of logged-in users in `identity.session_cookies`, or those that templates need in `compose.readable_cookies`");
         faults.report(warning);
     }
-}
-
-/// A fault of TOML itself.
-fn syntax_fault(text: &str, fault: &toml::de::Error) -> Diagnostic {
-    let span = fault.span().unwrap_or(text.len()..text.len());
-    error(span, format!("this is not TOML: {}", fault.message()))
-}
-
-/// The text with the lines of these faults blank, so that the rest can be checked as well and every place stays where it was.
-/// `None` where such a line is the header of a section: what follows would be read as part of another.
-fn without_lines(text: &str, faults: &[toml::de::Error]) -> Option<String> {
-    let mut bytes = text.as_bytes().to_vec();
-    for fault in faults {
-        let at = fault.span()?.start.min(text.len());
-        let before = text.as_bytes().get(..at)?;
-        let start = before
-            .iter()
-            .rposition(|b| *b == b'\n')
-            .map_or(0, |at| at + 1);
-        let length = text.as_bytes()[start..].iter().position(|b| *b == b'\n');
-        let end = length.map_or(text.len(), |length| start + length);
-        if text.as_bytes()[start..end]
-            .trim_ascii_start()
-            .starts_with(b"[")
-        {
-            return None;
-        }
-        bytes[start..end].fill(b' ');
-    }
-    // Whole lines are blank, so no character is cut in two.
-    String::from_utf8(bytes).ok()
 }

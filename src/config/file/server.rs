@@ -56,8 +56,10 @@ pub(super) fn server(
     table.set("max_request_head", &mut server.max_request_head, size(head));
     let body = ByteSize::bytes(0)..=ByteSize::mebibytes(1 << 20);
     table.set("max_request_body", &mut server.max_request_body, size(body));
-    table.set("trusted_proxies", &mut server.trusted_proxies, networks);
-    table.set("debug_from", &mut server.debug_from, networks);
+    let proxies = networks("any client may then claim another's address, host and scheme");
+    table.set("trusted_proxies", &mut server.trusted_proxies, proxies);
+    let debug = networks("any client is then shown cache keys and the addresses of fragments");
+    table.set("debug_from", &mut server.debug_from, debug);
     table.set("drain_timeout", &mut server.drain_timeout, delay);
     table.set("threads", &mut server.threads, count(0..=1024));
     table.close();

@@ -8,7 +8,7 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use crate::config::error::Diagnostic;
-use crate::config::file::faults::{Faults, error};
+use crate::config::file::faults::{Faults, error, warning};
 use crate::config::file::nearest::nearest;
 use crate::config::pattern::Network;
 use crate::config::size::{ByteSize, parse_duration};
@@ -185,15 +185,23 @@ pub(super) fn listener(setting: &Setting<'_>) -> Option<SocketAddr> {
     setting.parsed(LISTENER, |text| text.parse().ok())
 }
 
-/// A list of networks.
-pub(super) fn networks(setting: &Setting<'_>) -> Option<Vec<Network>> {
-    let accepted = "a list of networks, such as [\"10.0.0.0/8\", \"::1\"]";
-    setting.list(accepted, |item| {
-        item.parsed(
-            "a network, such as \"10.0.0.0/8\", \"127.0.0.1\" or \"fd00::/8\"",
-            Network::parse,
-        )
-    })
+/// A list of networks; `everybody` tells what it means to name all of them.
+pub(super) fn networks(everybody: &str) -> impl Fn(&Setting<'_>) -> Option<Vec<Network>> {
+    move |setting| {
+        let accepted = "a list of networks, such as [\"10.0.0.0/8\", \"::1\"]";
+        setting.list(accepted, |item| network(item, everybody))
+    }
+}
+
+fn network(setting: &Setting<'_>, everybody: &str) -> Option<Network> {
+    let accepted = "a network, such as \"10.0.0.0/8\", \"127.0.0.1\" or \"fd00::/8\"";
+    let network = setting.parsed(accepted, Network::parse)?;
+    if network.is_everything() {
+        let message = format!("`{}` holds every address", setting.name);
+        let warning = warning(setting.span.clone(), message);
+        setting.faults.report(warning.help(everybody));
+    }
+    Some(network)
 }
 
 /// A list of names of cookies.
