@@ -38,102 +38,91 @@ impl fmt::Debug for Watched {
 
 /// The gauges of upstreams and store, as a collector of the registry.
 #[derive(Debug)]
-pub(super) struct Gauges {
-    prefix: &'static str,
-    watched: Watched,
-}
+pub(super) struct Gauges(Watched);
 
 impl Gauges {
-    /// Gauges whose names start with `prefix`.
-    pub(super) fn new(prefix: &'static str, watched: Watched) -> Self {
-        Self { prefix, watched }
-    }
-
-    /// One number for each upstream.
-    fn each(
-        &self,
-        encoder: &mut DescriptorEncoder<'_>,
-        (name, help): (&str, &str),
-        upstreams: &[UpstreamStatus],
-        number: impl Fn(&UpstreamStatus) -> usize,
-    ) -> fmt::Result {
-        let name = format!("{}_{name}", self.prefix);
-        let mut metric = encoder.encode_descriptor(&name, help, None, MetricType::Gauge)?;
-        for upstream in upstreams {
-            let labels = [("upstream", upstream.name.as_str())];
-            ConstGauge::new(number(upstream) as i64).encode(metric.encode_family(&labels)?)?;
-        }
-        Ok(())
-    }
-
-    /// How many servers of each upstream are in each state.
-    fn servers(
-        &self,
-        encoder: &mut DescriptorEncoder<'_>,
-        upstreams: &[UpstreamStatus],
-    ) -> fmt::Result {
-        let name = format!("{}_upstream_servers", self.prefix);
-        let help = "Servers of an upstream, by state";
-        let mut metric = encoder.encode_descriptor(&name, help, None, MetricType::Gauge)?;
-        for upstream in upstreams {
-            for state in ServerState::ALL {
-                let labels = [
-                    ("upstream", upstream.name.as_str()),
-                    ("state", state.as_str()),
-                ];
-                let number = upstream.servers_in(state) as i64;
-                ConstGauge::new(number).encode(metric.encode_family(&labels)?)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// One number without labels.
-    fn one(
-        &self,
-        encoder: &mut DescriptorEncoder<'_>,
-        (name, help): (&str, &str),
-        metric: &impl EncodeMetric,
-    ) -> fmt::Result {
-        let name = format!("{}_{name}", self.prefix);
-        metric.encode(encoder.encode_descriptor(&name, help, None, metric.metric_type())?)
+    /// The gauges of who is watched; the registry puts its prefix before their names.
+    pub(super) fn new(watched: Watched) -> Self {
+        Self(watched)
     }
 }
 
 impl Collector for Gauges {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let status = self.watched.get();
+        let status = self.0.get();
         let upstreams = status.as_ref().map(|status| status.upstreams());
         let upstreams = upstreams.unwrap_or_default();
         let cache = status.map(|status| status.cache()).unwrap_or_default();
         let encoder = &mut encoder;
-        self.each(
+        each(
             encoder,
             ("upstream_in_flight", "Requests sent and not finished"),
             &upstreams,
             UpstreamStatus::in_flight,
         )?;
-        self.each(
+        each(
             encoder,
             ("upstream_queued", "Requests that wait for a server"),
             &upstreams,
             |upstream| upstream.queued,
         )?;
-        self.servers(encoder, &upstreams)?;
-        self.one(
+        servers(encoder, &upstreams)?;
+        one(
             encoder,
             ("cache_bytes", "What the stored objects weigh"),
             &ConstGauge::new(cache.bytes),
         )?;
-        self.one(
+        one(
             encoder,
             ("cache_objects", "Stored objects"),
             &ConstGauge::new(cache.objects),
         )?;
-        self.one(
+        one(
             encoder,
             ("cache_evictions", "Objects that had to leave for others"),
             &ConstCounter::new(cache.evictions),
         )
     }
+}
+
+/// One number for each upstream.
+fn each(
+    encoder: &mut DescriptorEncoder<'_>,
+    (name, help): (&str, &str),
+    upstreams: &[UpstreamStatus],
+    number: impl Fn(&UpstreamStatus) -> usize,
+) -> fmt::Result {
+    let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+    for upstream in upstreams {
+        let labels = [("upstream", upstream.name.as_str())];
+        ConstGauge::new(number(upstream) as i64).encode(metric.encode_family(&labels)?)?;
+    }
+    Ok(())
+}
+
+/// How many servers of each upstream are in each state.
+fn servers(encoder: &mut DescriptorEncoder<'_>, upstreams: &[UpstreamStatus]) -> fmt::Result {
+    let name = "upstream_servers";
+    let help = "Servers of an upstream, by state";
+    let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+    for upstream in upstreams {
+        for state in ServerState::ALL {
+            let labels = [
+                ("upstream", upstream.name.as_str()),
+                ("state", state.as_str()),
+            ];
+            let number = upstream.servers_in(state) as i64;
+            ConstGauge::new(number).encode(metric.encode_family(&labels)?)?;
+        }
+    }
+    Ok(())
+}
+
+/// One number without labels.
+fn one(
+    encoder: &mut DescriptorEncoder<'_>,
+    (name, help): (&str, &str),
+    metric: &impl EncodeMetric,
+) -> fmt::Result {
+    metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)
 }

@@ -73,9 +73,7 @@ impl Metrics {
     pub(super) fn new(watched: Watched) -> Self {
         let mut build = Build(Registry::with_prefix("marquetry"));
         let cache = CacheMetrics::new(&mut build);
-        build
-            .0
-            .register_collector(Box::new(Gauges::new("marquetry", watched)));
+        build.0.register_collector(Box::new(Gauges::new(watched)));
         Self {
             requests: build.add("requests", "Answered requests, by route and status"),
             undeclared: build.add(

@@ -14,6 +14,7 @@ pub mod page;
 pub mod recent;
 pub mod request_id;
 pub mod server_timing;
+pub mod span;
 pub mod status;
 pub mod text;
 pub mod trace_context;
@@ -188,3 +189,6 @@ impl Drop for ConnectionGuard {
         self.0.0.metrics.connections.dec();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,12 +1,12 @@
 //! A page while it travels: the handles by which the walk hands over facts.
 //!
-//! [`Page`] belongs to whoever answers the request and is told its end. [`PageTrace`] is its cheap clone for the rooms below.
-//! Each fetch has a [`Span`], which belongs to whoever waits for it, and [`Notes`], its clone for the rooms that carry it out.
+//! A [`Page`] belongs to whoever answers the request and is told its end. [`PageTrace`] is its cheap clone for the rooms below.
+//! Each fetch of it has a [`Span`].
 //! Facts that come after the end of a page change nothing: its record is finished.
 
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use http::{HeaderMap, Method, header};
@@ -18,14 +18,18 @@ use crate::observe::open::Ticket;
 use crate::observe::outcome::{CacheUse, Outcome, PageEnd};
 use crate::observe::request_id::RequestId;
 use crate::observe::server_timing;
+use crate::observe::span::{FragmentStart, Served, Span, SpanId};
 use crate::observe::text::{Moment, Name, Seconds, cut, recorded_url};
 use crate::observe::waterfall::{FragmentCounts, PageHead, SpanRecord, Waterfall};
 
 /// Spans that are recorded of one page.
 const MAX_SPANS: usize = 600;
 
+/// The status of a request whose client left before there was one; nginx and those who read its logs call it so.
+const CLIENT_LEFT: u16 = 499;
+
 /// Longest `User-Agent`, host or reason of a record, in bytes.
-const MAX_TEXT: usize = 512;
+pub(super) const MAX_TEXT: usize = 512;
 
 /// What a request's head says.
 #[derive(Debug)]
@@ -63,8 +67,9 @@ pub struct OpenPage {
     state: Mutex<State>,
 }
 
+/// The record in the making.
 #[derive(Default)]
-struct State {
+pub(super) struct State {
     finished: bool,
     route: Option<RouteMetrics>,
     upstream: Option<Name>,
@@ -74,8 +79,8 @@ struct State {
     first_byte: Option<Seconds>,
     bytes: u64,
     template_errors: u64,
-    spans: Vec<SpanRecord>,
-    fragments: FragmentCounts,
+    pub(super) spans: Vec<SpanRecord>,
+    pub(super) fragments: FragmentCounts,
 }
 
 impl Page {
@@ -242,16 +247,17 @@ impl PageTrace {
             page.note(|state| index = state.start(start, now));
             index
         });
-        Span {
-            notes: Notes {
-                page: self.clone(),
-                index,
-            },
-            started: now.unwrap_or_default(),
-            counted: start.depth > 0,
-            upstream: OnceLock::new(),
-            finished: false,
-        }
+        Span::begun(
+            self.clone(),
+            index,
+            now.unwrap_or_default(),
+            start.depth > 0,
+        )
+    }
+
+    /// What the handles share, when there is something to share.
+    pub(super) fn open(&self) -> Option<&OpenPage> {
+        self.0.as_deref()
     }
 
     fn note(&self, fact: impl FnOnce(&mut State)) {
@@ -268,182 +274,6 @@ impl fmt::Debug for PageTrace {
     }
 }
 
-/// What is known of a fragment when it is asked for.
-#[derive(Debug, Clone, Copy)]
-pub struct FragmentStart<'a> {
-    /// Its URL.
-    pub url: &'a str,
-    /// 1 for those of the page itself.
-    pub depth: usize,
-    /// The span of the document whose tag it is; `None` for the page itself when that has no span.
-    pub parent: Option<SpanId>,
-    /// Where the tag stands in that document, in bytes.
-    pub offset: Option<usize>,
-}
-
-/// A fragment that was at hand.
-#[derive(Debug, Clone, Copy)]
-pub struct Served<'a> {
-    /// Its route.
-    pub route: &'a RouteMetrics,
-    /// The upstream of its route.
-    pub upstream: &'a UpstreamMetrics,
-    /// [`Outcome::Hit`], [`Outcome::Stale`], or [`Outcome::Alt`] for the second URL of an include.
-    pub outcome: Outcome,
-    /// What the store had to do with it.
-    pub cache: CacheUse,
-    /// Bytes of its body.
-    pub bytes: usize,
-}
-
-/// The place of a span in its page.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SpanId(usize);
-
-/// One fetch under way, of a skeleton or a fragment. Dropped without [`Span::finish`], it counts as cancelled.
-#[derive(Debug)]
-pub struct Span {
-    notes: Notes,
-    started: Seconds,
-    /// A fragment is counted in the metrics, a skeleton is not.
-    counted: bool,
-    upstream: OnceLock<UpstreamMetrics>,
-    finished: bool,
-}
-
-impl Span {
-    /// The handle for the rooms that carry the fetch out.
-    pub fn notes(&self) -> &Notes {
-        &self.notes
-    }
-
-    /// Its place, for the fragments of this fragment; nothing when no more spans of the page are recorded.
-    pub fn id(&self) -> Option<SpanId> {
-        self.notes.index.map(SpanId)
-    }
-
-    /// Where its URL led.
-    pub fn routed(&self, route: &RouteMetrics, upstream: &UpstreamMetrics) {
-        // A second route (that of a redirect) shows in the record; the fragment is counted where it was first sent.
-        let _ = self.upstream.set(upstream.clone());
-        self.notes.note(|span, _| {
-            span.route = Some(route.name().clone());
-            span.upstream = Some(upstream.name().clone());
-        });
-    }
-
-    /// It has ended well, or for no reason that needs words.
-    pub fn finish(mut self, outcome: Outcome) {
-        self.end(outcome, None);
-    }
-
-    /// It has ended badly. The reason is for operators, and never holds a cookie or a credential.
-    pub fn fail(mut self, outcome: Outcome, reason: &dyn fmt::Display) {
-        self.end(outcome, Some(reason));
-    }
-
-    fn end(&mut self, outcome: Outcome, reason: Option<&dyn fmt::Display>) {
-        self.finished = true;
-        let Some(page) = &self.notes.page.0 else {
-            return;
-        };
-        let now = page.now();
-        let failed = self.counted && outcome.is_failure();
-        page.note(|state| {
-            state.fragments.failed += usize::from(failed);
-            if let Some(span) = self.notes.index.and_then(|at| state.spans.get_mut(at)) {
-                span.release(now);
-                span.outcome = Some(outcome);
-                span.reason = reason.map(|reason| cut(&reason.to_string(), MAX_TEXT));
-                span.done = Some(now);
-            }
-        });
-        if let (true, Some(upstream)) = (self.counted, self.upstream.get()) {
-            let seconds = Seconds(now.0.saturating_sub(self.started.0));
-            upstream.fragment(outcome, seconds);
-        }
-    }
-}
-
-impl Drop for Span {
-    fn drop(&mut self) {
-        if !self.finished {
-            self.end(Outcome::Cancelled, None);
-        }
-    }
-}
-
-/// One fetch under way, for those who carry it out. Cheap to clone.
-#[derive(Debug, Clone, Default)]
-pub struct Notes {
-    page: PageTrace,
-    index: Option<usize>,
-}
-
-impl Notes {
-    /// Notes that nobody reads.
-    pub fn unobserved() -> Self {
-        Self::default()
-    }
-
-    /// What the store had to do with it.
-    pub fn cache(&self, cache: CacheUse) {
-        self.note(|span, _| span.cache = Some(cache));
-    }
-
-    /// It asks for a server, and may have to wait.
-    pub fn queued(&self) {
-        self.note(|span, now| {
-            span.release(now);
-            span.queued.get_or_insert(now);
-            span.asked = Some(now);
-        });
-    }
-
-    /// It has a server, and goes out.
-    pub fn sent(&self, server: &dyn fmt::Display) {
-        self.note(|span, now| {
-            if let Some(asked) = span.asked.take() {
-                span.queue_seconds.0 += now.0.saturating_sub(asked.0);
-            }
-            span.server = Some(cut(&server.to_string(), MAX_TEXT));
-            span.tries += 1;
-            span.sent = Some(now);
-            span.held = Some(now);
-        });
-    }
-
-    /// The head of its answer has come.
-    pub fn first_byte(&self, status: http::StatusCode) {
-        self.note(|span, now| {
-            span.status = Some(status.as_u16());
-            span.first_byte = Some(now);
-        });
-    }
-
-    /// So many bytes of its answer's body have come.
-    pub fn received(&self, bytes: usize) {
-        self.note(|span, _| span.bytes += bytes as u64);
-    }
-
-    /// The server is free again. Left untold, the end of the span says so.
-    pub fn released(&self) {
-        self.note(SpanRecord::release);
-    }
-
-    fn note(&self, fact: impl FnOnce(&mut SpanRecord, Seconds)) {
-        let (Some(page), Some(index)) = (&self.page.0, self.index) else {
-            return;
-        };
-        let now = page.now();
-        page.note(|state| {
-            if let Some(span) = state.spans.get_mut(index) {
-                fact(span, now);
-            }
-        });
-    }
-}
-
 impl OpenPage {
     /// What its request said.
     pub fn head(&self) -> &PageHead {
@@ -456,7 +286,7 @@ impl OpenPage {
         self.record(&state, state.spans.clone(), PageEnd::ClientLeft)
     }
 
-    fn now(&self) -> Seconds {
+    pub(super) fn now(&self) -> Seconds {
         Seconds(self.started.elapsed())
     }
 
@@ -464,7 +294,8 @@ impl OpenPage {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn note(&self, fact: impl FnOnce(&mut State)) {
+    /// Writes a fact into the record, unless that is finished.
+    pub(super) fn note(&self, fact: impl FnOnce(&mut State)) {
         let mut state = self.state();
         if !state.finished {
             fact(&mut state);
@@ -485,6 +316,9 @@ impl OpenPage {
         for span in &mut page.spans {
             span.release(page.seconds);
             span.outcome.get_or_insert(Outcome::Cancelled);
+        }
+        if page.status == 0 {
+            page.status = CLIENT_LEFT;
         }
         self.observer.ended(route, page);
     }

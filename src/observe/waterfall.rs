@@ -41,7 +41,7 @@ pub struct Waterfall {
     pub route: Option<Name>,
     /// The upstream of the route.
     pub upstream: Option<Name>,
-    /// The status that the client was sent; 0 when it left before there was one.
+    /// The status that the client was sent; 499 when it left before there was one, 0 while the page is under way.
     pub status: u16,
     /// What the store had to do with the skeleton.
     pub cache: Option<CacheUse>,
