@@ -7,5 +7,6 @@
 pub mod cache;
 pub mod config;
 pub mod message;
+pub mod observe;
 pub mod server;
 pub mod upstream;
