@@ -6,7 +6,9 @@
 
 pub mod cache;
 pub mod config;
+pub mod fetch;
 pub mod message;
 pub mod observe;
+pub mod routing;
 pub mod server;
 pub mod upstream;
