@@ -5,5 +5,6 @@
 //! and streams the composed page. `ARCHITECTURE.md` draws the plan of the house; the modules below stand in reading order.
 
 pub mod config;
+pub mod demo;
 pub mod message;
 pub mod server;
