@@ -91,7 +91,7 @@ impl AppInstance {
             );
         }
         match path {
-            "/login" if reads => self.login_page(head),
+            "/login" if reads => login_page(head),
             "/login" if posts => self.log_in(head, form),
             "/basket" if reads => self.basket_page(head),
             "/basket/add" if posts => self.add_to_basket(head, form),
@@ -124,21 +124,6 @@ impl AppInstance {
                 )
             }
         }
-    }
-
-    fn login_page(&self, head: &Parts) -> Answer {
-        let back = query(head)
-            .text("back")
-            .and_then(form::local_path)
-            .or_else(|| form::referring_path(&head.headers))
-            .filter(|path| !path.starts_with("/login"))
-            .unwrap_or("/")
-            .to_owned();
-        let again = query(head).text("again").is_some();
-        Answer::Page(
-            Box::new(move |stamp| counter::login(&back, again, stamp)),
-            (20, 40),
-        )
     }
 
     fn log_in(&self, head: &Parts, form: &Form) -> Answer {
@@ -226,6 +211,22 @@ impl AppInstance {
         let count = self.served.fetch_add(1, Ordering::Relaxed);
         Duration::from_millis(u64::from(Seed::of(0x3a17, count).between(low, high)))
     }
+}
+
+/// The login form; it leads back to where the reader came from.
+fn login_page(head: &Parts) -> Answer {
+    let back = query(head)
+        .text("back")
+        .and_then(form::local_path)
+        .or_else(|| form::referring_path(&head.headers))
+        .filter(|path| !path.starts_with("/login"))
+        .unwrap_or("/")
+        .to_owned();
+    let again = query(head).text("again").is_some();
+    Answer::Page(
+        Box::new(move |stamp| counter::login(&back, again, stamp)),
+        (20, 40),
+    )
 }
 
 /// The answer as it is sent: parts labelled, pages stamped.

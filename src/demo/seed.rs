@@ -15,12 +15,12 @@ impl Seed {
     /// The stream of the `index`th thing of a kind, independent of how much was drawn for the others.
     pub fn of(kind: u64, index: u64) -> Self {
         let mut seed = Self(kind);
-        let start = seed.next() ^ index.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let start = seed.draw() ^ index.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         Self(start)
     }
 
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -31,7 +31,7 @@ impl Seed {
     /// A number from 0 up to, not including, `bound`; 0 for a bound of 0.
     pub fn below(&mut self, bound: usize) -> usize {
         // The bias of the remainder is far below what a shop window shows.
-        (self.next() % (bound.max(1) as u64)) as usize
+        (self.draw() % (bound.max(1) as u64)) as usize
     }
 
     /// A number from `low` to `high`, both included.
@@ -55,7 +55,7 @@ mod tests {
     #[test]
     fn the_stream_is_the_published_one() {
         let mut seed = Seed::new(1_234_567);
-        let first: Vec<u64> = (0..3).map(|_| seed.next()).collect();
+        let first: Vec<u64> = (0..3).map(|_| seed.draw()).collect();
         assert_eq!(
             first,
             [

@@ -389,7 +389,7 @@ async fn an_instance_serves_one_request_at_a_time_and_takes_20_to_300_ms() {
     let alone = elapsed(&mut Box::pin(async { drop(slow().await) })).await;
     assert!((280..=302).contains(&alone.as_millis()), "{alone:?}");
     let three = elapsed(&mut Box::pin(async {
-        drop(tokio::join!(slow(), slow(), slow()))
+        drop(tokio::join!(slow(), slow(), slow()));
     }))
     .await;
     assert!(three >= Duration::from_millis(3 * 280), "{three:?}");
