@@ -291,14 +291,22 @@ fn new_title(
 }
 
 fn review(chance: &mut Seed) -> Review {
+    let reader = format!(
+        "{} {}.",
+        chance.pick(words::FIRST_NAMES),
+        char::from(b'A' + chance.below(26) as u8)
+    );
+    let stars = [5, 5, 4, 4, 3, 2][chance.below(6)];
+    let templates = if stars > 3 {
+        words::REVIEWS
+    } else {
+        words::MIXED_REVIEWS
+    };
+    let text = words::filled(templates, chance);
     Review {
-        reader: format!(
-            "{} {}.",
-            chance.pick(words::FIRST_NAMES),
-            char::from(b'A' + chance.below(26) as u8)
-        ),
-        stars: [5, 5, 4, 4, 3, 2][chance.below(6)],
-        text: words::filled(words::REVIEWS, chance),
+        reader,
+        stars,
+        text,
     }
 }
 

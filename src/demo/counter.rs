@@ -62,7 +62,7 @@ pub fn basket(session: &Session, catalogue: &Catalogue, stamp: Stamp) -> String 
                 p.lead { "Nothing in it yet. " a href="/" { "The front table" } " is a good place to start." }
             } @else {
                 div.scroll {
-                    table.till {
+                    table.order {
                         thead { tr { th scope="col" { "Book" } th.number scope="col" { "Copies" } th.number scope="col" { "Price" } th { span.quiet { "Take out" } } } }
                         tbody {
                             @for (book, copies) in &rows {

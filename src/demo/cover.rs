@@ -102,8 +102,8 @@ struct Shapes {
 fn sun(chance: &mut Seed) -> Shapes {
     let (x, y, radius) = (
         chance.between(90, 160),
-        chance.between(200, 230),
-        chance.between(36, 58),
+        chance.between(196, 214),
+        chance.between(34, 50),
     );
     Shapes {
         back: format!(r#"<circle cx="{x}" cy="{y}" r="{}"/>"#, radius + 22),
@@ -171,7 +171,7 @@ fn leaves(chance: &mut Seed) -> Shapes {
     let x = chance.between(96, 144);
     let _ = write!(
         shapes.back,
-        r#"<rect x="{}" y="164" width="3" height="140"/>"#,
+        r#"<rect x="{}" y="164" width="3" height="132"/>"#,
         x - 1
     );
     for row in 0..5u32 {
@@ -190,7 +190,7 @@ fn leaves(chance: &mut Seed) -> Shapes {
 }
 
 fn rings(chance: &mut Seed) -> Shapes {
-    let (x, y) = (chance.between(80, 170), chance.between(210, 240));
+    let (x, y) = (chance.between(80, 170), chance.between(200, 218));
     let mut shapes = Shapes::default();
     for ring in 0..4u32 {
         let _ = write!(
@@ -200,7 +200,7 @@ fn rings(chance: &mut Seed) -> Shapes {
             disc(x, y, 12 + ring * 17)
         );
     }
-    let _ = write!(shapes.back, r#"<path d="{}"/>"#, disc(x, y, 84));
+    let _ = write!(shapes.back, r#"<path d="{}"/>"#, disc(x, y, 78));
     shapes
 }
 

@@ -19,7 +19,7 @@
   fill("joins-table", [...document.querySelectorAll("[data-part]")].map((part) => {
     const { part: name, kind, from, cost, made } = part.dataset;
     const nested = part.parentElement.closest(".part");
-    return [(nested ? "\u2514 " : "") + name, kind, from, cost + " ms", age(Number(made))];
+    return [(nested ? "\u2514 " : "") + name, kind, from, made === "0" ? "–" : cost + " ms", age(Number(made))];
   }));
   const [page] = performance.getEntriesByType("navigation");
   fill("timing-table", ((page && page.serverTiming) || []).map((one) => [one.name, one.description, one.duration.toFixed(1) + " ms"]));

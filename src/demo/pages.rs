@@ -63,6 +63,7 @@ pub fn front(catalogue: &Catalogue) -> String {
             (PreEscaped(r#"<esi:include src="/fragments/readings" maxwait="1500" onerror="continue"/>"#))
         }
         div.wrap { (esi.include("/fragments/recommendations")) }
+        (unpacked(catalogue))
         section.wrap aria-labelledby="shelves-title" {
             h2 #shelves-title { "Along the shelves" }
             ul.shelves {
@@ -70,7 +71,7 @@ pub fn front(catalogue: &Catalogue) -> String {
                     li {
                         h3 { a href=(format!("/genres/{}", genre.slug)) { (genre.name) } }
                         p { (genre.motto) }
-                        ul { @for book in catalogue.of_genre(index).take(3) { li { a href=(book.url()) { (book.title) } } } }
+                        ul { @for book in catalogue.of_genre(index).take(5) { li { a href=(book.url()) { (book.title) } } } }
                     }
                 }
             }
@@ -83,6 +84,29 @@ pub fn front(catalogue: &Catalogue) -> String {
         esi,
         main,
     )
+}
+
+/// Six books with what they are about.
+fn unpacked(catalogue: &Catalogue) -> Markup {
+    let books = catalogue.some(6, &mut Seed::of(0x0f20_e47e, 2));
+    html! {
+        section.wrap aria-labelledby="unpacked-title" {
+            h2 #unpacked-title { "Just unpacked" }
+            ul.unpacked {
+                @for book in books {
+                    li {
+                        a href=(book.url()) tabindex="-1" aria-hidden="true" { img src=(book.cover_url()) width="240" height="360" alt="" loading="lazy"; }
+                        div {
+                            h3 { a href=(book.url()) { (book.title) } }
+                            p.by { (book.author) ", " (book.year) }
+                            p.says-it { (book.blurb) }
+                            p.price { (money(book.price)) }
+                        }
+                    }
+                }
+            }
+        }
+    }
 }
 
 /// The line of the day: fails now and then, and has a stand-in. Without a gateway it is a comment.

@@ -432,7 +432,7 @@ const PEOPLE: &[&str] = &[
     "the last lamplighter",
     "a translator of tide tables",
     "a beekeeper with a past",
-    "two estranged sisters",
+    "the younger of two sisters",
     "an insurance clerk",
     "a night-train steward",
     "a reluctant heir",
@@ -495,13 +495,22 @@ const VERDICTS: &[&str] = &[
     "Bought it for the title, kept it for the last chapter.",
     "My book group argued for three hours.",
     "Beautifully made. The paper alone is a pleasure.",
-    "A little long in the middle, but what an end.",
-    "I wanted to like it more than I did.",
     "The index is a small masterpiece.",
     "Lovely to find something so unhurried.",
     "Made me laugh out loud in a waiting room.",
     "I learned more than I expected to, and enjoyed all of it.",
     "A keeper. It lives by the bed now.",
+];
+
+const DOUBTS: &[&str] = &[
+    "I wanted to like it more than I did.",
+    "A little long in the middle, but what an end.",
+    "Half of it is wonderful; I could not say which half.",
+    "The maps are upside down in my copy.",
+    "Good company, though it never quite gets where it is going.",
+    "Wait for the second edition.",
+    "My sister swears by it. I swear at it.",
+    "Too many lanterns.",
 ];
 
 pub const PUBLISHERS: &[&str] = &[
@@ -677,6 +686,9 @@ pub const FACT_BLURBS: &[&str] = &[
     "A year in {place} gave its author a subject, a bad knee and this book. {fact}",
 ];
 
+/// What readers say who are of two minds.
+pub const MIXED_REVIEWS: &[&str] = &["{doubt}", "{doubt} {doubt}"];
+
 /// What readers say.
 pub const REVIEWS: &[&str] = &["{verdict}", "{verdict} {verdict}", "{verdict} {praise}"];
 
@@ -693,6 +705,10 @@ pub fn filled(templates: &[&str], seed: &mut Seed) -> String {
         };
         let word = unused(list(name), &used, seed);
         used.push(word);
+        let article = text == "A " || text.ends_with(" a ");
+        if article && takes_an(word) {
+            text.insert(text.len() - 1, 'n');
+        }
         // A sentence that opens with a place or a person opens with a capital.
         if text.is_empty() {
             text.extend(word.chars().take(1).flat_map(char::to_uppercase));
@@ -704,6 +720,15 @@ pub fn filled(templates: &[&str], seed: &mut Seed) -> String {
     }
     text.push_str(rest);
     text
+}
+
+/// Whether the article before this word of our lists is "an".
+fn takes_an(word: &str) -> bool {
+    match word.chars().next() {
+        Some('H') => word == "Hour",
+        Some(letter) => "AEIOU".contains(letter),
+        None => false,
+    }
 }
 
 /// A word that is not among those used; after a few tries any.
@@ -735,6 +760,7 @@ fn list(name: &str) -> &'static [&'static str] {
         "praise" => PRAISE,
         "fact" => FACTS,
         "verdict" => VERDICTS,
+        "doubt" => DOUBTS,
         _ => &[],
     }
 }
@@ -760,6 +786,7 @@ mod tests {
             STORY_BLURBS,
             FACT_BLURBS,
             REVIEWS,
+            MIXED_REVIEWS,
         ] {
             for template in templates {
                 for part in template.split('{').skip(1) {
@@ -767,6 +794,25 @@ mod tests {
                     assert!(!list(name).is_empty(), "{name} in {template}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn an_article_fits_its_word() {
+        for (word, wanted) in [
+            ("Open", "An Open"),
+            ("Hour", "An Hour"),
+            ("Heron", "A Heron"),
+        ] {
+            let article = if takes_an(word) { "An" } else { "A" };
+            assert_eq!(format!("{article} {word}"), wanted);
+        }
+        for index in 0..300 {
+            let text = filled(
+                &["A {adjective} Alibi", "To a {noun}"],
+                &mut Seed::of(9, index),
+            );
+            assert!(!text.contains("A O") && !text.contains(" a A"), "{text}");
         }
     }
 
