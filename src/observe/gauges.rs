@@ -52,6 +52,7 @@ impl Collector for Gauges {
         let status = self.0.get();
         let upstreams = status.as_ref().map(|status| status.upstreams());
         let upstreams = upstreams.unwrap_or_default();
+        let connections = status.as_ref().map_or(0, |status| status.connections());
         let cache = status.map(|status| status.cache()).unwrap_or_default();
         let encoder = &mut encoder;
         each(
@@ -67,6 +68,11 @@ impl Collector for Gauges {
             |upstream| upstream.queued,
         )?;
         servers(encoder, &upstreams)?;
+        one(
+            encoder,
+            ("connections", "Open client connections"),
+            &ConstGauge::new(connections as u64),
+        )?;
         one(
             encoder,
             ("cache_bytes", "What the stored objects weigh"),

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry};
 
@@ -37,7 +36,6 @@ pub(super) struct Metrics {
     queue_seconds: Histograms<Upstream>,
     limits_hit: Family<Limit, Counter>,
     pub(super) template_errors: Counter,
-    pub(super) connections: Gauge,
     pub(super) cache: CacheMetrics,
 }
 
@@ -105,7 +103,6 @@ impl Metrics {
                 "How often a bound of the configuration was hit",
             ),
             template_errors: build.add("template_errors", "Faults found in composed documents"),
-            connections: build.add("connections", "Open client connections"),
             cache,
             registry: build.0,
         }
@@ -454,7 +451,6 @@ mod tests {
         metrics.cache.used(CacheUse::HitForMiss);
         metrics.cache.stored();
         metrics.limit_hit("compose.max_depth");
-        metrics.connections.inc();
         metrics.template_errors.inc_by(3);
         let text = metrics.expose(Exposition::Prometheus);
         for line in [
@@ -474,7 +470,6 @@ mod tests {
             "marquetry_cache_stores_total 1",
             "marquetry_cache_misses_total 0",
             r#"marquetry_limits_hit_total{limit="compose.max_depth"} 1"#,
-            "marquetry_connections 1",
             "marquetry_template_errors_total 3",
         ] {
             assert!(

@@ -120,17 +120,6 @@ impl Observer {
         self.0.metrics.template_errors.inc_by(number as u64);
     }
 
-    /// A client has connected; the guard is kept for as long as the connection.
-    pub fn connection(&self) -> ConnectionGuard {
-        self.0.metrics.connections.inc();
-        ConnectionGuard(self.clone())
-    }
-
-    /// Open client connections.
-    pub fn connections(&self) -> u64 {
-        u64::try_from(self.0.metrics.connections.get()).unwrap_or(0)
-    }
-
     /// All metrics as text.
     pub fn metrics(&self, format: Exposition) -> String {
         self.0.metrics.expose(format)
@@ -177,16 +166,6 @@ impl Observer {
 impl fmt::Debug for Observer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Observer")
-    }
-}
-
-/// Counts a client connection for as long as it lives.
-#[derive(Debug)]
-pub struct ConnectionGuard(Observer);
-
-impl Drop for ConnectionGuard {
-    fn drop(&mut self) {
-        self.0.0.metrics.connections.dec();
     }
 }
 

@@ -286,6 +286,11 @@ impl OpenPage {
         self.record(&state, state.spans.clone(), PageEnd::ClientLeft)
     }
 
+    /// This instant in seconds since the page's start.
+    pub(super) fn at(&self, instant: Instant) -> Seconds {
+        Seconds(instant.saturating_duration_since(self.started))
+    }
+
     pub(super) fn now(&self) -> Seconds {
         Seconds(self.started.elapsed())
     }

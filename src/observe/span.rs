@@ -6,6 +6,9 @@
 
 use std::fmt;
 use std::sync::OnceLock;
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::observe::metrics::{RouteMetrics, UpstreamMetrics};
 use crate::observe::outcome::{CacheUse, Outcome};
@@ -139,6 +142,21 @@ impl Drop for Span {
     }
 }
 
+/// An exchange with a server, as it is known once the head of the answer is there.
+#[derive(Debug, Clone, Copy)]
+pub struct Exchange<'a> {
+    /// The server's address.
+    pub server: &'a str,
+    /// How long it waited for servers, all tries together.
+    pub queued: Duration,
+    /// When it was sent, the last time.
+    pub sent: Instant,
+    /// When the head of the answer came.
+    pub first_byte: Instant,
+    /// The status of the answer.
+    pub status: http::StatusCode,
+}
+
 /// One fetch under way, for those who carry it out. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Notes {
@@ -176,6 +194,32 @@ impl Notes {
             span.tries += 1;
             span.sent = Some(now);
             span.held = Some(now);
+        });
+    }
+
+    /// It had a server and an answer: [`Notes::queued`], [`Notes::sent`] and [`Notes::first_byte`] in one, told afterwards.
+    pub fn answered(&self, exchange: &Exchange<'_>) {
+        let Some(page) = self.page.open() else { return };
+        let (sent, first_byte) = (page.at(exchange.sent), page.at(exchange.first_byte));
+        self.note(|span, _| {
+            span.asked = None;
+            span.queued.get_or_insert(span.started);
+            span.queue_seconds.0 += exchange.queued;
+            span.server = Some(cut(exchange.server, MAX_TEXT));
+            span.tries += 1;
+            span.sent = Some(sent);
+            span.held = Some(sent);
+            span.status = Some(exchange.status.as_u16());
+            span.first_byte = Some(first_byte);
+        });
+    }
+
+    /// It waited so long for a server and got none.
+    pub fn waited(&self, time: Duration) {
+        self.note(|span, _| {
+            span.asked = None;
+            span.queued.get_or_insert(span.started);
+            span.queue_seconds.0 += time;
         });
     }
 

@@ -14,7 +14,7 @@ use super::outcome::{CacheUse, Outcome, PageEnd};
 use super::page::{Page, PageStart};
 use super::recent::RecentLimits;
 use super::request_id::RequestId;
-use super::span::{FragmentStart, Served};
+use super::span::{Exchange, FragmentStart, Served};
 use super::status::{CacheStatus, ServerState, ServerStatus, Status, UpstreamStatus};
 use super::*;
 
@@ -180,6 +180,40 @@ async fn a_page_is_kept_with_all_its_spans() {
             assert_eq!(&span[name], value, "{name} of {}", row["url"]);
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_exchange_can_be_told_afterwards() {
+    let observer = silent();
+    let page = page(&observer, "one", "/");
+    advance(milliseconds(1)).await;
+    let span = page.trace().fragment(&fragment("/f"));
+    advance(milliseconds(5)).await;
+    let sent = Instant::now();
+    advance(milliseconds(7)).await;
+    let first_byte = Instant::now();
+    advance(milliseconds(1)).await;
+    span.notes().answered(&Exchange {
+        server: "127.0.0.1:8110",
+        queued: milliseconds(4),
+        sent,
+        first_byte,
+        status: StatusCode::OK,
+    });
+    advance(milliseconds(2)).await;
+    span.finish(Outcome::Ok);
+    let late = page.trace().fragment(&fragment("/late"));
+    late.notes().waited(milliseconds(3));
+    late.fail(Outcome::Timeout, &"no server became free");
+    page.finish(PageEnd::Complete);
+    let record = seen(&observer, "one");
+    let row = json!({"server": "127.0.0.1:8110", "status": 200, "tries": 1, "started": 0.001, "queued": 0.001,
+                     "sent": 0.006, "first_byte": 0.013, "done": 0.016, "queue_seconds": 0.004, "cost_seconds": 0.01});
+    for (name, value) in row.as_object().unwrap() {
+        assert_eq!(&record["spans"][0][name], value, "{name}");
+    }
+    assert_eq!(record["spans"][1]["queue_seconds"], 0.003);
+    assert_eq!(record["spans"][1]["sent"], Value::Null);
 }
 
 #[tokio::test(start_paused = true)]
@@ -426,6 +460,7 @@ impl Status for TwoUpstreams {
             weight: 1,
             state,
             in_flight,
+            served: 0,
         };
         vec![
             UpstreamStatus {
@@ -452,6 +487,10 @@ impl Status for TwoUpstreams {
         }
     }
 
+    fn connections(&self) -> usize {
+        5
+    }
+
     fn ready(&self) -> bool {
         true
     }
@@ -469,6 +508,7 @@ fn the_state_of_upstreams_and_store_is_asked_for_at_each_scrape() {
         r#"marquetry_upstream_servers{upstream="app",state="draining"} 1"#,
         r#"marquetry_upstream_servers{upstream="app",state="down"} 0"#,
         r#"marquetry_upstream_servers{upstream="pages",state="down"} 1"#,
+        "marquetry_connections 5",
         "marquetry_cache_bytes 1000",
         "marquetry_cache_objects 10",
         "marquetry_cache_evictions_total 1",
@@ -519,15 +559,6 @@ fn every_metric_that_users_were_told_of_is_there() {
         );
     }
     assert!(!text.contains("www.example.com"), "URLs are no labels");
-}
-
-#[test]
-fn connections_are_counted_while_they_live() {
-    let observer = silent();
-    let guards = [observer.connection(), observer.connection()];
-    assert_eq!(observer.connections(), 2);
-    drop(guards);
-    assert!(has_sample(&observer, "marquetry_connections 0"));
 }
 
 #[tokio::test(start_paused = true)]
