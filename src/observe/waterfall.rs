@@ -120,10 +120,10 @@ pub struct SpanRecord {
     pub cost_seconds: Seconds,
     /// Since when it waits for a server, while it does.
     #[serde(skip)]
-    pub(super) asked: Option<Seconds>,
+    pub asked: Option<Seconds>,
     /// Since when it holds a server, while it does.
     #[serde(skip)]
-    pub(super) held: Option<Seconds>,
+    pub held: Option<Seconds>,
 }
 
 impl SpanRecord {
