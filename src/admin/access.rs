@@ -8,7 +8,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 
-use http::{HeaderMap, Uri, header};
+use http::{HeaderMap, HeaderValue, Uri, header};
 use sha2::{Digest, Sha256};
 
 /// Longest token file that is read, in bytes.
@@ -89,7 +89,7 @@ pub fn is_meant(uri: &Uri, headers: &HeaderMap, listen: SocketAddr, local: Optio
     let in_headers = headers
         .get_all(header::HOST)
         .iter()
-        .map(|host| host.as_bytes());
+        .map(HeaderValue::as_bytes);
     let mut named = in_uri.into_iter().chain(in_headers).peekable();
     named.peek().is_some()
         && named.all(|host| {
@@ -134,8 +134,6 @@ fn without_port(authority: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
     fn meant(uri: &str, hosts: &[&str], listen: &str, local: Option<&str>) -> bool {

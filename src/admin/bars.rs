@@ -4,6 +4,7 @@
 
 use maud::{Markup, html};
 
+use crate::observe::outcome::Outcome;
 use crate::observe::text::Seconds;
 use crate::observe::waterfall::SpanRecord;
 
@@ -55,7 +56,7 @@ fn parts(whole: Seconds, span: &SpanRecord) -> Vec<Part> {
             width: width.clamp(LEAST, WIDTH - x),
         }
     };
-    let failed = span.outcome.is_some_and(|outcome| outcome.is_failure());
+    let failed = span.outcome.is_some_and(Outcome::is_failure);
     let last = |class| if failed { "failed" } else { class };
     match (span.queued, span.sent, span.first_byte) {
         (queued, Some(sent), first_byte) => {
@@ -83,7 +84,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::observe::outcome::{CacheUse, Outcome};
+    use crate::observe::outcome::CacheUse;
 
     fn at(milliseconds: u64) -> Seconds {
         Seconds(Duration::from_millis(milliseconds))

@@ -11,6 +11,7 @@ use crate::admin::bars;
 use crate::admin::status::{self, State};
 use crate::observe::Observer;
 use crate::observe::metrics::CacheCounts;
+use crate::observe::outcome::Outcome;
 use crate::observe::status::{CacheStatus, UpstreamStatus};
 use crate::observe::text::Seconds;
 use crate::observe::waterfall::{SpanRecord, Waterfall};
@@ -233,7 +234,7 @@ fn one(page: &Waterfall) -> Markup {
 }
 
 fn row(page: &Waterfall, span: &SpanRecord) -> Markup {
-    let bad = span.outcome.is_some_and(|outcome| outcome.is_failure());
+    let bad = span.outcome.is_some_and(Outcome::is_failure);
     let who = span.server.as_deref().or(span.upstream.as_deref());
     html! {
         tr {

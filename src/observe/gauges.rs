@@ -101,7 +101,7 @@ fn each(
     let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
     for upstream in upstreams {
         let labels = [("upstream", upstream.name.as_str())];
-        ConstGauge::new(number(upstream) as i64).encode(metric.encode_family(&labels)?)?;
+        ConstGauge::new(number(upstream) as u64).encode(metric.encode_family(&labels)?)?;
     }
     Ok(())
 }
@@ -117,7 +117,7 @@ fn servers(encoder: &mut DescriptorEncoder<'_>, upstreams: &[UpstreamStatus]) ->
                 ("upstream", upstream.name.as_str()),
                 ("state", state.as_str()),
             ];
-            let number = upstream.servers_in(state) as i64;
+            let number = upstream.servers_in(state) as u64;
             ConstGauge::new(number).encode(metric.encode_family(&labels)?)?;
         }
     }

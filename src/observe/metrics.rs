@@ -361,7 +361,7 @@ pub struct CacheCounts {
 pub enum Exposition {
     /// The classic text format, 0.0.4.
     Prometheus,
-    /// OpenMetrics 1.0, for those who accept it.
+    /// `OpenMetrics` 1.0, for those who accept it.
     OpenMetrics,
 }
 

@@ -151,9 +151,9 @@ impl Observer {
     }
 
     /// A page has ended: count it, log it, keep it.
-    fn ended(&self, route: Option<RouteMetrics>, page: Waterfall) {
+    fn ended(&self, route: Option<&RouteMetrics>, page: Waterfall) {
         let shared = &*self.0;
-        let route = route.as_ref().unwrap_or(&shared.unrouted);
+        let route = route.unwrap_or(&shared.unrouted);
         route.answered(page.status, page.seconds, page.first_byte);
         let page = Arc::new(page);
         if shared.access_log.write(&page).is_err() {

@@ -325,7 +325,7 @@ impl OpenPage {
         if page.status == 0 {
             page.status = CLIENT_LEFT;
         }
-        self.observer.ended(route, page);
+        self.observer.ended(route.as_ref(), page);
     }
 
     fn record(&self, state: &State, spans: Vec<SpanRecord>, end: PageEnd) -> Waterfall {
