@@ -92,7 +92,7 @@ fn heading(observer: &Observer, state: &State) -> Markup {
             span class={ "badge " (word) } { (word) }
             span.faint {
                 (env!("CARGO_PKG_VERSION")) ", up " (uptime(observer.uptime())) ", "
-                (state.connections) " connections, " (observer.open().count()) " requests under way"
+                (state.connections) " open connections, " (observer.open().count()) " under way"
             }
             span.faint {
                 a href="/status" { "status" } " " a href="/metrics" { "metrics" } " " a href="/pages" { "pages" } " "
@@ -154,7 +154,7 @@ fn under_way(observer: &Observer) -> Markup {
     html! {
         @if !open.is_empty() {
             h2 { "Under way for longer than " (seconds(Seconds(OPEN_SINCE))) }
-            div.card.scroll {
+            div.card {
                 table {
                     tr { th { "request" } th { "phase" } th.number { "age" } th { "waits for" } }
                     @for page in open.iter().take(OPEN) {
