@@ -5,7 +5,11 @@
 //! and streams the composed page. `ARCHITECTURE.md` draws the plan of the house; the modules below stand in reading order.
 
 pub mod admin;
+pub mod cache;
 pub mod config;
+pub mod fetch;
 pub mod message;
 pub mod observe;
+pub mod routing;
 pub mod server;
+pub mod upstream;
