@@ -96,7 +96,7 @@ impl Metrics {
             ),
             queue_seconds: build.histograms(
                 "upstream_queue_seconds",
-                "How long requests waited for a server",
+                "How long fetches waited for servers",
             ),
             limits_hit: build.add(
                 "limits_hit",
@@ -258,9 +258,9 @@ impl UpstreamMetrics {
         &self.0.name
     }
 
-    /// A request has waited so long for a server, and got one or gave up. Told once for each time it asked, by the pool.
-    pub fn waited(&self, time: std::time::Duration) {
-        self.0.queue_seconds.observe(time.as_secs_f64());
+    /// A fetch has waited so long for servers, all tries together. Spans tell it themselves.
+    pub(super) fn waited(&self, time: Seconds) {
+        self.0.queue_seconds.observe(time.0.as_secs_f64());
     }
 
     /// A try to fetch a fragment has ended. Spans tell it themselves.
@@ -446,7 +446,7 @@ mod tests {
         let app = metrics.upstream("app");
         app.fragment(Outcome::Ok, Seconds(Duration::from_millis(30)));
         app.fragment(Outcome::Timeout, Seconds(Duration::from_secs(2)));
-        app.waited(Duration::from_millis(1));
+        app.waited(Seconds(Duration::from_millis(1)));
         metrics.cache.used(CacheUse::Hit);
         metrics.cache.used(CacheUse::HitForMiss);
         metrics.cache.stored();

@@ -286,11 +286,7 @@ impl OpenPage {
         self.record(&state, state.spans.clone(), PageEnd::ClientLeft)
     }
 
-    /// This instant in seconds since the page's start.
-    pub(super) fn at(&self, instant: Instant) -> Seconds {
-        Seconds(instant.saturating_duration_since(self.started))
-    }
-
+    /// Since the page's start.
     pub(super) fn now(&self) -> Seconds {
         Seconds(self.started.elapsed())
     }

@@ -6,9 +6,6 @@
 
 use std::fmt;
 use std::sync::OnceLock;
-use std::time::Duration;
-
-use tokio::time::Instant;
 
 use crate::observe::metrics::{RouteMetrics, UpstreamMetrics};
 use crate::observe::outcome::{CacheUse, Outcome};
@@ -118,16 +115,24 @@ impl Span {
         };
         let now = page.now();
         let failed = self.counted && outcome.is_failure();
+        let mut waited = None;
         page.note(|state| {
             state.fragments.failed += usize::from(failed);
             if let Some(span) = self.notes.index.and_then(|at| state.spans.get_mut(at)) {
                 span.release(now);
+                waited = span.queued.map(|_| span.queue_seconds);
                 span.outcome = Some(outcome);
                 span.reason = reason.map(|reason| cut(&reason.to_string(), MAX_TEXT));
                 span.done = Some(now);
             }
         });
-        if let (true, Some(upstream)) = (self.counted, self.upstream.get()) {
+        let Some(upstream) = self.upstream.get() else {
+            return;
+        };
+        if let Some(time) = waited {
+            upstream.waited(time);
+        }
+        if self.counted {
             let seconds = Seconds(now.0.saturating_sub(self.started.0));
             upstream.fragment(outcome, seconds);
         }
@@ -140,21 +145,6 @@ impl Drop for Span {
             self.end(Outcome::Cancelled, None);
         }
     }
-}
-
-/// An exchange with a server, as it is known once the head of the answer is there.
-#[derive(Debug, Clone, Copy)]
-pub struct Exchange<'a> {
-    /// The server's address.
-    pub server: &'a str,
-    /// How long it waited for servers, all tries together.
-    pub queued: Duration,
-    /// When it was sent, the last time.
-    pub sent: Instant,
-    /// When the head of the answer came.
-    pub first_byte: Instant,
-    /// The status of the answer.
-    pub status: http::StatusCode,
 }
 
 /// One fetch under way, for those who carry it out. Cheap to clone.
@@ -197,32 +187,6 @@ impl Notes {
         });
     }
 
-    /// It had a server and an answer: [`Notes::queued`], [`Notes::sent`] and [`Notes::first_byte`] in one, told afterwards.
-    pub fn answered(&self, exchange: &Exchange<'_>) {
-        let Some(page) = self.page.open() else { return };
-        let (sent, first_byte) = (page.at(exchange.sent), page.at(exchange.first_byte));
-        self.note(|span, _| {
-            span.asked = None;
-            span.queued.get_or_insert(span.started);
-            span.queue_seconds.0 += exchange.queued;
-            span.server = Some(cut(exchange.server, MAX_TEXT));
-            span.tries += 1;
-            span.sent = Some(sent);
-            span.held = Some(sent);
-            span.status = Some(exchange.status.as_u16());
-            span.first_byte = Some(first_byte);
-        });
-    }
-
-    /// It waited so long for a server and got none.
-    pub fn waited(&self, time: Duration) {
-        self.note(|span, _| {
-            span.asked = None;
-            span.queued.get_or_insert(span.started);
-            span.queue_seconds.0 += time;
-        });
-    }
-
     /// The head of its answer has come.
     pub fn first_byte(&self, status: http::StatusCode) {
         self.note(|span, now| {
@@ -234,11 +198,6 @@ impl Notes {
     /// So many bytes of its answer's body have come.
     pub fn received(&self, bytes: usize) {
         self.note(|span, _| span.bytes += bytes as u64);
-    }
-
-    /// The server is free again. Left untold, the end of the span says so.
-    pub fn released(&self) {
-        self.note(SpanRecord::release);
     }
 
     fn note(&self, fact: impl FnOnce(&mut SpanRecord, Seconds)) {

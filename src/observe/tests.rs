@@ -14,7 +14,7 @@ use super::outcome::{CacheUse, Outcome, PageEnd};
 use super::page::{Page, PageStart};
 use super::recent::RecentLimits;
 use super::request_id::RequestId;
-use super::span::{Exchange, FragmentStart, Served};
+use super::span::{FragmentStart, Served};
 use super::status::{CacheStatus, ServerState, ServerStatus, Status, UpstreamStatus};
 use super::*;
 
@@ -183,40 +183,6 @@ async fn a_page_is_kept_with_all_its_spans() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_exchange_can_be_told_afterwards() {
-    let observer = silent();
-    let page = page(&observer, "one", "/");
-    advance(milliseconds(1)).await;
-    let span = page.trace().fragment(&fragment("/f"));
-    advance(milliseconds(5)).await;
-    let sent = Instant::now();
-    advance(milliseconds(7)).await;
-    let first_byte = Instant::now();
-    advance(milliseconds(1)).await;
-    span.notes().answered(&Exchange {
-        server: "127.0.0.1:8110",
-        queued: milliseconds(4),
-        sent,
-        first_byte,
-        status: StatusCode::OK,
-    });
-    advance(milliseconds(2)).await;
-    span.finish(Outcome::Ok);
-    let late = page.trace().fragment(&fragment("/late"));
-    late.notes().waited(milliseconds(3));
-    late.fail(Outcome::Timeout, &"no server became free");
-    page.finish(PageEnd::Complete);
-    let record = seen(&observer, "one");
-    let row = json!({"server": "127.0.0.1:8110", "status": 200, "tries": 1, "started": 0.001, "queued": 0.001,
-                     "sent": 0.006, "first_byte": 0.013, "done": 0.016, "queue_seconds": 0.004, "cost_seconds": 0.01});
-    for (name, value) in row.as_object().unwrap() {
-        assert_eq!(&record["spans"][0][name], value, "{name}");
-    }
-    assert_eq!(record["spans"][1]["queue_seconds"], 0.003);
-    assert_eq!(record["spans"][1]["sent"], Value::Null);
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_page_is_counted() {
     let observer = silent();
     composed_page(&observer).await;
@@ -230,6 +196,9 @@ async fn a_page_is_counted() {
         r#"marquetry_fragments_total{upstream="app",outcome="cancelled"} 0"#,
         r#"marquetry_fragments_total{upstream="pages",outcome="ok"} 0"#,
         r#"marquetry_fragment_seconds_count{upstream="app"} 3"#,
+        r#"marquetry_upstream_queue_seconds_count{upstream="app"} 2"#,
+        r#"marquetry_upstream_queue_seconds_sum{upstream="app"} 0.022"#,
+        r#"marquetry_upstream_queue_seconds_count{upstream="pages"} 1"#,
         "marquetry_template_errors_total 2",
     ] {
         assert!(has_sample(&observer, line), "{line}");
