@@ -20,7 +20,7 @@ use crate::config::size::parse_duration;
 use crate::message::client::Connection;
 use crate::message::{Request, Response};
 use crate::observe::Observer;
-use crate::observe::metrics::Exposition;
+use crate::observe::exposition::Exposition;
 use crate::server::handler::Handler;
 
 /// Answers the requests of the admin listener.

@@ -5,6 +5,7 @@
 //! over, and URLs lose theirs at the door.
 
 pub mod access_log;
+pub mod exposition;
 pub mod gauges;
 pub mod log;
 pub mod metrics;
@@ -27,8 +28,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::observe::access_log::AccessLog;
+use crate::observe::exposition::Exposition;
 use crate::observe::gauges::Watched;
-use crate::observe::metrics::{CacheMetrics, Exposition, Metrics, RouteMetrics, UpstreamMetrics};
+use crate::observe::metrics::{CacheMetrics, Metrics, RouteMetrics, UpstreamMetrics};
 use crate::observe::open::Open;
 use crate::observe::page::{OpenPage, Page, PageStart};
 use crate::observe::recent::{Recent, RecentLimits};

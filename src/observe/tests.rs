@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use tokio::time::advance;
 
-use super::metrics::Exposition;
+use super::exposition::Exposition;
 use super::outcome::{CacheUse, Outcome, PageEnd};
 use super::page::{Page, PageStart};
 use super::recent::RecentLimits;
