@@ -4,13 +4,14 @@
 //! include tags in it, fetches the fragments concurrently with the user's cookie, keeps shared fragments cached across users,
 //! and streams the composed page. `ARCHITECTURE.md` draws the plan of the house; the modules below stand in reading order.
 
+
+pub mod admin;
+pub mod cache;
 pub mod config;
+pub mod demo;
+pub mod fetch;
 pub mod message;
 pub mod observe;
-pub mod server;
 pub mod routing;
-pub mod cache;
+pub mod server;
 pub mod upstream;
-pub mod fetch;
-pub mod admin;
-pub mod demo;
