@@ -6,11 +6,13 @@
 
 pub mod admin;
 pub mod cache;
+pub mod cli;
 pub mod compose;
 pub mod config;
 pub mod demo;
 pub mod expr;
 pub mod fetch;
+pub mod gateway;
 pub mod message;
 pub mod observe;
 pub mod routing;

@@ -154,7 +154,7 @@ impl Fetcher {
                 has_credentials(ask.request.headers()),
             ) {
                 Role::Leader(lead, interest) => return self.lead(ask, lead, interest).await,
-                Role::Waiter(wait) => match self.wait(&ask, wait).await? {
+                Role::Waiter(wait) => match wait_until(ask.deadline, wait).await? {
                     Landed::Shared(object)
                         if object.is_fresh() && object.is_for(ask.request.headers()) =>
                     {
@@ -170,13 +170,6 @@ impl Fetcher {
             }
         }
         self.alone(ask, CacheUse::Miss).await
-    }
-
-    async fn wait(&self, ask: &Ask, wait: Wait) -> Result<Landed, FetchError> {
-        ask.deadline
-            .bound(wait.landed())
-            .await
-            .map_err(|_| FetchError::Deadline)
     }
 
     /// Fetches for oneself and for those who wait, as a task that lives while anybody wants it.
@@ -294,6 +287,13 @@ impl Fetcher {
             came,
         }))
     }
+}
+
+async fn wait_until(deadline: Deadline, wait: Wait) -> Result<Landed, FetchError> {
+    deadline
+        .bound(wait.landed())
+        .await
+        .map_err(|_| FetchError::Deadline)
 }
 
 fn may_look_up(ask: &Ask) -> bool {

@@ -28,7 +28,9 @@ pub fn value(told: Told, method: &Method) -> Option<HeaderValue> {
         CacheUse::Coalesced => text.push_str("; fwd=uri-miss; collapsed"),
         CacheUse::Miss => text.push_str("; fwd=uri-miss"),
         CacheUse::HitForMiss => text.push_str("; fwd=uri-miss; detail=hit-for-miss"),
-        CacheUse::Pass if *method == Method::GET || *method == Method::HEAD => text.push_str("; fwd=bypass"),
+        CacheUse::Pass if *method == Method::GET || *method == Method::HEAD => {
+            text.push_str("; fwd=bypass")
+        }
         CacheUse::Pass => text.push_str("; fwd=method"),
     }
     if let (Some(status), false) = (told.forwarded, text.ends_with("hit")) {
@@ -59,10 +61,22 @@ mod tests {
             personal,
         };
         for (row, wanted) in [
-            (told(CacheUse::Hit, Some(53), Some(200), None), "marquetry; hit; ttl=53"),
-            (told(CacheUse::Miss, Some(60), Some(200), None), "marquetry; fwd=uri-miss; fwd-status=200; stored; ttl=60"),
-            (told(CacheUse::Coalesced, Some(60), None, None), "marquetry; fwd=uri-miss; collapsed; stored; ttl=60"),
-            (told(CacheUse::Pass, None, Some(404), None), "marquetry; fwd=bypass; fwd-status=404"),
+            (
+                told(CacheUse::Hit, Some(53), Some(200), None),
+                "marquetry; hit; ttl=53",
+            ),
+            (
+                told(CacheUse::Miss, Some(60), Some(200), None),
+                "marquetry; fwd=uri-miss; fwd-status=200; stored; ttl=60",
+            ),
+            (
+                told(CacheUse::Coalesced, Some(60), None, None),
+                "marquetry; fwd=uri-miss; collapsed; stored; ttl=60",
+            ),
+            (
+                told(CacheUse::Pass, None, Some(404), None),
+                "marquetry; fwd=bypass; fwd-status=404",
+            ),
             (
                 told(CacheUse::Miss, None, Some(200), Some(Reason::Private)),
                 "marquetry; fwd=uri-miss; fwd-status=200; detail=\"it says private\"",

@@ -41,7 +41,12 @@ const MOST_CODINGS: usize = 3;
 /// The codings of a body, in the order in which they were applied; `identity` left out.
 fn codings(headers: &HeaderMap) -> Vec<String> {
     let lines = headers.get_all(CONTENT_ENCODING).iter();
-    let members = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b',').map(<[u8]>::to_vec).collect::<Vec<_>>());
+    let members = lines.flat_map(|line| {
+        line.as_bytes()
+            .split(|byte| *byte == b',')
+            .map(<[u8]>::to_vec)
+            .collect::<Vec<_>>()
+    });
     members
         .map(|member| String::from_utf8_lossy(member.trim_ascii()).to_ascii_lowercase())
         .filter(|member| !member.is_empty() && member != "identity")
@@ -57,7 +62,12 @@ pub fn is_encoded(headers: &HeaderMap) -> bool {
 pub fn is_readable(headers: &HeaderMap) -> bool {
     let codings = codings(headers);
     codings.len() <= MOST_CODINGS
-        && codings.iter().all(|coding| matches!(coding.as_str(), "gzip" | "x-gzip" | "br" | "deflate" | "zstd"))
+        && codings.iter().all(|coding| {
+            matches!(
+                coding.as_str(),
+                "gzip" | "x-gzip" | "br" | "deflate" | "zstd"
+            )
+        })
 }
 
 /// The body without its codings; the same bytes where it has none.
@@ -77,32 +87,64 @@ pub fn decode(headers: &HeaderMap, body: &Bytes, limit: usize) -> Result<Bytes, 
 }
 
 fn decode_one(coding: &str, body: &[u8], limit: usize) -> Result<Bytes, DecodeError> {
-    let sink = Sink { bytes: Vec::with_capacity((body.len() * 4).min(limit)), limit };
+    let sink = Sink {
+        bytes: Vec::with_capacity((body.len() * 4).min(limit)),
+        limit,
+    };
     let written = match coding {
-        "gzip" | "x-gzip" => through(codec::GzipDecoder::new(sink), body, codec::GzipDecoder::into_inner),
-        "br" => through(codec::BrotliDecoder::new(sink), body, codec::BrotliDecoder::into_inner),
-        "zstd" => through(codec::ZstdDecoder::new(sink), body, codec::ZstdDecoder::into_inner),
+        "gzip" | "x-gzip" => through(
+            codec::GzipDecoder::new(sink),
+            body,
+            codec::GzipDecoder::into_inner,
+        ),
+        "br" => through(
+            codec::BrotliDecoder::new(sink),
+            body,
+            codec::BrotliDecoder::into_inner,
+        ),
+        "zstd" => through(
+            codec::ZstdDecoder::new(sink),
+            body,
+            codec::ZstdDecoder::into_inner,
+        ),
         // RFC 9110 8.4.1.2 means zlib; some send bare deflate, whose first byte cannot begin a zlib stream.
-        "deflate" if body.first().is_some_and(|byte| byte & 0x0f == 8) => {
-            through(codec::ZlibDecoder::new(sink), body, codec::ZlibDecoder::into_inner)
-        }
-        "deflate" => through(codec::DeflateDecoder::new(sink), body, codec::DeflateDecoder::into_inner),
+        "deflate" if body.first().is_some_and(|byte| byte & 0x0f == 8) => through(
+            codec::ZlibDecoder::new(sink),
+            body,
+            codec::ZlibDecoder::into_inner,
+        ),
+        "deflate" => through(
+            codec::DeflateDecoder::new(sink),
+            body,
+            codec::DeflateDecoder::into_inner,
+        ),
         other => return Err(DecodeError::Unknown(other.to_owned())),
     };
     match written {
         Ok(sink) => Ok(sink.bytes.into()),
-        Err(error) if error.kind() == io::ErrorKind::FileTooLarge => Err(DecodeError::TooLarge(limit)),
-        Err(error) => Err(DecodeError::Broken { coding: coding.to_owned(), reason: error.to_string() }),
+        Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
+            Err(DecodeError::TooLarge(limit))
+        }
+        Err(error) => Err(DecodeError::Broken {
+            coding: coding.to_owned(),
+            reason: error.to_string(),
+        }),
     }
 }
 
 /// Writes a whole body through a decoder. The sink never waits, so the future is done at once.
-fn through<W: AsyncWrite + Unpin>(mut decoder: W, body: &[u8], inner: impl FnOnce(W) -> Sink) -> io::Result<Sink> {
+fn through<W: AsyncWrite + Unpin>(
+    mut decoder: W,
+    body: &[u8],
+    inner: impl FnOnce(W) -> Sink,
+) -> io::Result<Sink> {
     let written = async {
         decoder.write_all(body).await?;
         decoder.shutdown().await
     };
-    written.now_or_never().unwrap_or_else(|| Err(io::ErrorKind::WouldBlock.into()))?;
+    written
+        .now_or_never()
+        .unwrap_or_else(|| Err(io::ErrorKind::WouldBlock.into()))?;
     Ok(inner(decoder))
 }
 
@@ -113,7 +155,11 @@ struct Sink {
 }
 
 impl AsyncWrite for Sink {
-    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         if self.bytes.len() + bytes.len() > self.limit {
             return Poll::Ready(Err(io::ErrorKind::FileTooLarge.into()));
         }
@@ -134,9 +180,18 @@ impl AsyncWrite for Sink {
 pub fn encode(body: Body, coding: Coding) -> Body {
     let encoder = match coding {
         Coding::Identity => return body,
-        Coding::Gzip => Encoder::Gzip(codec::GzipEncoder::with_quality(Vec::new(), Level::Precise(4))),
-        Coding::Brotli => Encoder::Brotli(codec::BrotliEncoder::with_quality(Vec::new(), Level::Precise(4))),
-        Coding::Zstd => Encoder::Zstd(codec::ZstdEncoder::with_quality(Vec::new(), Level::Precise(3))),
+        Coding::Gzip => Encoder::Gzip(codec::GzipEncoder::with_quality(
+            Vec::new(),
+            Level::Precise(4),
+        )),
+        Coding::Brotli => Encoder::Brotli(codec::BrotliEncoder::with_quality(
+            Vec::new(),
+            Level::Precise(4),
+        )),
+        Coding::Zstd => Encoder::Zstd(codec::ZstdEncoder::with_quality(
+            Vec::new(),
+            Level::Precise(3),
+        )),
     };
     match body.as_full() {
         Some(bytes) => {
@@ -146,7 +201,12 @@ pub fn encode(body: Body, coding: Coding) -> Body {
                 Err(error) => Body::stream(Encoded::failed(error)),
             }
         }
-        None => Body::stream(Encoded { body, encoder, unflushed: false, state: State::Open }),
+        None => Body::stream(Encoded {
+            body,
+            encoder,
+            unflushed: false,
+            state: State::Open,
+        }),
     }
 }
 
@@ -233,11 +293,15 @@ impl HttpBody for Encoded {
             match &this.state {
                 State::Open => {}
                 State::Ended => return Poll::Ready(None),
-                State::Failed(error) => return Poll::Ready(Some(Err(BodyError::Ours(error.clone())))),
+                State::Failed(error) => {
+                    return Poll::Ready(Some(Err(BodyError::Ours(error.clone()))));
+                }
             }
             let stepped = match Pin::new(&mut this.body).poll_frame(context) {
                 Poll::Ready(Some(Ok(frame))) => {
-                    let Ok(bytes) = frame.into_data() else { continue };
+                    let Ok(bytes) = frame.into_data() else {
+                        continue;
+                    };
                     this.unflushed = true;
                     this.encoder.write(&bytes)
                 }
@@ -269,11 +333,19 @@ mod tests {
     use http::HeaderValue;
 
     fn encoded_as(coding: &str) -> HeaderMap {
-        [(CONTENT_ENCODING, HeaderValue::from_str(coding).expect("a row is a value"))].into_iter().collect()
+        [(
+            CONTENT_ENCODING,
+            HeaderValue::from_str(coding).expect("a row is a value"),
+        )]
+        .into_iter()
+        .collect()
     }
 
     async fn encoded(text: &str, coding: Coding) -> Bytes {
-        encode(Body::full(text.to_owned()), coding).collect(1 << 20).await.expect("memory does not fail")
+        encode(Body::full(text.to_owned()), coding)
+            .collect(1 << 20)
+            .await
+            .expect("memory does not fail")
     }
 
     #[tokio::test]
@@ -283,8 +355,16 @@ mod tests {
             let bytes = encoded(&text, coding).await;
             assert!(bytes.len() < text.len() / 4, "{coding:?}");
             let headers = encoded_as(coding.as_str());
-            assert_eq!(decode(&headers, &bytes, 1 << 20).expect("it is whole"), text.as_bytes(), "{coding:?}");
-            assert_eq!(decode(&headers, &bytes, 100), Err(DecodeError::TooLarge(100)), "{coding:?}");
+            assert_eq!(
+                decode(&headers, &bytes, 1 << 20).expect("it is whole"),
+                text.as_bytes(),
+                "{coding:?}"
+            );
+            assert_eq!(
+                decode(&headers, &bytes, 100),
+                Err(DecodeError::TooLarge(100)),
+                "{coding:?}"
+            );
         }
     }
 
@@ -306,7 +386,10 @@ mod tests {
         use http_body_util::channel::Channel;
         let (mut sender, body) = Channel::<Bytes, BodyError>::new(4);
         let mut body = encode(Body::stream(body), Coding::Gzip);
-        sender.send_data(Bytes::from_static(b"the first part")).await.expect("the body is there");
+        sender
+            .send_data(Bytes::from_static(b"the first part"))
+            .await
+            .expect("the body is there");
         let mut seen = Vec::new();
         // The gzip header may come by itself; the text follows without the end of the body.
         while !String::from_utf8_lossy(&inflated(&seen)).contains("first part") {

@@ -9,11 +9,21 @@ pub fn not_modified(request: &HeaderMap, status: StatusCode, stored: &HeaderMap)
         return false;
     }
     if request.contains_key(IF_NONE_MATCH) {
-        let Some(tag) = stored.get(ETAG).map(|tag| opaque(tag.as_bytes())) else { return false };
-        return request.get_all(IF_NONE_MATCH).iter().any(|line| lists(line.as_bytes(), tag));
+        let Some(tag) = stored.get(ETAG).map(|tag| opaque(tag.as_bytes())) else {
+            return false;
+        };
+        return request
+            .get_all(IF_NONE_MATCH)
+            .iter()
+            .any(|line| lists(line.as_bytes(), tag));
     }
-    let date = |headers: &HeaderMap, name: HeaderName| httpdate::parse_http_date(headers.get(name)?.to_str().ok()?).ok();
-    match (date(request, IF_MODIFIED_SINCE), date(stored, LAST_MODIFIED)) {
+    let date = |headers: &HeaderMap, name: HeaderName| {
+        httpdate::parse_http_date(headers.get(name)?.to_str().ok()?).ok()
+    };
+    match (
+        date(request, IF_MODIFIED_SINCE),
+        date(stored, LAST_MODIFIED),
+    ) {
         (Some(since), Some(modified)) => modified <= since,
         _ => false,
     }
@@ -49,7 +59,13 @@ fn lists(line: &[u8], tag: &[u8]) -> bool {
 
 /// The fields of a stored answer that a 304 repeats (RFC 9110 15.4.5) are kept; those that describe a body go.
 pub fn strip_for_304(headers: &mut HeaderMap) {
-    for name in ["content-length", "content-encoding", "content-type", "content-range", "content-md5"] {
+    for name in [
+        "content-length",
+        "content-encoding",
+        "content-type",
+        "content-range",
+        "content-md5",
+    ] {
         headers.remove(name);
     }
 }
@@ -60,25 +76,55 @@ mod tests {
     use http::HeaderValue;
 
     fn map(rows: &[(&'static str, &'static str)]) -> HeaderMap {
-        rows.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
+        rows.iter()
+            .map(|(name, value)| {
+                (
+                    HeaderName::from_static(name),
+                    HeaderValue::from_static(value),
+                )
+            })
+            .collect()
     }
 
     #[test]
     fn tags_decide_before_dates() {
-        let stored = map(&[("etag", "\"a,b\""), ("last-modified", "Sun, 06 Nov 1994 08:49:37 GMT")]);
+        let stored = map(&[
+            ("etag", "\"a,b\""),
+            ("last-modified", "Sun, 06 Nov 1994 08:49:37 GMT"),
+        ]);
         for (request, wanted) in [
             (map(&[("if-none-match", "\"a,b\"")]), true),
             (map(&[("if-none-match", "W/\"a,b\"")]), true),
             (map(&[("if-none-match", "\"x\", \"a,b\"")]), true),
             (map(&[("if-none-match", "*")]), true),
             (map(&[("if-none-match", "\"x\"")]), false),
-            (map(&[("if-none-match", "\"x\""), ("if-modified-since", "Sun, 06 Nov 1994 08:49:37 GMT")]), false),
-            (map(&[("if-modified-since", "Sun, 06 Nov 1994 08:49:37 GMT")]), true),
-            (map(&[("if-modified-since", "Sun, 06 Nov 1994 08:49:36 GMT")]), false),
+            (
+                map(&[
+                    ("if-none-match", "\"x\""),
+                    ("if-modified-since", "Sun, 06 Nov 1994 08:49:37 GMT"),
+                ]),
+                false,
+            ),
+            (
+                map(&[("if-modified-since", "Sun, 06 Nov 1994 08:49:37 GMT")]),
+                true,
+            ),
+            (
+                map(&[("if-modified-since", "Sun, 06 Nov 1994 08:49:36 GMT")]),
+                false,
+            ),
             (map(&[]), false),
         ] {
-            assert_eq!(not_modified(&request, StatusCode::OK, &stored), wanted, "{request:?}");
+            assert_eq!(
+                not_modified(&request, StatusCode::OK, &stored),
+                wanted,
+                "{request:?}"
+            );
         }
-        assert!(!not_modified(&map(&[("if-none-match", "*")]), StatusCode::NOT_FOUND, &stored));
+        assert!(!not_modified(
+            &map(&[("if-none-match", "*")]),
+            StatusCode::NOT_FOUND,
+            &stored
+        ));
     }
 }

@@ -42,13 +42,12 @@ impl GatewayError {
         match self {
             Self::Target(_) => StatusCode::BAD_REQUEST,
             Self::NoRoute => StatusCode::NOT_FOUND,
-            Self::RequestBody(error) | Self::Fetch(FetchError::Upstream(UpstreamError::RequestBody(error))) => {
-                match error {
-                    BodyError::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
-                    BodyError::Stalled | BodyError::TooLate => StatusCode::REQUEST_TIMEOUT,
-                    _ => StatusCode::BAD_REQUEST,
-                }
-            }
+            Self::RequestBody(error)
+            | Self::Fetch(FetchError::Upstream(UpstreamError::RequestBody(error))) => match error {
+                BodyError::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+                BodyError::Stalled | BodyError::TooLate => StatusCode::REQUEST_TIMEOUT,
+                _ => StatusCode::BAD_REQUEST,
+            },
             Self::Fetch(error) if error.is_overload() => StatusCode::SERVICE_UNAVAILABLE,
             Self::Fetch(error) if error.is_timeout() => StatusCode::GATEWAY_TIMEOUT,
             Self::Memory => StatusCode::SERVICE_UNAVAILABLE,

@@ -54,7 +54,12 @@ fn credentials(fields: &mut HeaderMap, visit: &Visit, forward: &ForwardCookies, 
     };
     if all {
         fields.extend(visit.cookie.clone().map(|cookie| (COOKIE, cookie)));
-        fields.extend(visit.authorization.clone().map(|credentials| (AUTHORIZATION, credentials)));
+        fields.extend(
+            visit
+                .authorization
+                .clone()
+                .map(|credentials| (AUTHORIZATION, credentials)),
+        );
     }
 }
 
@@ -65,7 +70,10 @@ fn encoding(fields: &mut HeaderMap, fragment: bool) {
     if fragment {
         return;
     }
-    let best = wish.as_ref().and_then(|wish| wish.to_str().ok()).map_or(Coding::Identity, preferred);
+    let best = wish
+        .as_ref()
+        .and_then(|wish| wish.to_str().ok())
+        .map_or(Coding::Identity, preferred);
     if best != Coding::Identity {
         fields.insert(ACCEPT_ENCODING, HeaderValue::from_static(best.as_str()));
     }
@@ -104,7 +112,9 @@ pub fn preferred(accept_encoding: &str) -> Coding {
         for member in accept_encoding.split(',') {
             let mut parts = member.split(';');
             let name = parts.next().unwrap_or_default().trim();
-            let weight = parts.find_map(|part| part.trim().strip_prefix("q=")?.trim().parse::<f32>().ok()).unwrap_or(1.0);
+            let weight = parts
+                .find_map(|part| part.trim().strip_prefix("q=")?.trim().parse::<f32>().ok())
+                .unwrap_or(1.0);
             if name.eq_ignore_ascii_case(wanted) {
                 return weight;
             }
@@ -125,7 +135,10 @@ pub fn preferred(accept_encoding: &str) -> Coding {
 
 /// `X-Forwarded-*`, `Via`, `X-Request-Id`, `traceparent`. What a trusted proxy said stays and is added to.
 fn tell_client(fields: &mut HeaderMap, visit: &Visit) {
-    let before = visit.from_proxy.then(|| joined(&visit.client_headers, &headers::X_FORWARDED_FOR)).flatten();
+    let before = visit
+        .from_proxy
+        .then(|| joined(&visit.client_headers, &headers::X_FORWARDED_FOR))
+        .flatten();
     let peer = visit.peer.ip().to_canonical();
     let chain = match before {
         Some(before) => format!("{before}, {peer}"),
@@ -141,7 +154,11 @@ fn tell_client(fields: &mut HeaderMap, visit: &Visit) {
     }
     headers::append_via(fields, visit.version);
     insert(fields, headers::X_REQUEST_ID, visit.id.as_str());
-    insert(fields, headers::TRACEPARENT, &visit.trace_context.to_string());
+    insert(
+        fields,
+        headers::TRACEPARENT,
+        &visit.trace_context.to_string(),
+    );
 }
 
 fn port(visit: &Visit) -> &str {
@@ -160,7 +177,10 @@ fn announce(fields: &mut HeaderMap, visit: &Visit, dialects: Dialects) {
         (false, true) => "marquetry=\"Surrogate/1.0 SSI/1.0\"",
         _ => "marquetry=\"Surrogate/1.0 ESI/1.0 SSI/1.0\"",
     };
-    let before = visit.from_proxy.then(|| joined(&visit.client_headers, &headers::SURROGATE_CAPABILITY)).flatten();
+    let before = visit
+        .from_proxy
+        .then(|| joined(&visit.client_headers, &headers::SURROGATE_CAPABILITY))
+        .flatten();
     let all = match before {
         Some(before) => format!("{before}, {ours}"),
         None => ours.to_owned(),
@@ -169,7 +189,11 @@ fn announce(fields: &mut HeaderMap, visit: &Visit, dialects: Dialects) {
 }
 
 fn joined(fields: &HeaderMap, name: &HeaderName) -> Option<String> {
-    let lines: Vec<&str> = fields.get_all(name).iter().filter_map(|line| line.to_str().ok()).collect();
+    let lines: Vec<&str> = fields
+        .get_all(name)
+        .iter()
+        .filter_map(|line| line.to_str().ok())
+        .collect();
     (!lines.is_empty()).then(|| lines.join(", "))
 }
 

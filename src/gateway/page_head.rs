@@ -5,7 +5,9 @@
 
 use std::time::{Duration, SystemTime};
 
-use http::header::{AGE, CACHE_CONTROL, COOKIE, DATE, EXPIRES, HeaderName, HeaderValue, PRAGMA, SET_COOKIE, VARY};
+use http::header::{
+    AGE, CACHE_CONTROL, COOKIE, DATE, EXPIRES, HeaderName, HeaderValue, PRAGMA, SET_COOKIE, VARY,
+};
 use http::{HeaderMap, StatusCode};
 
 use crate::cache::freshness::{Downstream, Terms};
@@ -62,9 +64,16 @@ impl PartPolicy {
     }
 
     fn new(terms: Downstream, headers: &HeaderMap, age: Duration, personal: bool) -> Self {
-        let left = |lifetime: Option<Duration>| lifetime.map(|lifetime| lifetime.saturating_sub(age));
+        let left =
+            |lifetime: Option<Duration>| lifetime.map(|lifetime| lifetime.saturating_sub(age));
         let no_store = crate::message::cache_control::CacheControl::read(headers).no_store;
-        let zero = |left: Option<Duration>| if terms.no_cache { left.map(|_| Duration::ZERO) } else { left };
+        let zero = |left: Option<Duration>| {
+            if terms.no_cache {
+                left.map(|_| Duration::ZERO)
+            } else {
+                left
+            }
+        };
         let vary = vary(headers);
         Self {
             personal: personal || varies_by_user(&vary),
@@ -81,7 +90,11 @@ impl PartPolicy {
 fn vary(headers: &HeaderMap) -> Vary {
     let mut fields = Vec::new();
     for line in headers.get_all(VARY) {
-        for name in line.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+        for name in line
+            .as_bytes()
+            .split(|byte| *byte == b',')
+            .map(<[u8]>::trim_ascii)
+        {
             match HeaderName::from_bytes(name) {
                 _ if name.is_empty() => {}
                 Ok(name) if name.as_str() != "*" => fields.push(name),
@@ -95,7 +108,9 @@ fn vary(headers: &HeaderMap) -> Vary {
 fn varies_by_user(vary: &Vary) -> bool {
     match vary {
         Vary::Everything => true,
-        Vary::Fields(fields) => fields.contains(&COOKIE) || fields.contains(&http::header::AUTHORIZATION),
+        Vary::Fields(fields) => {
+            fields.contains(&COOKIE) || fields.contains(&http::header::AUTHORIZATION)
+        }
     }
 }
 
@@ -163,15 +178,27 @@ impl PageHead {
     /// Whether a part is less cacheable than what the head, once sent, has promised.
     pub fn promised_more_than(&self, part: &PartPolicy) -> bool {
         let longer = |promised: Option<Duration>, allowed: Option<Duration>| {
-            promised.is_some_and(|promised| promised > allowed.unwrap_or(Duration::ZERO) && promised > Duration::ZERO)
+            promised.is_some_and(|promised| {
+                promised > allowed.unwrap_or(Duration::ZERO) && promised > Duration::ZERO
+            })
         };
-        !self.personal && (part.personal || longer(self.max_age, part.max_age) || longer(self.s_maxage, part.s_maxage))
+        !self.personal
+            && (part.personal
+                || longer(self.max_age, part.max_age)
+                || longer(self.s_maxage, part.s_maxage))
     }
 
     /// Writes what the page promises over the head of its skeleton.
     pub fn write(&self, headers: &mut HeaderMap, encodes: bool) {
         headers::remove_skeleton_only(headers);
-        for name in [AGE, EXPIRES, PRAGMA, VARY, CACHE_CONTROL, headers::CDN_CACHE_CONTROL] {
+        for name in [
+            AGE,
+            EXPIRES,
+            PRAGMA,
+            VARY,
+            CACHE_CONTROL,
+            headers::CDN_CACHE_CONTROL,
+        ] {
             headers.remove(name);
         }
         // What is promised is counted from now, so no Age goes with it.
@@ -188,14 +215,20 @@ impl PageHead {
         if encodes && !vary.contains(&"accept-encoding") {
             vary.push("accept-encoding");
         }
-        if !vary.is_empty() && let Ok(value) = HeaderValue::from_str(&vary.join(", ")) {
+        if !vary.is_empty()
+            && let Ok(value) = HeaderValue::from_str(&vary.join(", "))
+        {
             headers.insert(VARY, value);
         }
     }
 
     fn cache_control(&self) -> String {
         if self.no_store {
-            return if self.personal { "private, no-store".to_owned() } else { "no-store".to_owned() };
+            return if self.personal {
+                "private, no-store".to_owned()
+            } else {
+                "no-store".to_owned()
+            };
         }
         if self.personal {
             return "private, no-cache".to_owned();
@@ -221,7 +254,11 @@ impl PageHead {
 /// The head of a document whose parts cannot be known, such as one that was asked for by HEAD and is not in the cache.
 pub fn unknown(status: StatusCode, headers: &mut HeaderMap, encodes: bool) {
     debug_assert!(status.is_success(), "only documents are composed");
-    let mut head = PageHead::new(&PartPolicy::of_fetched(headers, Some(Reason::Request), SystemTime::now()));
+    let mut head = PageHead::new(&PartPolicy::of_fetched(
+        headers,
+        Some(Reason::Request),
+        SystemTime::now(),
+    ));
     head.add_unknown();
     head.write(headers, encodes);
 }
@@ -233,7 +270,10 @@ mod tests {
     fn part(rows: &[(&'static str, &'static str)], personal: Option<Reason>) -> PartPolicy {
         let mut map = HeaderMap::new();
         for (name, value) in rows {
-            map.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+            map.append(
+                HeaderName::from_static(name),
+                HeaderValue::from_static(value),
+            );
         }
         PartPolicy::of_fetched(&map, personal, SystemTime::now())
     }
@@ -242,20 +282,118 @@ mod tests {
     fn a_page_promises_no_more_than_its_least_cacheable_part() {
         let public = |seconds: &'static str| part(&[("cache-control", seconds)], None);
         let rows: Vec<(&str, Vec<PartPolicy>, &str)> = vec![
-            ("alone", vec![public("public, max-age=60")], "public, max-age=60"),
-            ("the shortest", vec![public("public, max-age=3600"), public("public, max-age=1")], "public, max-age=1"),
-            ("not all public", vec![public("public, max-age=60"), public("max-age=60")], "max-age=60"),
-            ("s-maxage of all", vec![public("public, max-age=9, s-maxage=60"), public("public, max-age=9, s-maxage=30")], "public, max-age=9, s-maxage=30"),
-            ("s-maxage of some", vec![public("public, max-age=9, s-maxage=60"), public("public, max-age=9")], "public, max-age=9"),
-            ("must-revalidate of one", vec![public("public, max-age=9"), public("public, max-age=9, must-revalidate")], "public, max-age=9, must-revalidate"),
-            ("no lifetime", vec![public("public, max-age=60"), part(&[("cache-control", "public")], Some(Reason::NoLifetime))], "no-cache"),
-            ("personal", vec![public("public, max-age=60"), part(&[], Some(Reason::NoLifetime))], "private, no-cache"),
-            ("private", vec![public("public, max-age=60"), part(&[("cache-control", "private, max-age=30")], Some(Reason::Private))], "private, no-cache"),
-            ("no-store", vec![public("public, max-age=60"), part(&[("cache-control", "no-store")], Some(Reason::NoStore))], "private, no-store"),
-            ("cookie set", vec![part(&[("cache-control", "public, max-age=60"), ("set-cookie", "a=1")], Some(Reason::SetCookie))], "private, no-cache"),
-            ("for surrogates only", vec![part(&[("cdn-cache-control", "max-age=60"), ("cache-control", "private")], None)], "private, no-cache"),
-            ("varies by cookie", vec![part(&[("cache-control", "public, max-age=60"), ("vary", "Cookie")], Some(Reason::Vary))], "private, no-cache"),
-            ("varies by everything", vec![part(&[("cache-control", "public, max-age=60"), ("vary", "*")], Some(Reason::Vary))], "private, no-store"),
+            (
+                "alone",
+                vec![public("public, max-age=60")],
+                "public, max-age=60",
+            ),
+            (
+                "the shortest",
+                vec![public("public, max-age=3600"), public("public, max-age=1")],
+                "public, max-age=1",
+            ),
+            (
+                "not all public",
+                vec![public("public, max-age=60"), public("max-age=60")],
+                "max-age=60",
+            ),
+            (
+                "s-maxage of all",
+                vec![
+                    public("public, max-age=9, s-maxage=60"),
+                    public("public, max-age=9, s-maxage=30"),
+                ],
+                "public, max-age=9, s-maxage=30",
+            ),
+            (
+                "s-maxage of some",
+                vec![
+                    public("public, max-age=9, s-maxage=60"),
+                    public("public, max-age=9"),
+                ],
+                "public, max-age=9",
+            ),
+            (
+                "must-revalidate of one",
+                vec![
+                    public("public, max-age=9"),
+                    public("public, max-age=9, must-revalidate"),
+                ],
+                "public, max-age=9, must-revalidate",
+            ),
+            (
+                "no lifetime",
+                vec![
+                    public("public, max-age=60"),
+                    part(&[("cache-control", "public")], Some(Reason::NoLifetime)),
+                ],
+                "no-cache",
+            ),
+            (
+                "personal",
+                vec![
+                    public("public, max-age=60"),
+                    part(&[], Some(Reason::NoLifetime)),
+                ],
+                "private, no-cache",
+            ),
+            (
+                "private",
+                vec![
+                    public("public, max-age=60"),
+                    part(
+                        &[("cache-control", "private, max-age=30")],
+                        Some(Reason::Private),
+                    ),
+                ],
+                "private, no-cache",
+            ),
+            (
+                "no-store",
+                vec![
+                    public("public, max-age=60"),
+                    part(&[("cache-control", "no-store")], Some(Reason::NoStore)),
+                ],
+                "private, no-store",
+            ),
+            (
+                "cookie set",
+                vec![part(
+                    &[
+                        ("cache-control", "public, max-age=60"),
+                        ("set-cookie", "a=1"),
+                    ],
+                    Some(Reason::SetCookie),
+                )],
+                "private, no-cache",
+            ),
+            (
+                "for surrogates only",
+                vec![part(
+                    &[
+                        ("cdn-cache-control", "max-age=60"),
+                        ("cache-control", "private"),
+                    ],
+                    None,
+                )],
+                "private, no-cache",
+            ),
+            (
+                "varies by cookie",
+                vec![part(
+                    &[("cache-control", "public, max-age=60"), ("vary", "Cookie")],
+                    Some(Reason::Vary),
+                )],
+                "private, no-cache",
+            ),
+            (
+                "varies by everything",
+                vec![part(
+                    &[("cache-control", "public, max-age=60"), ("vary", "*")],
+                    Some(Reason::Vary),
+                )],
+                "private, no-store",
+            ),
         ];
         for (name, parts, wanted) in rows {
             let mut head = PageHead::new(&parts[0]);
@@ -266,7 +404,10 @@ mod tests {
 
     #[test]
     fn failed_and_unknown_parts_are_not_kept() {
-        let mut head = PageHead::new(&part(&[("cache-control", "public, max-age=60, s-maxage=90")], None));
+        let mut head = PageHead::new(&part(
+            &[("cache-control", "public, max-age=60, s-maxage=90")],
+            None,
+        ));
         head.add_failed();
         assert_eq!(head.cache_control(), "no-cache");
         head.add_unknown();
@@ -289,7 +430,10 @@ mod tests {
             ("content-type", "text/html"),
             ("vary", "Accept-Language"),
         ] {
-            headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+            headers.insert(
+                HeaderName::from_static(name),
+                HeaderValue::from_static(value),
+            );
         }
         let skeleton = PartPolicy::of_fetched(&headers, None, SystemTime::now());
         let mut head = PageHead::new(&skeleton);
@@ -305,7 +449,10 @@ mod tests {
     #[test]
     fn a_late_part_that_is_stricter_is_noticed() {
         let head = PageHead::new(&part(&[("cache-control", "public, max-age=60")], None));
-        assert!(head.promised_more_than(&part(&[("cache-control", "private")], Some(Reason::Private))));
+        assert!(head.promised_more_than(&part(
+            &[("cache-control", "private")],
+            Some(Reason::Private)
+        )));
         assert!(head.promised_more_than(&part(&[("cache-control", "public, max-age=5")], None)));
         assert!(!head.promised_more_than(&part(&[("cache-control", "public, max-age=600")], None)));
     }

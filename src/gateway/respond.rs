@@ -16,14 +16,20 @@ pub fn error(error: &GatewayError) -> Response {
     *response.status_mut() = status;
     let length = response.body().as_full().map_or(0, bytes::Bytes::len);
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    headers.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("text/html; charset=utf-8"),
+    );
     headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if status == StatusCode::SERVICE_UNAVAILABLE {
         headers.insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
     }
     if status == StatusCode::METHOD_NOT_ALLOWED {
-        headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
+        headers.insert(
+            ALLOW,
+            HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
+        );
     }
     response
 }
@@ -33,10 +39,21 @@ fn page(status: StatusCode) -> String {
         StatusCode::BAD_REQUEST => ("Bad request", "The request could not be understood."),
         StatusCode::NOT_FOUND => ("Not found", "There is nothing at this address."),
         StatusCode::REQUEST_TIMEOUT => ("Too slow", "The request took too long to arrive."),
-        StatusCode::PAYLOAD_TOO_LARGE => ("Too large", "The request is larger than is accepted here."),
-        StatusCode::SERVICE_UNAVAILABLE => ("Busy", "There is too much to do right now. Please try again in a moment."),
-        StatusCode::GATEWAY_TIMEOUT => ("No answer in time", "The page took too long. Please try again."),
-        _ => ("Something went wrong", "The page could not be made. Please try again."),
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            ("Too large", "The request is larger than is accepted here.")
+        }
+        StatusCode::SERVICE_UNAVAILABLE => (
+            "Busy",
+            "There is too much to do right now. Please try again in a moment.",
+        ),
+        StatusCode::GATEWAY_TIMEOUT => (
+            "No answer in time",
+            "The page took too long. Please try again.",
+        ),
+        _ => (
+            "Something went wrong",
+            "The page could not be made. Please try again.",
+        ),
     };
     format!(
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\

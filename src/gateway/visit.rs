@@ -91,8 +91,15 @@ impl Visit {
         let from_proxy = trust.trusts(peer.ip());
         let client_headers = head.headers;
         let scheme = scheme(&client_headers, connection, from_proxy);
-        let host = client_headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-        let client = if from_proxy { behind_proxies(&client_headers, peer.ip(), trust) } else { peer.ip() };
+        let host = client_headers
+            .get(HOST)
+            .and_then(|host| host.to_str().ok())
+            .unwrap_or_default();
+        let client = if from_proxy {
+            behind_proxies(&client_headers, peer.ip(), trust)
+        } else {
+            peer.ip()
+        };
         let id = from_proxy
             .then(|| client_headers.get(headers::X_REQUEST_ID)?.to_str().ok())
             .flatten()
@@ -140,14 +147,22 @@ fn passed_on(client: &HeaderMap, method: &Method, from_proxy: bool) -> HeaderMap
     if safe {
         headers::remove_content_fields(&mut fields);
     }
-    for name in [COOKIE, AUTHORIZATION, HOST, http::header::EXPECT, http::header::CONTENT_LENGTH] {
+    for name in [
+        COOKIE,
+        AUTHORIZATION,
+        HOST,
+        http::header::EXPECT,
+        http::header::CONTENT_LENGTH,
+    ] {
         fields.remove(name);
     }
     fields
 }
 
 fn target(path_and_query: Option<&PathAndQuery>) -> Result<String, TargetError> {
-    let Some(whole) = path_and_query else { return Err(TargetError::NotAbsolute) };
+    let Some(whole) = path_and_query else {
+        return Err(TargetError::NotAbsolute);
+    };
     let path = target::remove_dot_segments(whole.path())?;
     Ok(match whole.query() {
         None => path.into_owned(),
@@ -156,11 +171,18 @@ fn target(path_and_query: Option<&PathAndQuery>) -> Result<String, TargetError> 
 }
 
 fn scheme(headers: &HeaderMap, connection: Option<Connection>, from_proxy: bool) -> &'static str {
-    let spoken = if connection.is_some_and(|connection| connection.tls) { "https" } else { "http" };
+    let spoken = if connection.is_some_and(|connection| connection.tls) {
+        "https"
+    } else {
+        "http"
+    };
     if !from_proxy {
         return spoken;
     }
-    match headers.get(headers::X_FORWARDED_PROTO).map(HeaderValue::as_bytes) {
+    match headers
+        .get(headers::X_FORWARDED_PROTO)
+        .map(HeaderValue::as_bytes)
+    {
         Some(b"https") => "https",
         Some(b"http") => "http",
         _ => spoken,
@@ -169,11 +191,16 @@ fn scheme(headers: &HeaderMap, connection: Option<Connection>, from_proxy: bool)
 
 /// The last address of `X-Forwarded-For` that is not a trusted proxy's.
 fn behind_proxies(headers: &HeaderMap, peer: IpAddr, trust: &Trust) -> IpAddr {
-    let lines: Vec<&str> =
-        headers.get_all(headers::X_FORWARDED_FOR).iter().filter_map(|line| line.to_str().ok()).collect();
+    let lines: Vec<&str> = headers
+        .get_all(headers::X_FORWARDED_FOR)
+        .iter()
+        .filter_map(|line| line.to_str().ok())
+        .collect();
     let mut client = peer;
     for member in lines.iter().rev().flat_map(|line| line.rsplit(',')) {
-        let Ok(address) = member.trim().parse::<IpAddr>() else { break };
+        let Ok(address) = member.trim().parse::<IpAddr>() else {
+            break;
+        };
         client = address;
         if !trust.trusts(address) {
             break;
@@ -183,13 +210,21 @@ fn behind_proxies(headers: &HeaderMap, peer: IpAddr, trust: &Trust) -> IpAddr {
 }
 
 fn trace_context(headers: &HeaderMap, from_proxy: bool) -> TraceContext {
-    let parent = from_proxy.then(|| headers.get(headers::TRACEPARENT)?.to_str().ok()).flatten();
-    parent.and_then(TraceContext::parse).map_or_else(TraceContext::fresh, TraceContext::child)
+    let parent = from_proxy
+        .then(|| headers.get(headers::TRACEPARENT)?.to_str().ok())
+        .flatten();
+    parent
+        .and_then(TraceContext::parse)
+        .map_or_else(TraceContext::fresh, TraceContext::child)
 }
 
 fn is_logged_in(headers: &HeaderMap, session_cookies: &[String]) -> bool {
-    cookie::pairs(headers)
-        .any(|(name, _)| session_cookies.is_empty() || session_cookies.iter().any(|session| session.as_bytes() == name))
+    cookie::pairs(headers).any(|(name, _)| {
+        session_cookies.is_empty()
+            || session_cookies
+                .iter()
+                .any(|session| session.as_bytes() == name)
+    })
 }
 
 /// `host[:port]` without the port that the scheme has anyway.
@@ -210,25 +245,52 @@ mod tests {
         let mut request = Request::new(Body::empty());
         *request.uri_mut() = target.parse().expect("a row's target is one");
         for (name, value) in fields {
-            request.headers_mut().append(HeaderName::from_static(name), HeaderValue::from_static(value));
+            request.headers_mut().append(
+                HeaderName::from_static(name),
+                HeaderValue::from_static(value),
+            );
         }
         let address = SocketAddr::new(peer.parse().expect("an address"), 1);
-        request.extensions_mut().insert(Connection { peer: address, local: address, tls: false });
+        request.extensions_mut().insert(Connection {
+            peer: address,
+            local: address,
+            tls: false,
+        });
         let trust = Trust {
             proxies: vec![Network::parse("10.0.0.0/8").expect("a network")],
             debug: vec![Network::parse("192.0.2.1").expect("an address")],
             session_cookies: vec!["session".to_owned()],
         };
-        Visit::new(request, &trust).expect("a row's target is plain").0
+        Visit::new(request, &trust)
+            .expect("a row's target is plain")
+            .0
     }
 
     #[test]
     fn only_trusted_proxies_say_who_asks() {
-        let forwarded = [("host", "a"), ("x-forwarded-for", "203.0.113.9, 192.0.2.1, 10.0.0.2"), ("x-forwarded-proto", "https")];
+        let forwarded = [
+            ("host", "a"),
+            ("x-forwarded-for", "203.0.113.9, 192.0.2.1, 10.0.0.2"),
+            ("x-forwarded-proto", "https"),
+        ];
         let trusted = visit("/", "10.0.0.1", &forwarded);
-        assert_eq!((trusted.client.to_string().as_str(), trusted.scheme, trusted.debug), ("192.0.2.1", "https", true));
+        assert_eq!(
+            (
+                trusted.client.to_string().as_str(),
+                trusted.scheme,
+                trusted.debug
+            ),
+            ("192.0.2.1", "https", true)
+        );
         let stranger = visit("/", "198.51.100.7", &forwarded);
-        assert_eq!((stranger.client.to_string().as_str(), stranger.scheme, stranger.debug), ("198.51.100.7", "http", false));
+        assert_eq!(
+            (
+                stranger.client.to_string().as_str(),
+                stranger.scheme,
+                stranger.debug
+            ),
+            ("198.51.100.7", "http", false)
+        );
         assert!(!stranger.headers.contains_key("x-forwarded-proto"));
     }
 
@@ -251,8 +313,14 @@ mod tests {
         );
         let left: Vec<_> = visit.headers.keys().map(HeaderName::as_str).collect();
         assert_eq!(left, ["accept"]);
-        assert_eq!(visit.cookie.as_ref().expect("there are cookies"), "session=1; b=2");
-        assert_eq!((visit.host.as_str(), visit.target.as_str()), ("shop", "/b?q=%2e%2e"));
+        assert_eq!(
+            visit.cookie.as_ref().expect("there are cookies"),
+            "session=1; b=2"
+        );
+        assert_eq!(
+            (visit.host.as_str(), visit.target.as_str()),
+            ("shop", "/b?q=%2e%2e")
+        );
         assert!(visit.logged_in);
     }
 

@@ -24,11 +24,6 @@ impl AttributeList {
             .find(|(known, _)| known == name.as_bytes())
             .map(|(_, value)| value)
     }
-
-    /// Whether there are none.
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
 }
 
 /// Reads the attributes that stand in `text`, which lies between a tag's name and its `/>` or `>`.

@@ -14,7 +14,7 @@ use super::scan::{DirectiveToken, StartTag, Token, TokenKind};
 use super::ssi;
 use super::tree::{
     Assign, Assigned, Block, Body, Branch, Choose, Dynamic, Foreach, Function, If, Inline, Node,
-    Return, Span, Template, Try, When,
+    Return, Span, Template, Text, Try, When,
 };
 use crate::expr::{Expr, Interpolation, Name, Piece, Reference, Target};
 
@@ -46,6 +46,7 @@ pub(super) fn build(
     Template {
         has_tags: copied < document.len(),
         writes_head: writes_head(&document),
+        reads_values: nodes.iter().any(Node::reads_values),
         escape: settings.escape,
         nodes,
         root,
@@ -73,6 +74,8 @@ struct Frame {
     in_function: bool,
     /// Whether it holds what a surrounding `try` must wait for.
     changes_state: bool,
+    /// Whether it holds a `break` of a loop around it: a `try` in that loop must know its outcome first.
+    breaks: bool,
     nodes: Vec<Node>,
 }
 
@@ -124,6 +127,7 @@ impl Frame {
             in_loop: false,
             in_function: false,
             changes_state: false,
+            breaks: false,
             nodes: Vec::new(),
         }
     }
@@ -218,7 +222,7 @@ impl Builder<'_> {
                 IssueKind::Suspect(issue.kind),
             );
         }
-        self.note_references(interpolation.references());
+        self.note_interpolation(&interpolation);
         for piece in interpolation.pieces() {
             self.piece(token.start, piece);
         }
@@ -268,7 +272,10 @@ impl Builder<'_> {
         match &tag.name[..] {
             b"include" => self.include(token, tag, "esi:include"),
             b"eval" => self.include(token, tag, "esi:eval"),
-            b"break" if self.current.in_loop => self.current.nodes.push(Node::Break),
+            b"break" if self.current.in_loop => {
+                self.current.breaks = true;
+                self.current.nodes.push(Node::Break);
+            }
             b"break" => self.tell(token, IssueKind::NothingToLeave("esi:break")),
             b"return" if self.current.in_function => self.return_value(token, tag),
             b"return" => self.tell(token, IssueKind::NothingToLeave("esi:return")),
@@ -298,18 +305,10 @@ impl Builder<'_> {
             self.reader(token, &tag.attributes)
                 .include(element, tag.in_string),
         );
-        let texts = [&include.src, &include.alt, &include.entity];
-        let texts = texts
-            .into_iter()
-            .flatten()
-            .chain(include.headers.iter().map(|rule| &rule.text));
-        let mut calls = false;
-        for text in texts {
-            if let super::tree::Text::Esi(interpolation) = text {
-                calls |=
-                    interpolation.references().any(is_own_call) || interpolation.touches_response();
-            }
-        }
+        let calls = include.texts().any(|text| match text {
+            Text::Esi(text) => text.touches_response() || text.references().any(is_own_call),
+            _ => false,
+        });
         self.current.changes_state |= calls;
         self.current.nodes.push(if element == "esi:eval" {
             self.current.changes_state = true;
@@ -520,13 +519,12 @@ impl Builder<'_> {
     // What makes a surrounding `try` wait.
 
     fn note_expression(&mut self, expr: &Expr) {
-        self.current.changes_state |=
-            expr.touches_response() || expr.references().iter().any(is_own_call);
+        self.current.changes_state |= expr.touches_response() || expr.references().any(is_own_call);
     }
 
-    fn note_references<'r>(&mut self, mut references: impl Iterator<Item = &'r Reference>) {
+    fn note_interpolation(&mut self, interpolation: &Interpolation) {
         self.current.changes_state |=
-            references.any(|reference| is_own_call(reference) || changes_response(reference));
+            interpolation.touches_response() || interpolation.references().any(is_own_call);
     }
 
     // Directives.
@@ -681,9 +679,10 @@ impl Builder<'_> {
         };
         let frame = std::mem::replace(&mut self.current, parent);
         // What a function or a block holds happens where it is called or used.
-        let changes = frame.changes_state;
+        let changes = frame.changes_state || frame.breaks;
         if !matches!(frame.kind, Kind::Function(_)) {
-            self.current.changes_state |= changes;
+            self.current.changes_state |= frame.changes_state;
+            self.current.breaks |= frame.breaks && !matches!(frame.kind, Kind::Foreach { .. });
         }
         if matches!(frame.kind, Kind::Vars) {
             self.extend(frame.nodes);
@@ -796,13 +795,6 @@ fn ending(directive: &Directive) -> &'static str {
 }
 
 /// Whether a function of the document is called: it may assign.
-fn is_own_call(reference: &Reference) -> bool {
+fn is_own_call(reference: Reference<'_>) -> bool {
     matches!(reference, Reference::Own(_))
-}
-
-fn changes_response(reference: &Reference) -> bool {
-    matches!(
-        reference,
-        Reference::BuiltIn("add_header" | "set_response_code" | "set_redirect")
-    )
 }

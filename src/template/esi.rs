@@ -116,6 +116,7 @@ impl Reader<'_> {
             in_string,
             ssi: None,
             memo: Memo::default(),
+            resolved: Memo::default(),
         }
     }
 
@@ -257,7 +258,7 @@ impl Reader<'_> {
             });
             return None;
         };
-        if is_built_in_function(&name, self.limits) {
+        if expr::functions::is_built_in(name.as_bytes()) {
             self.tell(IssueKind::BuiltInFunction(name.to_string()));
             return None;
         }
@@ -288,16 +289,6 @@ fn number(digits: &[u8]) -> Option<u64> {
         return None;
     }
     std::str::from_utf8(digits).ok()?.parse().ok()
-}
-
-/// Whether `$name()` is a function of the language itself.
-fn is_built_in_function(name: &Name, limits: &expr::Limits) -> bool {
-    let call = format!("${name}()");
-    Expr::parse(call.as_bytes(), limits).is_ok_and(|call| {
-        call.references()
-            .iter()
-            .any(|reference| matches!(reference, expr::Reference::BuiltIn(_)))
-    })
 }
 
 /// Where `slice` starts in `document`, when it is a slice of it.

@@ -112,6 +112,7 @@ fn untagged(document: Bytes, settings: &Settings, issues: Issues) -> Template {
         issues: issues.finish(),
         has_tags: false,
         writes_head: false,
+        reads_values: false,
         escape: settings.escape,
         document,
     }

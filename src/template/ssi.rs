@@ -76,6 +76,7 @@ fn include(directive: &Directive, offset: usize, in_string: bool) -> Result<Node
             set,
         }),
         memo: Memo::default(),
+        resolved: Memo::default(),
     })))
 }
 

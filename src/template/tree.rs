@@ -1,7 +1,6 @@
 //! What a page is once it is compiled: a [`Template`] of [`Node`]s. It never changes, serves every request, and holds the
 //! document's bytes once; text nodes are spans of it.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,6 +19,7 @@ pub struct Template {
     pub(super) issues: Vec<Issue>,
     pub(super) has_tags: bool,
     pub(super) writes_head: bool,
+    pub(super) reads_values: bool,
     pub(super) escape: Escape,
 }
 
@@ -37,6 +37,11 @@ impl Template {
     /// Whether the document names a function that changes the response; such a page is composed before its head is sent.
     pub fn writes_head(&self) -> bool {
         self.writes_head
+    }
+
+    /// Whether composing reads a variable or evaluates an expression; a document of text and fixed includes does not.
+    pub fn reads_values(&self) -> bool {
+        self.reads_values
     }
 
     /// What is wrong in it, in the order of the document.
@@ -139,6 +144,23 @@ pub enum Node {
     Message,
 }
 
+impl Node {
+    pub(super) fn reads_values(&self) -> bool {
+        match self {
+            Self::Text(_)
+            | Self::Inline(_)
+            | Self::Try(_)
+            | Self::Break
+            | Self::Block(_)
+            | Self::Message => false,
+            Self::Include(include) => include
+                .texts()
+                .any(|text| !matches!(text, Text::Constant(_))),
+            _ => true,
+        }
+    }
+}
+
 /// A reference or call in text.
 #[derive(Debug)]
 pub struct Dynamic {
@@ -192,6 +214,19 @@ pub struct Include {
     pub ssi: Option<SsiInclude>,
     /// A note of whoever fetched it last.
     pub memo: Memo,
+    /// A note of the composer: what a constant `src` resolved to.
+    pub resolved: Memo,
+}
+
+impl Include {
+    /// All its texts.
+    pub(super) fn texts(&self) -> impl Iterator<Item = &Text> {
+        let attributes = [&self.src, &self.alt, &self.entity];
+        attributes
+            .into_iter()
+            .flatten()
+            .chain(self.headers.iter().map(|rule| &rule.text))
+    }
 }
 
 /// `method` of an include.
@@ -421,6 +456,3 @@ pub struct Block {
     /// Its content.
     pub body: Body,
 }
-
-/// A template as it is handed around.
-pub type SharedTemplate = Arc<Template>;

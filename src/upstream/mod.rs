@@ -35,12 +35,19 @@ use crate::upstream::pool::{Permit, Pool, PoolStatus};
 pub struct Upstreams(BTreeMap<String, Arc<Upstream>>);
 
 impl Upstreams {
-    /// One upstream for each configured.
-    pub fn new(configs: &BTreeMap<String, UpstreamConfig>) -> Self {
+    /// One upstream for each configured. Those of `before` whose configuration is the same go on as they are.
+    pub fn new(configs: &BTreeMap<String, UpstreamConfig>, before: Option<&Self>) -> Self {
+        let upstream = |name: &String, config: &UpstreamConfig| {
+            let kept = before
+                .and_then(|before| before.get(name))
+                .filter(|kept| kept.config == *config);
+            kept.cloned()
+                .unwrap_or_else(|| Arc::new(Upstream::new(name, config)))
+        };
         Self(
             configs
                 .iter()
-                .map(|(name, config)| (name.clone(), Arc::new(Upstream::new(name, config))))
+                .map(|(name, config)| (name.clone(), upstream(name, config)))
                 .collect(),
         )
     }
