@@ -10,13 +10,15 @@ use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_TYPE, SET_COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use http_body::Body as _;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::cache::Lookup;
 use crate::cache::key::CacheKey;
 use crate::cache::object::Object;
 use crate::compose::limits::{Memory, Reservation};
 use crate::compose::source::{
-    Dca, Fetched, Fragment, FragmentError, FragmentMethod, FragmentRequest, FragmentSource, HeaderEdit, Part,
+    Dca, Fetched, Fragment, FragmentError, FragmentMethod, FragmentRequest, FragmentSource,
+    HeaderEdit, Part,
 };
 use crate::config::ComposeConfig;
 use crate::fetch::error::FetchError;
@@ -58,7 +60,8 @@ impl FragmentSource for PageFragments {
     type Policy = PartPolicy;
 
     fn fetch(&self, request: FragmentRequest, _memo: Option<&Memo>) -> Fetched<PartPolicy> {
-        let host = without_default_port(request.url.authority(), request.url.scheme()).to_ascii_lowercase();
+        let host = without_default_port(request.url.authority(), request.url.scheme())
+            .to_ascii_lowercase();
         let Some(route) = self.routes.find(&host, request.url.path()) else {
             return Fetched::Now(Err(FragmentError::NoRoute));
         };
@@ -74,13 +77,19 @@ impl FragmentSource for PageFragments {
         }
         let span = self.begin(&request, route);
         let fetch = self.pending(request, route, key, headers, found, cacheable, span);
-        Fetched::Later { expected: None, fragment: Box::pin(fetch.run()) }
+        Fetched::Later {
+            expected: None,
+            fragment: Box::pin(apart(fetch)),
+        }
     }
 
     fn late_part(&self, part: &Part<PartPolicy>) {
         let Part::Here(policy) = part else { return };
         let promised = self.promised.lock().unwrap_or_else(PoisonError::into_inner);
-        if promised.as_ref().is_some_and(|head| head.promised_more_than(policy)) {
+        if promised
+            .as_ref()
+            .is_some_and(|head| head.promised_more_than(policy))
+        {
             tracing::warn!(
                 request = %self.visit.id,
                 path = self.visit.path(),
@@ -93,9 +102,13 @@ impl FragmentSource for PageFragments {
 impl PageFragments {
     /// The fields of the fragment's request, with the include's own changes last.
     fn headers(&self, request: &FragmentRequest, route: &Route, host: &str) -> HeaderMap {
-        let mut fields = origin_request::fields(&self.visit, &route.config, host, Purpose::Fragment);
+        let mut fields =
+            origin_request::fields(&self.visit, &route.config, host, Purpose::Fragment);
         if request.method == FragmentMethod::Post {
-            fields.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+            fields.insert(
+                CONTENT_TYPE,
+                HeaderValue::from_static("application/x-www-form-urlencoded"),
+            );
         }
         for edit in &request.headers {
             match edit {
@@ -115,7 +128,10 @@ impl PageFragments {
     }
 
     fn start<'a>(&self, request: &'a FragmentRequest) -> FragmentStart<'a> {
-        let documents = self.documents.lock().unwrap_or_else(PoisonError::into_inner);
+        let documents = self
+            .documents
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         FragmentStart {
             url: request.url.as_str(),
             depth: request.depth,
@@ -128,7 +144,10 @@ impl PageFragments {
         let span = self.trace.fragment(&self.start(request));
         span.routed(&route.metrics, &route.upstream_metrics);
         if let Some(id) = span.id() {
-            let mut documents = self.documents.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut documents = self
+                .documents
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
             documents.insert(request.url.as_str().to_owned(), id);
         }
         span
@@ -145,7 +164,11 @@ impl PageFragments {
         let served = Served {
             route: &route.metrics,
             upstream: &route.upstream_metrics,
-            outcome: if fragment.is_ok() { Outcome::Hit } else { Outcome::Failed },
+            outcome: if fragment.is_ok() {
+                Outcome::Hit
+            } else {
+                Outcome::Failed
+            },
             cache: CacheUse::Hit,
             bytes: object.body.len(),
         };
@@ -153,7 +176,10 @@ impl PageFragments {
         fragment
     }
 
-    #[expect(clippy::too_many_arguments, reason = "each part is moved into the fetch once")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each part is moved into the fetch once"
+    )]
     fn pending(
         &self,
         request: FragmentRequest,
@@ -164,14 +190,22 @@ impl PageFragments {
         cacheable: bool,
         span: Span,
     ) -> Pending {
-        let default = route.config.timeout.unwrap_or(self.compose.fragment_timeout);
+        let default = route
+            .config
+            .timeout
+            .unwrap_or(self.compose.fragment_timeout);
         let deadline = self.deadline.within(request.max_wait.unwrap_or(default));
-        let mut upstream_request = Request::new(request.entity.map_or_else(Body::empty, Body::full));
+        let mut upstream_request =
+            Request::new(request.entity.map_or_else(Body::empty, Body::full));
         if request.method == FragmentMethod::Post {
             *upstream_request.method_mut() = Method::POST;
         }
         *upstream_request.headers_mut() = headers;
-        let target = request.url.target().parse().map_err(|_| FragmentError::Broken("not a request target".to_owned()));
+        let target = request
+            .url
+            .target()
+            .parse()
+            .map_err(|_| FragmentError::Broken("not a request target".to_owned()));
         let target = target.map(|uri| *upstream_request.uri_mut() = uri);
         let ask = Ask {
             key,
@@ -191,7 +225,10 @@ impl PageFragments {
             dca: request.dca,
             limit: self.compose.max_document.as_usize(),
             memory: self.memory.clone(),
-            span: Waited { span: Some(span), deadline },
+            span: Waited {
+                span: Some(span),
+                deadline,
+            },
         }
     }
 }
@@ -201,8 +238,18 @@ fn may_edit(name: &HeaderName) -> bool {
     let name = name.as_str();
     !matches!(
         name,
-        "host" | "cookie" | "authorization" | "content-length" | "transfer-encoding" | "connection" | "te" | "trailer"
-            | "upgrade" | "keep-alive" | "expect" | "http2-settings"
+        "host"
+            | "cookie"
+            | "authorization"
+            | "content-length"
+            | "transfer-encoding"
+            | "connection"
+            | "te"
+            | "trailer"
+            | "upgrade"
+            | "keep-alive"
+            | "expect"
+            | "http2-settings"
     ) && !name.starts_with("proxy-")
         && !name.starts_with("x-forwarded-")
 }
@@ -212,7 +259,10 @@ fn stored(route: &Route, object: &Object, dca: Dca) -> Result<Fragment<PartPolic
     if !object.status.is_success() {
         return Err(FragmentError::Status(object.status.as_u16()));
     }
-    let document = route.documents.of(object).map_err(|error| FragmentError::Broken(error.to_string()))?;
+    let document = route
+        .documents
+        .of(object)
+        .map_err(|error| FragmentError::Broken(error.to_string()))?;
     Ok(Fragment {
         status: object.status.as_u16(),
         template: wanted(route, &object.headers, &document, dca),
@@ -233,10 +283,24 @@ fn wanted(
     match dca {
         Dca::None => None,
         Dca::Declared => document.template.clone(),
-        Dca::Esi => {
-            Some(document.template.clone().unwrap_or_else(|| route.documents.compile(headers, document.body.clone())))
-        }
+        Dca::Esi => Some(
+            document
+                .template
+                .clone()
+                .unwrap_or_else(|| route.documents.compile(headers, document.body.clone())),
+        ),
     }
+}
+
+/// Runs a fetch as a task that ends with the future: a client that reads slowly must not keep a server's slot taken, so what
+/// an answer brings is read whether or not the page can go on.
+async fn apart(fetch: Pending) -> Result<Fragment<PartPolicy>, FragmentError> {
+    let task = AbortOnDropHandle::new(tokio::spawn(fetch.run()));
+    task.await.unwrap_or_else(|_| {
+        Err(FragmentError::Broken(
+            "the fetch ended in a panic".to_owned(),
+        ))
+    })
 }
 
 /// A fetch that begins when it is polled.
@@ -253,10 +317,23 @@ struct Pending {
 
 impl Pending {
     async fn run(self) -> Result<Fragment<PartPolicy>, FragmentError> {
-        let Self { ask, found, fetcher, route, dca, limit, memory, span } = self;
+        let Self {
+            ask,
+            found,
+            fetcher,
+            route,
+            dca,
+            limit,
+            memory,
+            span,
+        } = self;
         let deadline = span.deadline;
         let fetched = async {
-            match fetcher.fetch_after(ask?, found).await.map_err(|error| failure(&error))? {
+            match fetcher
+                .fetch_after(ask?, found)
+                .await
+                .map_err(|error| failure(&error))?
+            {
                 fetch::Fetched::Stored(object, used) => Ok((stored(&route, &object, dca)?, used)),
                 fetch::Fetched::Streamed(streamed) => {
                     let used = streamed.cache;
@@ -264,7 +341,10 @@ impl Pending {
                 }
             }
         };
-        let ended = deadline.bound(fetched).await.unwrap_or(Err(FragmentError::TimedOut));
+        let ended = deadline
+            .bound(fetched)
+            .await
+            .unwrap_or(Err(FragmentError::TimedOut));
         span.end(&ended);
         ended.map(|(fragment, _)| fragment)
     }
@@ -278,7 +358,12 @@ async fn read(
     limit: usize,
     memory: &Memory,
 ) -> Result<Fragment<PartPolicy>, FragmentError> {
-    let Streamed { response, personal, came, .. } = streamed;
+    let Streamed {
+        response,
+        personal,
+        came,
+        ..
+    } = streamed;
     let (head, body) = response.into_parts();
     if !head.status.is_success() {
         // Its words are for nobody; read to its end it leaves a connection that can be used again.
@@ -292,7 +377,9 @@ async fn read(
         .map_err(|error| FragmentError::Broken(error.to_string()))?;
     let mut reservation = reservation;
     if coding::is_encoded(&head.headers) && !reservation.grow(document.body.len() as u64) {
-        return Err(FragmentError::Overloaded("compose.memory is used up".to_owned()));
+        return Err(FragmentError::Overloaded(
+            "compose.memory is used up".to_owned(),
+        ));
     }
     Ok(Fragment {
         status: head.status.as_u16(),
@@ -304,7 +391,11 @@ async fn read(
     })
 }
 
-fn policy(headers: &HeaderMap, personal: Option<crate::cache::storable::Reason>, came: SystemTime) -> PartPolicy {
+fn policy(
+    headers: &HeaderMap,
+    personal: Option<crate::cache::storable::Reason>,
+    came: SystemTime,
+) -> PartPolicy {
     PartPolicy::of_fetched(headers, personal, came)
 }
 
@@ -377,7 +468,11 @@ impl Waited {
         match ended {
             Ok((fragment, used)) => {
                 span.notes().received(fragment.body.len());
-                span.finish(if *used == CacheUse::Hit { Outcome::Hit } else { Outcome::Ok });
+                span.finish(if *used == CacheUse::Hit {
+                    Outcome::Hit
+                } else {
+                    Outcome::Ok
+                });
             }
             Err(FragmentError::TimedOut) => span.fail(Outcome::Timeout, &FragmentError::TimedOut),
             Err(error) => span.fail(Outcome::Failed, error),

@@ -17,6 +17,7 @@ pub mod page_head;
 pub mod reload;
 pub mod respond;
 pub mod route;
+pub mod scope;
 pub mod visit;
 
 use std::sync::Arc;

@@ -111,8 +111,10 @@ impl Visit {
         let visit = Self {
             target: target(head.uri.path_and_query())?,
             scheme,
-            public_host: public_host(&client_headers, from_proxy)
-                .map_or_else(|| host.clone(), |host| without_default_port(&host, scheme).to_owned()),
+            public_host: public_host(&client_headers, from_proxy).map_or_else(
+                || host.clone(),
+                |host| without_default_port(&host, scheme).to_owned(),
+            ),
             host,
             client,
             peer,
@@ -146,7 +148,11 @@ impl Visit {
 
     /// The host that upstreams are told the client named, for a request to `host`.
     pub fn told_host<'a>(&'a self, host: &'a str) -> &'a str {
-        if host == self.host { &self.public_host } else { host }
+        if host == self.host {
+            &self.public_host
+        } else {
+            host
+        }
     }
 
     /// Whether it asks without wanting to change anything.
@@ -211,8 +217,14 @@ fn scheme(headers: &HeaderMap, connection: Option<Connection>, from_proxy: bool)
 /// The host that a trusted proxy was asked for, with its port where it tells one.
 fn public_host(headers: &HeaderMap, from_proxy: bool) -> Option<String> {
     let said = |name| headers.get(name)?.to_str().ok();
-    let host = from_proxy.then(|| said(headers::X_FORWARDED_HOST)).flatten()?.trim().to_ascii_lowercase();
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b':' | b'[' | b']');
+    let host = from_proxy
+        .then(|| said(headers::X_FORWARDED_HOST))
+        .flatten()?
+        .trim()
+        .to_ascii_lowercase();
+    let plain = |byte: u8| {
+        byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b':' | b'[' | b']')
+    };
     if host.is_empty() || !host.bytes().all(plain) {
         return None;
     }
