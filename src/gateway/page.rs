@@ -13,7 +13,7 @@ use crate::cache::object::Object;
 use crate::compose::limits::Reservation;
 use crate::compose::source::{FragmentError, Part, Place};
 use crate::compose::url::Url;
-use crate::compose::watch::Watcher;
+use crate::compose::watch::{Fallback, Watcher};
 use crate::compose::{ComposeError, Composed, HeadEdits, Skeleton};
 use crate::fetch::{Fetched, Streamed};
 use crate::gateway::answer::{Answer, insert_age};
@@ -347,6 +347,13 @@ struct PageWatcher(PageTrace);
 impl Watcher for PageWatcher {
     fn template_error(&self, _: &Place) {
         self.0.template_errors(1);
+    }
+
+    fn fragment_failed(&self, _: &Place, _: Option<&Url>, _: &FragmentError, fallback: Fallback) {
+        // A failure that something else makes good is no error.
+        if matches!(fallback, Fallback::Empty | Fallback::Message | Fallback::Page) {
+            self.0.template_errors(1);
+        }
     }
 }
 
