@@ -135,7 +135,10 @@ async fn wait_for_head<F: Future>(
         }
         if flood.is_full() {
             let reason = "too many interim answers".to_owned();
-            return Err(UpstreamError::Malformed { server: server.to_owned(), reason });
+            return Err(UpstreamError::Malformed {
+                server: server.to_owned(),
+                reason,
+            });
         }
         // The server's time begins when it has the whole request.
         let sent = progress.bytes.load(Ordering::Relaxed);
