@@ -160,6 +160,13 @@ impl Origin {
             .await;
     }
 
+    /// Waits until this many requests were answered to their last byte.
+    pub async fn has_answered(&self, count: usize) {
+        let what = format!("{count} answers");
+        self.until(&what, |state| (state.answered >= count).then_some(()))
+            .await;
+    }
+
     /// Waits until the other side has left a request for this target unanswered.
     pub async fn abandoned(&self, target: &str) {
         let what = format!("a request for {target} to be given up");
