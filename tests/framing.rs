@@ -187,7 +187,7 @@ async fn a_request_line_or_host_that_is_none_is_refused() {
             let answer = client.answer().await;
             if answer.status < 400 {
                 assert_eq!(origin.last("/x").host(), "evil.example.com");
-                }
+            }
             continue;
         }
         if what == "CONNECT" {

@@ -8,7 +8,8 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use super::wire::Io;
 use super::within;
 
-/// One HTTP/2 connection.
+/// One HTTP/2 connection; clones ask on the same one.
+#[derive(Clone)]
 pub struct H2(SendRequest<Full<Bytes>>);
 
 impl H2 {
