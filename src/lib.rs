@@ -4,6 +4,9 @@
 //! include tags in it, fetches the fragments concurrently with the user's cookie, keeps shared fragments cached across users,
 //! and streams the composed page. `ARCHITECTURE.md` draws the plan of the house; the modules below stand in reading order.
 
+pub mod cache;
 pub mod config;
 pub mod message;
+pub mod observe;
 pub mod server;
+pub mod upstream;

@@ -1,0 +1,131 @@
+//! Bodies at the door of a listener: a client's, bounded in size and time, and ours on their way out.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep};
+
+use crate::message::{Body, BodyError};
+use crate::server::Limits;
+use crate::server::socket::Answering;
+
+/// A client's body as it comes; trailers are dropped.
+pub struct Upload {
+    incoming: Incoming,
+    left: u64,
+    limit: u64,
+    idle_timeout: Duration,
+    /// Fires when the client has sent nothing for too long, or the whole has taken too long.
+    timer: Pin<Box<Sleep>>,
+    ends: Instant,
+}
+
+impl Upload {
+    /// The body of a request; bytes at hand when there is none.
+    pub fn open(incoming: Incoming, limits: &Limits) -> Body {
+        if incoming.is_end_stream() {
+            return Body::empty();
+        }
+        let now = Instant::now();
+        let ends = now + limits.body_timeout;
+        Body::stream(Self {
+            incoming,
+            left: limits.max_request_body,
+            limit: limits.max_request_body,
+            idle_timeout: limits.body_idle_timeout,
+            timer: Box::pin(tokio::time::sleep_until(
+                ends.min(now + limits.body_idle_timeout),
+            )),
+            ends,
+        })
+    }
+}
+
+impl HttpBody for Upload {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        loop {
+            match Pin::new(&mut self.incoming).poll_frame(context) {
+                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Ready(Some(Err(error))) => {
+                    return Poll::Ready(Some(Err(BodyError::Cut(error.to_string()))));
+                }
+                Poll::Ready(Some(Ok(frame))) => {
+                    let Ok(bytes) = frame.into_data() else {
+                        continue;
+                    };
+                    let Some(left) = self.left.checked_sub(bytes.len() as u64) else {
+                        return Poll::Ready(Some(Err(BodyError::TooLarge(self.limit))));
+                    };
+                    self.left = left;
+                    let next = self.ends.min(Instant::now() + self.idle_timeout);
+                    self.timer.as_mut().reset(next);
+                    return Poll::Ready(Some(Ok(Frame::data(bytes))));
+                }
+                Poll::Pending => {
+                    std::task::ready!(self.timer.as_mut().poll(context));
+                    let error = if Instant::now() >= self.ends {
+                        BodyError::TooLate
+                    } else {
+                        BodyError::Stalled
+                    };
+                    return Poll::Ready(Some(Err(error)));
+                }
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}
+
+/// A body of ours on its way out: its request counts as being answered until it has left.
+pub struct Download {
+    body: Body,
+    _answering: Answering,
+}
+
+impl Download {
+    /// Sends `body`.
+    pub fn new(body: Body, answering: Answering) -> Self {
+        Self {
+            body,
+            _answering: answering,
+        }
+    }
+}
+
+impl HttpBody for Download {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
