@@ -4,7 +4,7 @@ mod support;
 
 use std::time::Duration;
 
-use support::{Answer, Client, End, Gate, Gateway, Origin, Reply, Setup, ask, within};
+use support::{Answer, Client, End, Gate, Gateway, Origin, Reply, Setup, ask, each, within};
 
 /// How often a slow peer sends its next byte. It is what makes it slow, not a wait for something to happen.
 const DRIBBLE: Duration = Duration::from_millis(100);
@@ -206,9 +206,9 @@ async fn a_page_has_so_many_includes_and_no_more() {
 }
 
 fn page_of(includes: usize) -> String {
-    (0..includes)
-        .map(|index| format!("<esi:include src=\"/f/{index}\"/>"))
-        .collect()
+    each(0..includes, |index| {
+        format!("<esi:include src=\"/f/{index}\"/>")
+    })
 }
 
 #[tokio::test]
@@ -216,9 +216,7 @@ async fn a_tree_of_includes_counts_as_a_whole() {
     let origin = Origin::start().await;
     origin.answer("*", |request| {
         let own = request.target.trim_end_matches('/');
-        let branches: String = (0..4)
-            .map(|it| format!("<esi:include src=\"{own}/{it}\"/>"))
-            .collect();
+        let branches = each(0..4, |it| format!("<esi:include src=\"{own}/{it}\"/>"));
         Reply::html(format!("({branches})"))
     });
     let gateway = Setup::composing(&origin)

@@ -4,7 +4,7 @@ mod support;
 
 use std::net::SocketAddr;
 
-use support::{Gateway, Origin, Reply, Setup, ask};
+use support::{Gateway, Origin, Reply, Setup, ask, each};
 
 /// One origin; the upstream that a request went to shows in its answer.
 async fn site(routes: &[(&str, &str, &str)]) -> (Vec<Origin>, Gateway) {
@@ -226,12 +226,11 @@ async fn includes_reach_configured_routes_only() {
     let mut urls = leading_outside(outside.address);
     urls.push(format!("http://{}/metrics", gateway.admin));
     urls.push(format!("//{}/status", gateway.admin));
-    let mut page = String::new();
-    for url in &urls {
-        page.push_str(&format!(
+    let page = each(&urls, |url| {
+        format!(
             "<esi:include src=\"{url}\"/><esi:include src=\"/gone\" alt=\"{url}\"/><!--#include virtual=\"{url}\" -->"
-        ));
-    }
+        )
+    });
     inside.on("/page", Reply::html(page));
     let answer = gateway.get("/page").await;
     assert_eq!(answer.status, 200);
@@ -250,10 +249,9 @@ async fn a_route_for_any_host_still_leads_to_its_own_upstream() {
     let outside = Origin::start().await;
     outside.on("*", Reply::html("OUTSIDE"));
     inside.on("*", Reply::html("in"));
-    let page: String = leading_outside(outside.address)
-        .iter()
-        .map(|url| format!("<esi:include src=\"{url}\"/>"))
-        .collect();
+    let page = each(leading_outside(outside.address), |url| {
+        format!("<esi:include src=\"{url}\"/>")
+    });
     inside.on("/page", Reply::html(page));
     let gateway = Setup::composing(&inside).start().await;
     let answer = gateway.get("/page").await;
@@ -290,10 +288,9 @@ async fn no_control_character_of_a_tag_becomes_part_of_a_request_head() {
         "/f\tx",
         "http://www.example.com&#13;&#10;X-Evil: 1/f",
     ];
-    let page: String = urls
-        .iter()
-        .map(|url| format!("<esi:include src=\"{url}\"/><!--#include virtual=\"{url}\" -->"))
-        .collect();
+    let page = each(urls, |url| {
+        format!("<esi:include src=\"{url}\"/><!--#include virtual=\"{url}\" -->")
+    });
     origin.on("*", Reply::html("."));
     origin.on("/page", Reply::html(page));
     let gateway = Setup::composing(&origin).start().await;
@@ -326,10 +323,7 @@ async fn queries_of_includes_go_out_exactly_as_written() {
         "/f?a=%2e%2e/%2F",
         "/f?x='y'",
     ];
-    let page: String = queries
-        .iter()
-        .map(|url| format!("<esi:include src=\"{url}\"/>"))
-        .collect();
+    let page = each(queries, |url| format!("<esi:include src=\"{url}\"/>"));
     origin.on("/page", Reply::html(page));
     let gateway = Setup::composing(&origin).start().await;
     gateway.get("/page").await.is(200, ".....");

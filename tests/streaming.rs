@@ -3,7 +3,7 @@
 
 mod support;
 
-use support::{End, Gate, Origin, Reply, Setup, ask};
+use support::{End, Gate, Origin, Reply, Setup, ask, each};
 
 #[tokio::test]
 async fn what_stands_before_the_slowest_fragment_leaves_first() {
@@ -31,11 +31,11 @@ async fn what_stands_before_the_slowest_fragment_leaves_first() {
 async fn output_stands_in_page_order_whatever_comes_first() {
     let origin = Origin::start().await;
     let gates: Vec<Gate> = (0..8).map(|_| Gate::new()).collect();
-    let mut page = String::new();
-    let mut wanted = String::new();
+    let page = each(0..8, |index| {
+        format!("{index}[<esi:include src=\"/f/{index}\"/>]")
+    });
+    let wanted = each(0..8, |index| format!("{index}[fragment {index}]"));
     for (index, gate) in gates.iter().enumerate() {
-        page.push_str(&format!("{index}[<esi:include src=\"/f/{index}\"/>]"));
-        wanted.push_str(&format!("{index}[fragment {index}]"));
         let reply = Reply::html(format!("fragment {index}"));
         origin.on(&format!("/f/{index}"), reply.behind(gate));
     }

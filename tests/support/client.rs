@@ -1,5 +1,6 @@
 //! A client that sends any bytes and reads answers exactly.
 
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 
 use tokio::net::TcpStream;
@@ -84,10 +85,10 @@ impl Ask {
             self.method, self.target, self.host
         );
         for (name, value) in &self.fields {
-            text.push_str(&format!("{name}: {value}\r\n"));
+            let _ = write!(text, "{name}: {value}\r\n");
         }
         if let Some(body) = &self.body {
-            text.push_str(&format!("Content-Length: {}\r\n", body.len()));
+            let _ = write!(text, "Content-Length: {}\r\n", body.len());
         }
         text.push_str("\r\n");
         let mut bytes = text.into_bytes();

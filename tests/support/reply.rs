@@ -1,5 +1,6 @@
 //! What a scripted origin answers, down to the last byte.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::gate::Gate;
@@ -256,7 +257,7 @@ impl Reply {
         }
         let mut head = format!("HTTP/1.1 {} Scripted\r\n", self.status);
         for (name, value) in &self.fields {
-            head.push_str(&format!("{name}: {value}\r\n"));
+            let _ = write!(head, "{name}: {value}\r\n");
         }
         let framing = match self.framing {
             Framing::Length => format!("Content-Length: {}\r\n", self.length()),
