@@ -12,7 +12,6 @@ pub mod object;
 pub mod storable;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::HeaderMap;
 
@@ -28,33 +27,12 @@ pub struct Cache {
     flights: Flights,
     /// Largest body that is stored, in bytes.
     max_object: usize,
-    counts: Counts,
 }
 
-/// What has happened in the cache since the start.
-#[derive(Debug, Default)]
-struct Counts {
-    hits: AtomicU64,
-    misses: AtomicU64,
-    stores: AtomicU64,
-    coalesced: AtomicU64,
-    hit_for_miss: AtomicU64,
-}
-
-/// The counts and sizes at one moment.
+/// Sizes at one moment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct CacheStatus {
-    /// Served from store.
-    pub hits: u64,
-    /// Looked up in vain.
-    pub misses: u64,
-    /// Objects stored.
-    pub stores: u64,
-    /// Served by somebody else's fetch.
-    pub coalesced: u64,
-    /// Looked up, and remembered not to be shareable.
-    pub hit_for_miss: u64,
-    /// Objects thrown out for room.
+    /// Objects thrown out for room since the start.
     pub evictions: u64,
     /// Keys in store.
     pub objects: u64,
@@ -80,7 +58,6 @@ impl Cache {
             memory: Memory::new(config.memory.as_u64()),
             flights: Flights::default(),
             max_object: config.max_object.as_usize(),
-            counts: Counts::default(),
         }
     }
 
@@ -96,22 +73,15 @@ impl Cache {
 
     /// Looks `key` up for a request that would go upstream with these fields.
     pub fn look_up(&self, key: &CacheKey, request: &HeaderMap) -> Lookup {
-        if let Some(object) = self.memory.get(key, request) {
-            self.counts.hits.fetch_add(1, Ordering::Relaxed);
-            return Lookup::Hit(object);
-        }
-        self.counts.misses.fetch_add(1, Ordering::Relaxed);
-        if self.memory.is_marked(key, request) {
-            self.counts.hit_for_miss.fetch_add(1, Ordering::Relaxed);
-            Lookup::HitForMiss
-        } else {
-            Lookup::Miss
+        match self.memory.get(key, request) {
+            Some(object) => Lookup::Hit(object),
+            None if self.memory.is_marked(key, request) => Lookup::HitForMiss,
+            None => Lookup::Miss,
         }
     }
 
     /// Stores an object; what was remembered against its key is forgotten.
     pub fn store(&self, key: &CacheKey, object: &Arc<Object>) {
-        self.counts.stores.fetch_add(1, Ordering::Relaxed);
         self.memory.insert(key, object);
     }
 
@@ -121,25 +91,14 @@ impl Cache {
         self.memory.mark(key, request);
     }
 
-    /// An asker was served by somebody else's fetch.
-    pub fn count_coalesced(&self) {
-        self.counts.coalesced.fetch_add(1, Ordering::Relaxed);
-    }
-
     /// Forgets `key` with all its variants.
     pub fn remove(&self, key: &CacheKey) {
         self.memory.remove(key);
     }
 
-    /// Counts and sizes.
+    /// Sizes.
     pub fn status(&self) -> CacheStatus {
-        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
         CacheStatus {
-            hits: read(&self.counts.hits),
-            misses: read(&self.counts.misses),
-            stores: read(&self.counts.stores),
-            coalesced: read(&self.counts.coalesced),
-            hit_for_miss: read(&self.counts.hit_for_miss),
             evictions: self.memory.evictions(),
             objects: self.memory.len(),
             bytes: self.memory.bytes(),

@@ -20,6 +20,9 @@ pub struct Asked<'a> {
     pub method: &'a Method,
     /// Its fields.
     pub headers: &'a HeaderMap,
+    /// A lifetime that the asker gives the response in place of its own (the `ttl` of an include). It makes nothing shared
+    /// that would be personal.
+    pub ttl: Option<Duration>,
 }
 
 /// The head of the response, and when it came.
@@ -148,8 +151,13 @@ fn grant(asked: Asked<'_>, answered: Answered<'_>) -> Result<Grant, Reason> {
     let VaryRule::Fields(vary) = VaryRule::read(headers) else {
         return Err(Reason::Vary);
     };
-    let lifetime = terms.lifetime.ok_or(Reason::NoLifetime)?;
-    let age = freshness::initial_age(headers, answered.at, answered.delay);
+    let (lifetime, age) = match asked.ttl {
+        Some(ttl) => (ttl, Duration::ZERO),
+        None => {
+            let age = freshness::initial_age(headers, answered.at, answered.delay);
+            (terms.lifetime.ok_or(Reason::NoLifetime)?, age)
+        }
+    };
     if age >= lifetime {
         return Err(Reason::Expired);
     }
@@ -199,6 +207,7 @@ mod tests {
             Asked {
                 method: &Method::GET,
                 headers: &asked,
+                ttl: None,
             },
             answered,
         )
@@ -482,6 +491,7 @@ mod tests {
                 Asked {
                     method: &method,
                     headers: &HeaderMap::new(),
+                    ttl: None,
                 },
                 answered,
             );

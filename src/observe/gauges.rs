@@ -52,6 +52,7 @@ impl Collector for Gauges {
         let status = self.0.get();
         let upstreams = status.as_ref().map(|status| status.upstreams());
         let upstreams = upstreams.unwrap_or_default();
+        let connections = status.as_ref().map_or(0, |status| status.connections());
         let cache = status.map(|status| status.cache()).unwrap_or_default();
         let encoder = &mut encoder;
         each(
@@ -67,6 +68,11 @@ impl Collector for Gauges {
             |upstream| upstream.queued,
         )?;
         servers(encoder, &upstreams)?;
+        one(
+            encoder,
+            ("connections", "Open client connections"),
+            &ConstGauge::new(connections as u64),
+        )?;
         one(
             encoder,
             ("cache_bytes", "What the stored objects weigh"),
@@ -95,7 +101,7 @@ fn each(
     let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
     for upstream in upstreams {
         let labels = [("upstream", upstream.name.as_str())];
-        ConstGauge::new(number(upstream) as i64).encode(metric.encode_family(&labels)?)?;
+        ConstGauge::new(number(upstream) as u64).encode(metric.encode_family(&labels)?)?;
     }
     Ok(())
 }
@@ -111,7 +117,7 @@ fn servers(encoder: &mut DescriptorEncoder<'_>, upstreams: &[UpstreamStatus]) ->
                 ("upstream", upstream.name.as_str()),
                 ("state", state.as_str()),
             ];
-            let number = upstream.servers_in(state) as i64;
+            let number = upstream.servers_in(state) as u64;
             ConstGauge::new(number).encode(metric.encode_family(&labels)?)?;
         }
     }

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry};
 
+use crate::observe::exposition::Exposition;
 use crate::observe::gauges::{Gauges, Watched};
 use crate::observe::outcome::{CacheUse, Outcome};
 use crate::observe::text::{Name, Seconds};
@@ -37,7 +37,6 @@ pub(super) struct Metrics {
     queue_seconds: Histograms<Upstream>,
     limits_hit: Family<Limit, Counter>,
     pub(super) template_errors: Counter,
-    pub(super) connections: Gauge,
     pub(super) cache: CacheMetrics,
 }
 
@@ -98,14 +97,13 @@ impl Metrics {
             ),
             queue_seconds: build.histograms(
                 "upstream_queue_seconds",
-                "How long requests waited for a server",
+                "How long fetches waited for servers",
             ),
             limits_hit: build.add(
                 "limits_hit",
                 "How often a bound of the configuration was hit",
             ),
             template_errors: build.add("template_errors", "Faults found in composed documents"),
-            connections: build.add("connections", "Open client connections"),
             cache,
             registry: build.0,
         }
@@ -160,15 +158,7 @@ impl Metrics {
 
     /// All metrics as text.
     pub(super) fn expose(&self, format: Exposition) -> String {
-        let mut text = String::with_capacity(16 * 1024);
-        if prometheus_client::encoding::text::encode(&mut text, &self.registry).is_err() {
-            // Writing to a string does not fail; a collector could.
-            tracing::error!("metrics could not be written");
-        }
-        match format {
-            Exposition::OpenMetrics => text,
-            Exposition::Prometheus => as_prometheus(&text),
-        }
+        format.write(&self.registry)
     }
 }
 
@@ -261,9 +251,9 @@ impl UpstreamMetrics {
         &self.0.name
     }
 
-    /// A request has waited so long for a server, and got one or gave up. Told once for each time it asked, by the pool.
-    pub fn waited(&self, time: std::time::Duration) {
-        self.0.queue_seconds.observe(time.as_secs_f64());
+    /// A fetch has waited so long for servers, all tries together. Spans tell it themselves.
+    pub(super) fn waited(&self, time: Seconds) {
+        self.0.queue_seconds.observe(time.0.as_secs_f64());
     }
 
     /// A try to fetch a fragment has ended. Spans tell it themselves.
@@ -359,67 +349,6 @@ pub struct CacheCounts {
     pub hit_for_miss: u64,
 }
 
-/// In which of its two languages Prometheus is answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Exposition {
-    /// The classic text format, 0.0.4.
-    Prometheus,
-    /// OpenMetrics 1.0, for those who accept it.
-    OpenMetrics,
-}
-
-impl Exposition {
-    /// What this `Accept` header wants: `OpenMetrics` when it is named, else the format that everybody reads.
-    pub fn accepted(accept: Option<&str>) -> Self {
-        if accept.is_some_and(|types| types.contains("application/openmetrics-text")) {
-            Self::OpenMetrics
-        } else {
-            Self::Prometheus
-        }
-    }
-
-    /// The value of `Content-Type`.
-    pub const fn content_type(self) -> &'static str {
-        match self {
-            Self::Prometheus => "text/plain; version=0.0.4; charset=utf-8",
-            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
-        }
-    }
-}
-
-/// `OpenMetrics` text in the classic format: there, a counter's family carries the suffix of its samples, and nothing says where
-/// the text ends.
-fn as_prometheus(open_metrics: &str) -> String {
-    let lines: Vec<&str> = open_metrics.lines().collect();
-    let mut text = String::with_capacity(open_metrics.len() + 256);
-    let mut lines = lines.into_iter().peekable();
-    while let Some(line) = lines.next() {
-        if line.starts_with("# EOF") || line.starts_with("# UNIT ") {
-            continue;
-        }
-        let help = line.strip_prefix("# HELP ").and_then(|rest| {
-            let counter = lines.peek().is_some_and(|next| is_counter(next));
-            counter.then(|| rest.split_once(' ')).flatten()
-        });
-        if let Some((name, help)) = help {
-            text.extend(["# HELP ", name, "_total ", help, "\n"]);
-        } else if is_counter(line) {
-            let name = line
-                .trim_start_matches("# TYPE ")
-                .trim_end_matches(" counter");
-            text.extend(["# TYPE ", name, "_total counter\n"]);
-        } else {
-            text.extend([line, "\n"]);
-        }
-    }
-    text
-}
-
-/// Whether the line declares a counter.
-fn is_counter(line: &str) -> bool {
-    line.starts_with("# TYPE ") && line.ends_with(" counter")
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -449,12 +378,11 @@ mod tests {
         let app = metrics.upstream("app");
         app.fragment(Outcome::Ok, Seconds(Duration::from_millis(30)));
         app.fragment(Outcome::Timeout, Seconds(Duration::from_secs(2)));
-        app.waited(Duration::from_millis(1));
+        app.waited(Seconds(Duration::from_millis(1)));
         metrics.cache.used(CacheUse::Hit);
         metrics.cache.used(CacheUse::HitForMiss);
         metrics.cache.stored();
         metrics.limit_hit("compose.max_depth");
-        metrics.connections.inc();
         metrics.template_errors.inc_by(3);
         let text = metrics.expose(Exposition::Prometheus);
         for line in [
@@ -474,7 +402,6 @@ mod tests {
             "marquetry_cache_stores_total 1",
             "marquetry_cache_misses_total 0",
             r#"marquetry_limits_hit_total{limit="compose.max_depth"} 1"#,
-            "marquetry_connections 1",
             "marquetry_template_errors_total 3",
         ] {
             assert!(
@@ -499,34 +426,5 @@ mod tests {
         let text = metrics.expose(Exposition::Prometheus);
         let line = r#"marquetry_undeclared_total{route="a\"b\\c\nd"} 1"#;
         assert!(samples(&text).contains(&line), "{text}");
-    }
-
-    #[test]
-    fn the_classic_format_names_counters_as_their_samples() {
-        let text = metrics().expose(Exposition::Prometheus);
-        assert!(text.contains("# TYPE marquetry_cache_hits_total counter\n"));
-        assert!(text.contains("# HELP marquetry_cache_hits_total Answers from store"));
-        assert!(text.contains("# TYPE marquetry_connections gauge\n"));
-        assert!(!text.contains("# EOF"), "{text}");
-        assert!(!text.contains("total_total"), "{text}");
-        let open = metrics().expose(Exposition::OpenMetrics);
-        assert!(open.contains("# TYPE marquetry_cache_hits counter\n"));
-        assert!(open.ends_with("# EOF\n"));
-    }
-
-    #[test]
-    fn open_metrics_is_for_those_who_accept_it() {
-        let rows = [
-            (None, Exposition::Prometheus),
-            (Some("*/*"), Exposition::Prometheus),
-            (Some("text/plain;version=0.0.4"), Exposition::Prometheus),
-            (
-                Some("application/openmetrics-text;version=1.0.0;q=0.5,text/plain;q=0.3"),
-                Exposition::OpenMetrics,
-            ),
-        ];
-        for (accept, format) in rows {
-            assert_eq!(Exposition::accepted(accept), format, "{accept:?}");
-        }
     }
 }

@@ -5,6 +5,7 @@
 //! over, and URLs lose theirs at the door.
 
 pub mod access_log;
+pub mod exposition;
 pub mod gauges;
 pub mod log;
 pub mod metrics;
@@ -27,8 +28,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::observe::access_log::AccessLog;
+use crate::observe::exposition::Exposition;
 use crate::observe::gauges::Watched;
-use crate::observe::metrics::{CacheMetrics, Exposition, Metrics, RouteMetrics, UpstreamMetrics};
+use crate::observe::metrics::{CacheMetrics, Metrics, RouteMetrics, UpstreamMetrics};
 use crate::observe::open::Open;
 use crate::observe::page::{OpenPage, Page, PageStart};
 use crate::observe::recent::{Recent, RecentLimits};
@@ -120,17 +122,6 @@ impl Observer {
         self.0.metrics.template_errors.inc_by(number as u64);
     }
 
-    /// A client has connected; the guard is kept for as long as the connection.
-    pub fn connection(&self) -> ConnectionGuard {
-        self.0.metrics.connections.inc();
-        ConnectionGuard(self.clone())
-    }
-
-    /// Open client connections.
-    pub fn connections(&self) -> u64 {
-        u64::try_from(self.0.metrics.connections.get()).unwrap_or(0)
-    }
-
     /// All metrics as text.
     pub fn metrics(&self, format: Exposition) -> String {
         self.0.metrics.expose(format)
@@ -162,9 +153,9 @@ impl Observer {
     }
 
     /// A page has ended: count it, log it, keep it.
-    fn ended(&self, route: Option<RouteMetrics>, page: Waterfall) {
+    fn ended(&self, route: Option<&RouteMetrics>, page: Waterfall) {
         let shared = &*self.0;
-        let route = route.as_ref().unwrap_or(&shared.unrouted);
+        let route = route.unwrap_or(&shared.unrouted);
         route.answered(page.status, page.seconds, page.first_byte);
         let page = Arc::new(page);
         if shared.access_log.write(&page).is_err() {
@@ -177,16 +168,6 @@ impl Observer {
 impl fmt::Debug for Observer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Observer")
-    }
-}
-
-/// Counts a client connection for as long as it lives.
-#[derive(Debug)]
-pub struct ConnectionGuard(Observer);
-
-impl Drop for ConnectionGuard {
-    fn drop(&mut self) {
-        self.0.0.metrics.connections.dec();
     }
 }
 

@@ -63,7 +63,7 @@ pub struct PageTrace(Option<Arc<OpenPage>>);
 pub struct OpenPage {
     observer: Observer,
     started: Instant,
-    head: PageHead,
+    head: Arc<PageHead>,
     state: Mutex<State>,
 }
 
@@ -93,7 +93,7 @@ impl Page {
         let open = Arc::new(OpenPage {
             observer: observer.clone(),
             started: Instant::now(),
-            head: PageHead {
+            head: Arc::new(PageHead {
                 id: start.id.clone(),
                 time: Moment(SystemTime::now()),
                 client: start.client,
@@ -102,7 +102,7 @@ impl Page {
                 url: recorded_url(start.url),
                 user_agent: text(header::USER_AGENT).map(|agent| cut(&agent, MAX_TEXT)),
                 referer: text(header::REFERER).map(|referer| recorded_url(&referer)),
-            },
+            }),
             state: Mutex::default(),
         });
         let ticket = observer.open().enter(open.clone());
@@ -286,6 +286,7 @@ impl OpenPage {
         self.record(&state, state.spans.clone(), PageEnd::ClientLeft)
     }
 
+    /// Since the page's start.
     pub(super) fn now(&self) -> Seconds {
         Seconds(self.started.elapsed())
     }
@@ -320,7 +321,7 @@ impl OpenPage {
         if page.status == 0 {
             page.status = CLIENT_LEFT;
         }
-        self.observer.ended(route, page);
+        self.observer.ended(route.as_ref(), page);
     }
 
     fn record(&self, state: &State, spans: Vec<SpanRecord>, end: PageEnd) -> Waterfall {

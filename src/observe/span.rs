@@ -115,16 +115,24 @@ impl Span {
         };
         let now = page.now();
         let failed = self.counted && outcome.is_failure();
+        let mut waited = None;
         page.note(|state| {
             state.fragments.failed += usize::from(failed);
             if let Some(span) = self.notes.index.and_then(|at| state.spans.get_mut(at)) {
                 span.release(now);
+                waited = span.queued.map(|_| span.queue_seconds);
                 span.outcome = Some(outcome);
                 span.reason = reason.map(|reason| cut(&reason.to_string(), MAX_TEXT));
                 span.done = Some(now);
             }
         });
-        if let (true, Some(upstream)) = (self.counted, self.upstream.get()) {
+        let Some(upstream) = self.upstream.get() else {
+            return;
+        };
+        if let Some(time) = waited {
+            upstream.waited(time);
+        }
+        if self.counted {
             let seconds = Seconds(now.0.saturating_sub(self.started.0));
             upstream.fragment(outcome, seconds);
         }
@@ -190,11 +198,6 @@ impl Notes {
     /// So many bytes of its answer's body have come.
     pub fn received(&self, bytes: usize) {
         self.note(|span, _| span.bytes += bytes as u64);
-    }
-
-    /// The server is free again. Left untold, the end of the span says so.
-    pub fn released(&self) {
-        self.note(SpanRecord::release);
     }
 
     fn note(&self, fact: impl FnOnce(&mut SpanRecord, Seconds)) {

@@ -13,6 +13,9 @@ pub trait Status: Send + Sync + 'static {
     /// The store.
     fn cache(&self) -> CacheStatus;
 
+    /// Open client connections, all main listeners together.
+    fn connections(&self) -> usize;
+
     /// Whether new traffic is welcome; not while draining.
     fn ready(&self) -> bool;
 }
@@ -70,6 +73,8 @@ pub struct ServerStatus {
     pub state: ServerState,
     /// Requests sent to it and not finished.
     pub in_flight: usize,
+    /// Requests that were given to it since the start.
+    pub served: u64,
 }
 
 /// Whether a server takes requests.

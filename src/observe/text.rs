@@ -15,6 +15,9 @@ use serde::{Serialize, Serializer};
 /// Longest URL of a record, in bytes.
 pub const MAX_URL: usize = 2048;
 
+/// Where something is missing.
+const ELLIPSIS: &str = "…";
+
 /// The name of a route or an upstream: cheap to clone, the same word in logs, metrics and pages.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Name(Arc<str>);
@@ -117,7 +120,6 @@ pub fn cut(text: &str, limit: usize) -> Box<str> {
     if text.len() <= limit {
         return text.into();
     }
-    const ELLIPSIS: &str = "…";
     let mut end = limit.saturating_sub(ELLIPSIS.len());
     while !text.is_char_boundary(end) {
         end -= 1; // 0 is a boundary, so this ends above it.

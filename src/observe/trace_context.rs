@@ -32,10 +32,10 @@ impl TraceContext {
         let version = hex(bytes.get(..2)?)? as u8;
         let dashes = [2, 35, 52].map(|at| bytes.get(at) == Some(&b'-'));
         let end = match (version, bytes.get(55)) {
-            (0xff, _) => false,
+            // Version ff does not exist, and version 00 has nothing more.
+            (0xff, _) | (0, Some(_)) => false,
             (_, None) => bytes.len() == 55,
             // What a later version appends is not ours to read.
-            (0, Some(_)) => false,
             (_, Some(byte)) => *byte == b'-',
         };
         if dashes.contains(&false) || !end {

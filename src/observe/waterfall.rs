@@ -4,6 +4,7 @@
 //! recent pages, the access log and `Server-Timing` read it. All moments are told in seconds since the page's start.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -36,7 +37,7 @@ pub struct PageHead {
 #[derive(Debug, Clone)]
 pub struct Waterfall {
     /// What its request said.
-    pub head: PageHead,
+    pub head: Arc<PageHead>,
     /// The route, if one was found.
     pub route: Option<Name>,
     /// The upstream of the route.
@@ -120,10 +121,10 @@ pub struct SpanRecord {
     pub cost_seconds: Seconds,
     /// Since when it waits for a server, while it does.
     #[serde(skip)]
-    pub(super) asked: Option<Seconds>,
+    pub asked: Option<Seconds>,
     /// Since when it holds a server, while it does.
     #[serde(skip)]
-    pub(super) held: Option<Seconds>,
+    pub held: Option<Seconds>,
 }
 
 impl SpanRecord {

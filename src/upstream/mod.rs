@@ -24,6 +24,7 @@ use tokio::time::Instant;
 use crate::config::UpstreamConfig;
 use crate::message::deadline::Deadline;
 use crate::message::{Body, Request, Response};
+use crate::observe::span::Notes;
 use crate::upstream::client::{ExchangeLimits, Failed, Outbound};
 use crate::upstream::connection::{ConnectError, Connection, Resting};
 use crate::upstream::error::UpstreamError;
@@ -34,12 +35,19 @@ use crate::upstream::pool::{Permit, Pool, PoolStatus};
 pub struct Upstreams(BTreeMap<String, Arc<Upstream>>);
 
 impl Upstreams {
-    /// One upstream for each configured.
-    pub fn new(configs: &BTreeMap<String, UpstreamConfig>) -> Self {
+    /// One upstream for each configured. Those of `before` whose configuration is the same go on as they are.
+    pub fn new(configs: &BTreeMap<String, UpstreamConfig>, before: Option<&Self>) -> Self {
+        let upstream = |name: &String, config: &UpstreamConfig| {
+            let kept = before
+                .and_then(|before| before.get(name))
+                .filter(|kept| kept.config == *config);
+            kept.cloned()
+                .unwrap_or_else(|| Arc::new(Upstream::new(name, config)))
+        };
         Self(
             configs
                 .iter()
-                .map(|(name, config)| (name.clone(), Arc::new(Upstream::new(name, config))))
+                .map(|(name, config)| (name.clone(), upstream(name, config)))
                 .collect(),
         )
     }
@@ -74,19 +82,13 @@ pub struct Upstream {
     budget: RetryBudget,
 }
 
-/// An answer and what it took to get it.
+/// An answer and when it came.
 #[derive(Debug)]
 pub struct Answer {
     /// Its body is still on its way; the server is in flight until it has been read or dropped.
     pub response: Response,
-    /// The server that gave it.
-    pub server: String,
-    /// How long the request waited for a server, all tries together.
-    pub queued: Duration,
-    /// When it was sent, the last time.
+    /// When the request was sent, the last time.
     pub sent: Instant,
-    /// When the head of the answer came.
-    pub first_byte: Instant,
 }
 
 impl Upstream {
@@ -116,29 +118,23 @@ impl Upstream {
         &self,
         request: Request,
         deadline: Deadline,
+        notes: &Notes,
     ) -> Result<Answer, UpstreamError> {
         self.budget.earn();
         let mut outgoing = Outgoing::new(request);
-        let mut queued = Duration::ZERO;
         let mut repeats = Repeats {
             retries: self.config.retries,
             connects: self.pool.len(),
         };
         let mut avoid = None;
         loop {
-            let began = Instant::now();
+            notes.queued();
             let permit = self.pool.acquire(deadline, avoid).await?;
-            queued += began.elapsed();
             let server = permit.server();
-            let error = match self.attempt(permit, &mut outgoing, deadline).await {
-                Ok((response, server, sent)) => {
-                    return Ok(Answer {
-                        response,
-                        server,
-                        queued,
-                        sent,
-                        first_byte: Instant::now(),
-                    });
+            let error = match self.attempt(permit, &mut outgoing, deadline, notes).await {
+                Ok(answer) => {
+                    notes.first_byte(answer.response.status());
+                    return Ok(answer);
                 }
                 Err(error) => error,
             };
@@ -157,96 +153,119 @@ impl Upstream {
         permit: Permit,
         outgoing: &mut Outgoing,
         deadline: Deadline,
-    ) -> Result<(Response, String, Instant), UpstreamError> {
-        let (place, address) = (permit.server(), permit.address().clone());
-        let server = address.to_string();
+        notes: &Notes,
+    ) -> Result<Answer, UpstreamError> {
         let mut permit = Some(permit);
-        if let Some(connection) = self.resting[place].wake(deadline).await {
-            let slot = connection.slot().clone();
-            let sent = Instant::now();
-            match self
-                .exchange(
-                    connection,
-                    permit.take(),
-                    outgoing,
-                    &server,
-                    place,
-                    deadline,
-                )
-                .await
-            {
-                Ok(response) => return Ok((response, server, sent)),
-                // The server had closed it meanwhile: it is replaced once. The permit is on its way back, or here.
-                Err(UpstreamError::Closed { .. }) if outgoing.can_repeat() => permit = slot.take(),
-                Err(error) => return Err(error),
+        if let Some(held) = permit.take() {
+            let place = Place::of(&held);
+            match self.resting[place.at].wake(deadline).await {
+                None => permit = Some(held),
+                Some(connection) => {
+                    let slot = connection.slot().clone();
+                    match self
+                        .exchange(connection, held, outgoing, &place, deadline, notes)
+                        .await
+                    {
+                        // The server had closed it meanwhile: it is replaced once. The permit is here, or on its way back.
+                        Err(UpstreamError::Closed { .. }) if outgoing.can_repeat() => {
+                            permit = slot.take()
+                        }
+                        ended => return ended,
+                    }
+                }
             }
         }
         let permit = match permit {
             Some(permit) => permit,
             None => self.pool.acquire(deadline, None).await?,
         };
-        let (place, address) = (permit.server(), permit.address().clone());
-        let server = address.to_string();
+        let place = Place::of(&permit);
+        let connection = self.connect(&permit, &place, deadline).await?;
+        self.exchange(connection, permit, outgoing, &place, deadline, notes)
+            .await
+    }
+
+    /// A new connection to the permit's server.
+    async fn connect(
+        &self,
+        permit: &Permit,
+        place: &Place,
+        deadline: Deadline,
+    ) -> Result<Connection, UpstreamError> {
         let within = deadline.left().min(self.config.connect_timeout);
         let linger = self
             .pool
             .is_bounded()
             .then_some(self.config.first_byte_timeout);
-        let connection = match Connection::open(&address, within, linger).await {
-            Ok(connection) => connection,
-            Err(ConnectError::Server(reason)) => {
-                self.pool.connection_failed(place, &reason);
-                return Err(UpstreamError::Connect { server, reason });
-            }
-            Err(ConnectError::Ours(reason)) => {
-                return Err(UpstreamError::Connect { server, reason });
-            }
+        let failed = |reason| UpstreamError::Connect {
+            server: place.server.clone(),
+            reason,
         };
-        self.pool.connection_made(place);
-        let sent = Instant::now();
-        let response = self
-            .exchange(connection, Some(permit), outgoing, &server, place, deadline)
-            .await?;
-        Ok((response, server, sent))
+        match Connection::open(permit.address(), within, linger).await {
+            Ok(connection) => {
+                self.pool.connection_made(place.at);
+                Ok(connection)
+            }
+            Err(ConnectError::Server(reason)) => {
+                self.pool.connection_failed(place.at, &reason);
+                Err(failed(reason))
+            }
+            Err(ConnectError::Ours(reason)) => Err(failed(reason)),
+        }
     }
 
     async fn exchange(
         &self,
         connection: Connection,
-        permit: Option<Permit>,
+        permit: Permit,
         outgoing: &mut Outgoing,
-        server: &str,
-        place: usize,
+        place: &Place,
         deadline: Deadline,
-    ) -> Result<Response, UpstreamError> {
+        notes: &Notes,
+    ) -> Result<Answer, UpstreamError> {
         let limits = ExchangeLimits {
             first_byte: self.config.first_byte_timeout,
             body_idle: self.config.body_idle_timeout,
             deadline,
         };
-        if let Some(permit) = permit {
-            connection.slot().put(permit);
-        }
-        let request = outgoing.next();
+        connection.slot().put(permit);
+        notes.sent(&place.server);
+        let sent = Instant::now();
+        let resting = Arc::clone(&self.resting);
         match client::exchange(
             connection,
-            request,
-            server,
+            outgoing.next(),
+            &place.server,
             limits,
-            Arc::clone(&self.resting),
-            place,
+            resting,
+            place.at,
         )
         .await
         {
-            Ok(response) => Ok(response),
+            Ok(response) => Ok(Answer { response, sent }),
             Err(Failed::Unsent(request)) => {
                 outgoing.take_back(request);
                 Err(UpstreamError::Closed {
-                    server: server.to_owned(),
+                    server: place.server.clone(),
                     reason: "closed before use".to_owned(),
                 })
             }
             Err(Failed::Error(error)) => Err(error),
+        }
+    }
+}
+
+/// A server of this upstream: its place in the pool, and its address for people.
+struct Place {
+    at: usize,
+    server: String,
+}
+
+impl Place {
+    fn of(permit: &Permit) -> Self {
+        Self {
+            at: permit.server(),
+            server: permit.address().to_string(),
         }
     }
 }

@@ -1,0 +1,181 @@
+//! Runs a program: a loop over its steps with a stack of values.
+
+use std::sync::Arc;
+
+use super::collection::{Dictionary, List};
+use super::error::EvalError;
+use super::functions;
+use super::host::Host;
+use super::name::Name;
+use super::operators;
+use super::program::{ReadKey, Step, pairs};
+use super::scope::Scope;
+use super::value::Value;
+
+/// Runs a program to its value.
+pub(super) fn run(
+    steps: &[Step],
+    groups: Option<&Name>,
+    scope: &mut Scope,
+    host: &mut dyn Host,
+) -> Result<Value, EvalError> {
+    // Most programs are one constant or one variable: nothing needs a stack then.
+    match steps {
+        [Step::Constant(value)] => return Ok(value.clone()),
+        [
+            Step::Read {
+                name,
+                built_in,
+                key: ReadKey::Whole,
+            },
+        ] => {
+            return Ok(scope.read(name, *built_in, None));
+        }
+        [
+            Step::Read {
+                name,
+                built_in,
+                key: ReadKey::Constant(key),
+            },
+        ] => {
+            return Ok(scope.read(name, *built_in, Some(key)));
+        }
+        _ => {}
+    }
+    let mut machine = Machine {
+        scope,
+        host,
+        groups,
+        stack: Vec::with_capacity(4),
+    };
+    let mut next = 0;
+    while let Some(step) = steps.get(next) {
+        next = machine.step(step)?.unwrap_or(next + 1);
+    }
+    Ok(machine.pop())
+}
+
+struct Machine<'a> {
+    scope: &'a mut Scope,
+    host: &'a mut dyn Host,
+    /// Where the groups of a match go; `MATCHES` when nowhere is named.
+    groups: Option<&'a Name>,
+    stack: Vec<Value>,
+}
+
+impl Machine<'_> {
+    /// Carries out one step; gives the next when it is not the following one.
+    fn step(&mut self, step: &Step) -> Result<Option<usize>, EvalError> {
+        let result = match step {
+            Step::Constant(value) => value.clone(),
+            Step::Read {
+                name,
+                built_in,
+                key,
+            } => {
+                let value = match key {
+                    ReadKey::Whole => self.scope.read(name, *built_in, None),
+                    ReadKey::Constant(key) => self.scope.read(name, *built_in, Some(key)),
+                    ReadKey::Top => {
+                        let key = self.pop();
+                        self.scope.read(name, *built_in, Some(&key.to_text()))
+                    }
+                };
+                value
+            }
+            Step::KeepUnlessEmpty(target) => {
+                if self.stack.last().is_some_and(|top| !top.is_empty()) {
+                    return Ok(Some(*target));
+                }
+                self.pop();
+                return Ok(None);
+            }
+            Step::Decide { when, target } => {
+                if self.pop().is_true() != *when {
+                    return Ok(None);
+                }
+                self.stack.push(Value::Boolean(*when));
+                return Ok(Some(*target));
+            }
+            Step::Not => Value::Boolean(!self.pop().is_true()),
+            Step::Truth => Value::Boolean(self.pop().is_true()),
+            Step::Negate => operators::negate(&self.pop())?,
+            Step::Binary(operator) => {
+                let (left, right) = self.pop_two();
+                operator.apply(&left, &right, self.scope.limits())?
+            }
+            Step::Range => {
+                let (first, last) = self.pop_two();
+                operators::range(&first, &last, self.scope.limits())?
+            }
+            Step::Matches { ignore_case } => {
+                let (text, pattern) = self.pop_two();
+                let limits = *self.scope.limits();
+                let patterns = &mut self.scope.patterns;
+                let groups = patterns.groups(&pattern, *ignore_case, &text, &limits)?;
+                self.keep_groups(groups)?
+            }
+            Step::MatchesLiteral(pattern) => {
+                let text = self.pop();
+                let limits = *self.scope.limits();
+                let patterns = &mut self.scope.patterns;
+                let groups = patterns.groups_of_literal(pattern, &text, &limits)?;
+                self.keep_groups(groups)?
+            }
+            Step::List(count) => {
+                let list = List::new(self.pop_many(*count), self.scope.limits())?;
+                Value::List(Arc::new(list))
+            }
+            Step::Dictionary(count) => {
+                let values = self.pop_many(count.saturating_mul(2));
+                let dictionary = Dictionary::new(pairs(&values), self.scope.limits())?;
+                Value::Dictionary(Arc::new(dictionary))
+            }
+            Step::CallBuiltIn(function, count) => {
+                let arguments = self.pop_many(*count);
+                function.apply(&arguments, self.scope, self.host)?
+            }
+            Step::CallOwn(name, count) => {
+                let arguments = self.pop_many(*count);
+                self.call_own(name, arguments)?
+            }
+        };
+        self.stack.push(result);
+        Ok(None)
+    }
+
+    fn call_own(&mut self, name: &Name, arguments: Vec<Value>) -> Result<Value, EvalError> {
+        self.scope.enter_call(arguments)?;
+        let result = self.host.call(name.as_bytes(), self.scope);
+        self.scope.leave_call();
+        result.unwrap_or_else(|| {
+            Err(EvalError::UnknownFunction {
+                name: name.to_string(),
+                nearest: functions::nearest(name.as_bytes()),
+            })
+        })
+    }
+
+    fn keep_groups(&mut self, groups: Option<List>) -> Result<Value, EvalError> {
+        let Some(groups) = groups else {
+            return Ok(Value::Boolean(false));
+        };
+        self.scope.keep_groups(groups, self.groups)?;
+        Ok(Value::Boolean(true))
+    }
+
+    /// The top. Programs are written so that it is there; were it not, the value would be missing.
+    fn pop(&mut self) -> Value {
+        self.stack.pop().unwrap_or(Value::Missing)
+    }
+
+    fn pop_two(&mut self) -> (Value, Value) {
+        let second = self.pop();
+        (self.pop(), second)
+    }
+
+    fn pop_many(&mut self, count: usize) -> Vec<Value> {
+        let start = self.stack.len().saturating_sub(count);
+        self.stack.split_off(start)
+    }
+}

@@ -1,0 +1,231 @@
+//! Text with `$(…)` and `$name(…)` in it, cut into pieces once.
+
+use bytes::Bytes;
+
+use super::error::{EvalError, Excess};
+use super::escape::{self, Escape};
+use super::expression::{Expr, Issue, Reference};
+use super::host::Host;
+use super::limits::Limits;
+use super::name::leading_name;
+use super::parse;
+use super::reference;
+use super::scope::Scope;
+use super::token::Cursor;
+use super::value::Value;
+
+/// Text cut into pieces. Text that does not fit the grammar of references and calls is plain text, so every text can be cut.
+#[derive(Debug, Clone)]
+pub struct Interpolation {
+    pieces: Vec<Piece>,
+}
+
+/// A piece of text.
+#[derive(Debug, Clone)]
+pub enum Piece {
+    /// Bytes that leave as they are.
+    Literal(Bytes),
+    /// A reference or a call.
+    Dynamic {
+        /// Where it starts in the text.
+        offset: usize,
+        /// What it is worth.
+        expr: Expr,
+    },
+}
+
+/// Pieces that had no value: where each starts in the text, and why. They emit nothing.
+pub type Failures = Vec<(usize, EvalError)>;
+
+impl Interpolation {
+    /// Cuts a text; the literal pieces are slices of it. Calls whose result is always the same are carried out here.
+    pub fn parse(text: &Bytes, limits: &Limits) -> Self {
+        let mut pieces = Vec::new();
+        let mut literal_from = 0;
+        let mut place = 0;
+        while let Some(offset) = next_dollar(text, place) {
+            let Some((expr, length)) = dynamic(&text[offset..], limits) else {
+                place = offset + 1;
+                continue;
+            };
+            push_literal(&mut pieces, text.slice(literal_from..offset));
+            match expr.as_constant() {
+                Some(value) => push_literal(&mut pieces, value.to_text().into_owned().into()),
+                None => pieces.push(Piece::Dynamic { offset, expr }),
+            }
+            place = offset + length;
+            literal_from = place;
+        }
+        push_literal(&mut pieces, text.slice(literal_from..));
+        Self { pieces }
+    }
+
+    /// The pieces in order.
+    pub fn pieces(&self) -> &[Piece] {
+        &self.pieces
+    }
+
+    /// The text, when nothing in it depends on the request.
+    pub fn as_literal(&self) -> Option<Bytes> {
+        match &self.pieces[..] {
+            [] => Some(Bytes::new()),
+            [Piece::Literal(text)] => Some(text.clone()),
+            pieces => {
+                let literals: Option<Vec<&[u8]>> = pieces
+                    .iter()
+                    .map(|piece| match piece {
+                        Piece::Literal(text) => Some(&text[..]),
+                        Piece::Dynamic { .. } => None,
+                    })
+                    .collect();
+                literals.map(|literals| literals.concat().into())
+            }
+        }
+    }
+
+    /// What looks wrong in it; offsets are those of the text.
+    pub fn issues(&self) -> Vec<Issue> {
+        let of_piece = |(offset, expr): (usize, &Expr)| {
+            let issues = expr.issues().to_vec().into_iter();
+            issues
+                .map(|issue| Issue {
+                    offset: offset + issue.offset,
+                    ..issue
+                })
+                .collect::<Vec<_>>()
+        };
+        self.dynamic().flat_map(of_piece).collect()
+    }
+
+    /// The variables and functions that it names.
+    pub fn references(&self) -> impl Iterator<Item = Reference<'_>> {
+        self.dynamic().flat_map(|(_, expr)| expr.references())
+    }
+
+    /// Whether it calls `$add_header`, `$set_response_code` or `$set_redirect`.
+    pub fn touches_response(&self) -> bool {
+        self.dynamic().any(|(_, expr)| expr.touches_response())
+    }
+
+    /// Appends the text to `out`, tainted values escaped for the document. It stops after the piece with which `out` grows
+    /// beyond `most` bytes, which the caller sees by its length.
+    pub fn emit(
+        &self,
+        escape: Escape,
+        most: usize,
+        scope: &mut Scope,
+        host: &mut dyn Host,
+        out: &mut Vec<u8>,
+    ) -> Failures {
+        let mut failures = Vec::new();
+        for piece in &self.pieces {
+            if out.len() > most {
+                break;
+            }
+            match piece {
+                Piece::Literal(text) => out.extend_from_slice(text),
+                Piece::Dynamic { offset, expr } => match expr.evaluate(scope, host) {
+                    Ok(value) => value.emit(escape, out),
+                    Err(error) => failures.push((*offset, error)),
+                },
+            }
+        }
+        failures
+    }
+
+    /// The text as a value: nothing is escaped, and it is tainted when a value in it is. For `entity`, headers and the
+    /// paired assign. Text that would be larger than a value may be is no value: it is missing, and the failure is told.
+    pub fn value(&self, scope: &mut Scope, host: &mut dyn Host) -> (Value, Failures) {
+        if let [Piece::Literal(text)] = &self.pieces[..] {
+            return (Value::text(text.clone()), Vec::new());
+        }
+        let mut tainted = false;
+        let (text, failures) = self.join(scope, host, |value, out| {
+            tainted |= value.is_tainted();
+            value.append_text(out);
+        });
+        let value = match text {
+            Some(text) => Value::Text {
+                bytes: text.into(),
+                tainted,
+            },
+            None => Value::Missing,
+        };
+        (value, failures)
+    }
+
+    /// The text as a URL, for `src` and `alt`: literal text as it is written; in values every byte that no URL may hold is
+    /// percent-encoded. A URL with a part that failed is still given, without that part; `None` when it would be larger
+    /// than a value may be.
+    pub fn url(&self, scope: &mut Scope, host: &mut dyn Host) -> (Option<Bytes>, Failures) {
+        let (text, failures) = self.join(scope, host, |value, out| {
+            escape::append_url(&value.to_text(), out);
+        });
+        (text.map(Bytes::from), failures)
+    }
+
+    /// Puts the pieces together; nothing when that would be larger than a value may be.
+    fn join(
+        &self,
+        scope: &mut Scope,
+        host: &mut dyn Host,
+        mut append: impl FnMut(&Value, &mut Vec<u8>),
+    ) -> (Option<Vec<u8>>, Failures) {
+        let mut text = Vec::new();
+        let mut failures = Vec::new();
+        for piece in &self.pieces {
+            let mut place = 0;
+            match piece {
+                Piece::Literal(literal) => text.extend_from_slice(literal),
+                Piece::Dynamic { offset, expr } => {
+                    place = *offset;
+                    match expr.evaluate(scope, host) {
+                        Ok(value) => append(&value, &mut text),
+                        Err(error) => failures.push((*offset, error)),
+                    }
+                }
+            }
+            if let Err(excess) = Excess::check_bytes(text.len(), scope.limits()) {
+                failures.push((place, excess.into()));
+                return (None, failures);
+            }
+        }
+        (Some(text), failures)
+    }
+
+    fn dynamic(&self) -> impl Iterator<Item = (usize, &Expr)> {
+        self.pieces.iter().filter_map(|piece| match piece {
+            Piece::Literal(_) => None,
+            Piece::Dynamic { offset, expr } => Some((*offset, expr)),
+        })
+    }
+}
+
+fn next_dollar(text: &[u8], from: usize) -> Option<usize> {
+    let rest = text.get(from..)?;
+    memchr::memchr(b'$', rest).map(|place| from + place)
+}
+
+/// The reference or call at the start of a text, and its length. What is read ahead is bounded by the length of an
+/// expression, so that a page full of openers costs no more than its length times that.
+fn dynamic(text: &[u8], limits: &Limits) -> Option<(Expr, usize)> {
+    let text = &text[..text.len().min(limits.expression_bytes)];
+    let after = text.get(1..)?;
+    if after.first() == Some(&b'(') {
+        let mut cursor = Cursor::new(text, 0);
+        let written = reference::read(&mut cursor, limits.depth).ok()?;
+        return Some((Expr::of_reference(&written, limits), cursor.place()));
+    }
+    let name = leading_name(after)?;
+    if after.get(name) != Some(&b'(') {
+        return None;
+    }
+    let (writer, length) = parse::call(text, limits).ok()?;
+    Some((writer.into(), length))
+}
+
+fn push_literal(pieces: &mut Vec<Piece>, text: Bytes) {
+    if !text.is_empty() {
+        pieces.push(Piece::Literal(text));
+    }
+}

@@ -1,0 +1,80 @@
+//! What an assignment names: `n`, `d{'k'}`, `l{0}`, `d{$(k)}`.
+
+use super::error::AssignError;
+use super::expression::Expr;
+use super::host::Host;
+use super::limits::Limits;
+use super::name::Name;
+use super::program::bare_key;
+use super::reference::{self, Key};
+use super::scope::Scope;
+use super::token::Cursor;
+use super::value::Value;
+
+/// A variable or one entry of it, as the `name` of an assign says.
+#[derive(Debug, Clone)]
+pub struct Target {
+    name: Name,
+    key: Option<TargetKey>,
+}
+
+#[derive(Debug, Clone)]
+enum TargetKey {
+    Constant(Value),
+    Reference(Expr),
+}
+
+impl Target {
+    /// Reads the `name` of an assign; built-in names are refused here.
+    pub fn parse(text: &[u8], limits: &Limits) -> Result<Self, AssignError> {
+        if text.len() > limits.expression_bytes {
+            return Err(AssignError::NotAName);
+        }
+        let mut cursor = Cursor::new(text, 0);
+        let name = reference::read_name(&mut cursor).map_err(|_| AssignError::NotAName)?;
+        let key = match cursor.rest() {
+            [] => None,
+            _ => {
+                let key = reference::read_key(&mut cursor, limits.depth);
+                Some(key.map_err(|_| AssignError::NotAName)?)
+            }
+        };
+        if !cursor.rest().is_empty() {
+            return Err(AssignError::NotAName);
+        }
+        if name.is_built_in() {
+            return Err(AssignError::BuiltIn {
+                name: name.to_string(),
+            });
+        }
+        let key = key.map(|key| match key {
+            Key::Bare(text) => TargetKey::Constant(bare_key(&text)),
+            Key::Quoted(text) => TargetKey::Constant(Value::text(text)),
+            Key::Nested(written) => TargetKey::Reference(Expr::of_reference(&written, limits)),
+        });
+        Ok(Self { name, key })
+    }
+
+    /// The variable.
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// Assigns `value` to it; on an error the variable keeps its old value.
+    pub fn assign(
+        &self,
+        value: Value,
+        scope: &mut Scope,
+        host: &mut dyn Host,
+    ) -> Result<(), AssignError> {
+        match &self.key {
+            None => scope.assign(&self.name, value),
+            Some(TargetKey::Constant(key)) => scope.assign_entry(&self.name, key, value),
+            Some(TargetKey::Reference(key)) => {
+                // References only read, so this cannot fail; were it to, the key would be missing, which is empty text.
+                let key = key.evaluate(scope, host).unwrap_or(Value::Missing);
+                scope.assign_entry(&self.name, &key, value)
+            }
+        }
+    }
+}

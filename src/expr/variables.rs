@@ -1,0 +1,205 @@
+//! The variables that a document has assigned: bounded all together, and copied only when they change while somebody
+//! remembers an earlier state.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::collection::Dictionary;
+use super::error::{AssignError, Excess};
+use super::limits::Limits;
+use super::name::Name;
+use super::number;
+use super::value::Value;
+
+/// What a variable counts beside its name and value.
+const VARIABLE_WEIGHT: usize = 24;
+
+/// Names and values, with the sum of their weights. A clone shares them until one of the two changes.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Variables {
+    values: Arc<HashMap<Name, Value>>,
+    weight: usize,
+}
+
+/// A variable put aside while a loop uses its name. It keeps its weight, so that it can always come back.
+#[derive(Debug)]
+#[must_use = "the variable keeps the loop's last item unless it is put back"]
+pub struct Shadowed {
+    name: Name,
+    value: Option<Value>,
+}
+
+impl Variables {
+    pub(super) fn get(&self, name: &Name) -> Option<&Value> {
+        self.values.get(name)
+    }
+
+    /// Sets a variable; a missing value takes it away. On an error nothing is changed.
+    pub(super) fn set(
+        &mut self,
+        name: &Name,
+        value: Value,
+        limits: &Limits,
+    ) -> Result<(), AssignError> {
+        let former = self.weight_of(name);
+        if matches!(value, Value::Missing) {
+            if former > 0 {
+                Arc::make_mut(&mut self.values).remove(name);
+            }
+            self.weight -= former;
+            return Ok(());
+        }
+        let added = VARIABLE_WEIGHT + name.as_bytes().len() + value.weight();
+        let weight = (self.weight - former).saturating_add(added);
+        Excess::check_bytes(weight, limits)?;
+        Arc::make_mut(&mut self.values).insert(name.clone(), value);
+        self.weight = weight;
+        Ok(())
+    }
+
+    /// Sets one entry of a list or dictionary. On an error nothing is changed.
+    pub(super) fn set_entry(
+        &mut self,
+        name: &Name,
+        key: &Value,
+        value: Value,
+        limits: &Limits,
+    ) -> Result<(), AssignError> {
+        let no_entries = |found: &Value| AssignError::NoEntries {
+            name: name.to_string(),
+            found: found.kind(),
+        };
+        let changed = match self.get(name) {
+            None if matches!(key, Value::Integer(_)) => return Err(no_entries(&Value::Missing)),
+            None => dictionary_with(&Dictionary::default(), key, value, limits)?,
+            Some(Value::Dictionary(dictionary)) => dictionary_with(dictionary, key, value, limits)?,
+            Some(Value::List(list)) => {
+                let out_of_range = || AssignError::OutOfRange {
+                    name: name.to_string(),
+                    length: list.items().len(),
+                };
+                let index = index_of(key).ok_or_else(out_of_range)?;
+                let changed = list
+                    .with_item(index, value, limits)
+                    .ok_or_else(out_of_range)?;
+                Value::List(Arc::new(changed?))
+            }
+            Some(other) => return Err(no_entries(other)),
+        };
+        self.set(name, changed, limits)
+    }
+
+    /// Puts a variable aside.
+    pub(super) fn shadow(&mut self, name: &Name) -> Shadowed {
+        let value = self
+            .values
+            .contains_key(name)
+            .then(|| Arc::make_mut(&mut self.values).remove(name))
+            .flatten();
+        Shadowed {
+            name: name.clone(),
+            value,
+        }
+    }
+
+    /// Puts it back in place of what its name holds by now.
+    pub(super) fn unshadow(&mut self, shadowed: Shadowed) {
+        let Shadowed { name, value } = shadowed;
+        self.weight -= self.weight_of(&name);
+        let values = Arc::make_mut(&mut self.values);
+        match value {
+            Some(value) => values.insert(name, value),
+            None => values.remove(&name),
+        };
+    }
+
+    fn weight_of(&self, name: &Name) -> usize {
+        self.get(name).map_or(0, |value| {
+            VARIABLE_WEIGHT + name.as_bytes().len() + value.weight()
+        })
+    }
+}
+
+fn dictionary_with(
+    dictionary: &Dictionary,
+    key: &Value,
+    value: Value,
+    limits: &Limits,
+) -> Result<Value, Excess> {
+    let mut changed = dictionary.clone();
+    changed.set(key, value, limits)?;
+    Ok(Value::Dictionary(Arc::new(changed)))
+}
+
+fn index_of(key: &Value) -> Option<usize> {
+    let index = match key {
+        Value::Integer(index) => *index,
+        other => number::read_integer(&other.to_text())?,
+    };
+    usize::try_from(index).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> Name {
+        Name::parse(text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn the_sum_of_weights_follows_every_change() {
+        let limits = Limits {
+            value_bytes: 100,
+            ..Limits::default()
+        };
+        let mut variables = Variables::default();
+        let text = |length| Value::text(vec![b'x'; length]);
+        assert!(variables.set(&name("a"), text(70), &limits).is_ok());
+        assert!(variables.set(&name("b"), text(1), &limits).is_err());
+        assert_eq!(variables.get(&name("b")), None);
+        assert!(variables.set(&name("a"), text(75), &limits).is_ok());
+        assert!(variables.set(&name("a"), text(76), &limits).is_err());
+        assert_eq!(variables.get(&name("a")), Some(&text(75)));
+        assert!(variables.set(&name("a"), Value::Missing, &limits).is_ok());
+        assert_eq!(variables.weight, 0);
+        assert!(variables.set(&name("b"), text(75), &limits).is_ok());
+    }
+
+    #[test]
+    fn a_shadowed_variable_comes_back_even_when_the_room_is_full() {
+        let limits = Limits {
+            value_bytes: 100,
+            ..Limits::default()
+        };
+        let mut variables = Variables::default();
+        let item = name("i");
+        variables
+            .set(&item, Value::text("before"), &limits)
+            .unwrap();
+        let weight = variables.weight;
+        let shadowed = variables.shadow(&item);
+        assert_eq!(variables.get(&item), None);
+        variables.set(&item, Value::Integer(1), &limits).unwrap();
+        variables.set(&item, Value::Integer(2), &limits).unwrap();
+        variables.unshadow(shadowed);
+        assert_eq!(variables.get(&item), Some(&Value::text("before")));
+        assert_eq!(variables.weight, weight);
+    }
+
+    #[test]
+    fn a_clone_is_a_state_of_its_own() {
+        let limits = Limits::default();
+        let mut variables = Variables::default();
+        let d = name("d");
+        variables
+            .set_entry(&d, &Value::text("k"), Value::Integer(1), &limits)
+            .unwrap();
+        let before = variables.clone();
+        variables
+            .set_entry(&d, &Value::text("k"), Value::Integer(2), &limits)
+            .unwrap();
+        assert_eq!(before.get(&d).unwrap().to_text(), &b"k=1"[..]);
+        assert_eq!(variables.get(&d).unwrap().to_text(), &b"k=2"[..]);
+    }
+}

@@ -1,0 +1,399 @@
+//! Where tags begin and end in a document (language reference, section 2): bytes -> tokens, in one pass.
+//!
+//! The scanner knows the five openers and nothing of what elements mean, but for `esi:text`, in which nothing is recognised.
+//! Tokens are spans of the document; what is dropped has no token. Whatever the input, each byte is looked at a bounded
+//! number of times.
+
+use std::sync::LazyLock;
+
+use aho_corasick::{AhoCorasick, Anchored, Input, MatchKind, StartKind};
+use bytes::Bytes;
+use memchr::{memchr, memchr3, memmem};
+
+use super::attributes::{self, AttributeList};
+use super::directive::{self, Directive};
+use super::grammar::{TagReader, Writing};
+use super::issue::{DirectiveFault, IssueKind, Issues, TagFault};
+use super::{Dialects, Settings};
+
+/// A piece of a document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Token {
+    /// Where it starts.
+    pub(super) start: usize,
+    /// Behind its last byte.
+    pub(super) end: usize,
+    pub(super) kind: TokenKind,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum TokenKind {
+    /// Bytes that are copied, and interpolated where the elements around them say so.
+    Text,
+    /// Bytes that are copied whatever stands around them: comments, CDATA, the content of `esi:text`.
+    Verbatim,
+    /// A start tag.
+    Start(Box<StartTag>),
+    /// An end tag: its name.
+    End(Bytes),
+    /// A directive.
+    Directive(Box<DirectiveToken>),
+}
+
+/// A start tag.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct StartTag {
+    pub(super) name: Bytes,
+    pub(super) attributes: AttributeList,
+    /// Whether `/` stands before its `>`.
+    pub(super) closed: bool,
+    /// Whether it stands in a string of a JSON document.
+    pub(super) in_string: bool,
+}
+
+/// A directive, or the place of one that breaks the grammar.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct DirectiveToken {
+    pub(super) directive: Result<Directive, DirectiveFault>,
+    pub(super) in_string: bool,
+}
+
+/// Reads a whole document. What is wrong with single tags goes to `issues`.
+pub(super) fn scan(document: &Bytes, settings: &Settings, issues: &mut Issues) -> Vec<Token> {
+    let mut scanner = Scanner {
+        document,
+        dialects: settings.dialects,
+        json: settings.is_json(),
+        longest: settings.longest_tag,
+        reader: TagReader::new(document, settings.longest_tag),
+        issues,
+        tokens: Vec::new(),
+        blocks: Vec::new(),
+        no_text_end: false,
+        next_special: 0,
+        next_backslash: 0,
+    };
+    scanner.document();
+    scanner.tokens
+}
+
+/// What AC finds in text, in the order of the patterns.
+#[derive(Clone, Copy)]
+enum Opener {
+    Start,
+    End,
+    Comment,
+    Cdata,
+    JsonEnd,
+    BlockEnd,
+}
+
+const OPENERS: [Opener; 6] = [
+    Opener::Start,
+    Opener::End,
+    Opener::Comment,
+    Opener::Cdata,
+    Opener::JsonEnd,
+    Opener::BlockEnd,
+];
+
+fn automaton(patterns: &[&str]) -> Option<AhoCorasick> {
+    AhoCorasick::builder()
+        .match_kind(MatchKind::LeftmostFirst)
+        .start_kind(StartKind::Unanchored)
+        .build(patterns)
+        .ok()
+}
+
+/// Outside ESI blocks. Building a handful of short literals cannot exceed the crate's limits; if it did, nothing would be found.
+static IN_TEXT: LazyLock<Option<AhoCorasick>> =
+    LazyLock::new(|| automaton(&["<esi:", "</esi:", "<!--", "<![CDATA["]));
+static IN_JSON: LazyLock<Option<AhoCorasick>> =
+    LazyLock::new(|| automaton(&["<esi:", "</esi:", "<!--", "<![CDATA[", "<\\/esi:"]));
+static IN_BLOCK: LazyLock<Option<AhoCorasick>> =
+    LazyLock::new(|| automaton(&["<esi:", "</esi:", "<!--", "<![CDATA[", "<\\/esi:", "-->"]));
+static IN_COMMENT: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| automaton(&["-->", "<!--#"]));
+static IN_CDATA: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| automaton(&["]]>", "<!--#"]));
+static AFTER_ERROR: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| automaton(&["-->", "<!--"]));
+
+fn find(
+    automaton: &Option<AhoCorasick>,
+    document: &[u8],
+    from: usize,
+) -> Option<(usize, usize, usize)> {
+    let input = Input::new(document).range(from..).anchored(Anchored::No);
+    automaton
+        .as_ref()?
+        .find(input)
+        .map(|found| (found.pattern().as_usize(), found.start(), found.end()))
+}
+
+struct Scanner<'d, 'i> {
+    document: &'d Bytes,
+    dialects: Dialects,
+    json: bool,
+    longest: usize,
+    reader: TagReader<'d>,
+    issues: &'i mut Issues,
+    tokens: Vec<Token>,
+    /// Where the open ESI blocks were opened.
+    blocks: Vec<usize>,
+    /// Once no `</esi:text>` follows, none will follow later.
+    no_text_end: bool,
+    /// The first quote or `>`, and the first `\`, of those searched for last.
+    next_special: usize,
+    next_backslash: usize,
+}
+
+impl Scanner<'_, '_> {
+    fn document(&mut self) {
+        let mut at = 0;
+        if self.dialects.esi {
+            while at < self.document.len() {
+                at = self.text(at);
+            }
+        } else if self.dialects.ssi {
+            at = self.directives_only();
+        }
+        self.push(at, self.document.len(), TokenKind::Text);
+        for block in std::mem::take(&mut self.blocks) {
+            self.issues
+                .add(block, "<!--esi".len(), IssueKind::UnclosedBlock);
+        }
+    }
+
+    /// With SSI alone, comments mean nothing: directives run everywhere.
+    fn directives_only(&mut self) -> usize {
+        let opener = memmem::Finder::new("<!--#");
+        let mut at = 0;
+        while let Some(found) = self.document.get(at..).and_then(|rest| opener.find(rest)) {
+            self.push(at, at + found, TokenKind::Text);
+            at = self.directive(at + found);
+        }
+        at
+    }
+
+    /// From `at` through the next tag; gives where to go on.
+    fn text(&mut self, at: usize) -> usize {
+        let automaton = match (self.blocks.is_empty(), self.json) {
+            (false, _) => &IN_BLOCK,
+            (true, true) => &IN_JSON,
+            (true, false) => &IN_TEXT,
+        };
+        let Some((pattern, start, end)) = find(automaton, self.document, at) else {
+            self.push(at, self.document.len(), TokenKind::Text);
+            return self.document.len();
+        };
+        let opener = OPENERS[pattern];
+        if matches!(opener, Opener::JsonEnd) && !self.json {
+            self.push(at, end, TokenKind::Text);
+            return end;
+        }
+        self.push(at, start, TokenKind::Text);
+        match opener {
+            Opener::Start => self.start_tag(start, end),
+            Opener::End | Opener::JsonEnd => self.end_tag(start, end),
+            Opener::Comment => self.comment(start),
+            Opener::Cdata => self.verbatim(start, end, &IN_CDATA),
+            Opener::BlockEnd => {
+                self.blocks.pop();
+                end
+            }
+        }
+    }
+
+    fn start_tag(&mut self, start: usize, name: usize) -> usize {
+        let writing = self.writing(name);
+        let tag = match self.reader.start_tag(start, name, writing) {
+            Ok(tag) => tag,
+            Err(fault) => return self.malformed(start, fault),
+        };
+        let text = self.document.slice(tag.name_end..tag.attributes_end);
+        let attributes = match attributes::read(&text, writing) {
+            Ok(attributes) => attributes,
+            Err(fault) => return self.malformed(start, fault),
+        };
+        let name = self.document.slice(name..tag.name_end);
+        if name == "text" {
+            return self.verbatim_text(start, tag.end, tag.closed);
+        }
+        self.push(
+            start,
+            tag.end,
+            TokenKind::Start(Box::new(StartTag {
+                name,
+                attributes,
+                closed: tag.closed,
+                in_string: writing == Writing::JsonString,
+            })),
+        );
+        tag.end
+    }
+
+    fn end_tag(&mut self, start: usize, name: usize) -> usize {
+        let writing = self.writing(name);
+        match self.reader.end_tag(start, name, writing) {
+            Ok(tag) => {
+                let name = self.document.slice(name..tag.name_end);
+                self.push(start, tag.end, TokenKind::End(name));
+                tag.end
+            }
+            Err(fault) => self.malformed(start, fault),
+        }
+    }
+
+    /// A tag whose first character of `\`, `"`, `'`, `>` is the `\` stands in a string of a JSON document. Tags are met in
+    /// order, so the places found for one are remembered for the next.
+    fn writing(&mut self, from: usize) -> Writing {
+        if !self.json {
+            return Writing::Plain;
+        }
+        let rest = &self.document[from..];
+        if self.next_special < from {
+            self.next_special = from + memchr3(b'"', b'\'', b'>', rest).unwrap_or(rest.len());
+        }
+        if self.next_backslash < from {
+            self.next_backslash = from + memchr(b'\\', rest).unwrap_or(rest.len());
+        }
+        if self.next_backslash < self.next_special {
+            Writing::JsonString
+        } else {
+            Writing::Plain
+        }
+    }
+
+    /// Drops a tag that breaks the grammar, through the first `>` behind its opener.
+    fn malformed(&mut self, start: usize, fault: TagFault) -> usize {
+        let end =
+            memchr(b'>', &self.document[start..]).map_or(self.document.len(), |at| start + at + 1);
+        self.issues
+            .add(start, end - start, IssueKind::MalformedTag(fault));
+        // The `>` may be that of the block's own end: a tag that is not whole does not hide it.
+        if !self.blocks.is_empty() && self.document[..end].ends_with(b"-->") {
+            self.blocks.pop();
+        }
+        end
+    }
+
+    /// `esi:text`: its content leaves unchanged, up to the first `</esi:text>`.
+    fn verbatim_text(&mut self, start: usize, end: usize, closed: bool) -> usize {
+        if closed {
+            return end;
+        }
+        match self.text_end(end) {
+            Some((content_end, after)) => {
+                self.push(end, content_end, TokenKind::Verbatim);
+                after
+            }
+            None => {
+                self.no_text_end = true;
+                self.issues
+                    .add(start, end - start, IssueKind::Unclosed("esi:text"));
+                end
+            }
+        }
+    }
+
+    fn text_end(&self, from: usize) -> Option<(usize, usize)> {
+        if self.no_text_end {
+            return None;
+        }
+        let mut at = from;
+        loop {
+            let found = at + memmem::find(&self.document[at..], b"/esi:text")?;
+            at = found + "/esi:text".len();
+            let opener = match &self.document[from..found] {
+                [.., b'<'] => 1,
+                [.., b'<', b'\\'] if self.json => 2,
+                _ => continue,
+            };
+            let space = self.document[at..]
+                .iter()
+                .take_while(|byte| matches!(byte, b' ' | b'\t' | b'\r' | b'\n'))
+                .count();
+            at += space;
+            if self.document.get(at) == Some(&b'>') {
+                return Some((found - opener, at + 1));
+            }
+        }
+    }
+
+    /// `<!--`: a directive, an ESI block, or a comment.
+    fn comment(&mut self, start: usize) -> usize {
+        let inside = start + "<!--".len();
+        let rest = &self.document[inside..];
+        if self.dialects.ssi && rest.starts_with(b"#") {
+            return self.directive(start);
+        }
+        if let Some(block) = rest.strip_prefix(b"esi") {
+            let opens = matches!(block.first(), Some(b' ' | b'\t' | b'\r' | b'\n' | b'<'))
+                || block.starts_with(b"-->");
+            if opens {
+                self.blocks.push(start);
+                return inside + "esi".len();
+            }
+        }
+        for whole in [&b">"[..], b"->"] {
+            if rest.starts_with(whole) {
+                self.push(start, inside + whole.len(), TokenKind::Verbatim);
+                return inside + whole.len();
+            }
+        }
+        self.verbatim(start, inside, &IN_COMMENT)
+    }
+
+    /// A comment or CDATA section, whose content starts at `from`: copied up to and with its end, directives in it carried out.
+    /// Without an end it reaches to the end of the document.
+    fn verbatim(&mut self, start: usize, from: usize, automaton: &Option<AhoCorasick>) -> usize {
+        let (mut copied, mut at) = (start, from);
+        while let Some((pattern, found, end)) = find(automaton, self.document, at) {
+            if pattern == 0 {
+                self.push(copied, end, TokenKind::Verbatim);
+                return end;
+            }
+            if self.dialects.ssi {
+                self.push(copied, found, TokenKind::Verbatim);
+                at = self.directive(found);
+                copied = at;
+            } else {
+                at = end;
+            }
+        }
+        self.push(copied, self.document.len(), TokenKind::Verbatim);
+        self.document.len()
+    }
+
+    fn directive(&mut self, start: usize) -> usize {
+        let inside = start + "<!--#".len();
+        let writing = self.writing(inside);
+        let (directive, end) = match directive::read(self.document, inside, self.longest, writing) {
+            Ok(directive) => {
+                let end = directive.end;
+                (Ok(directive), end)
+            }
+            Err(broken) => {
+                let end = match find(&AFTER_ERROR, self.document, broken.at) {
+                    Some((0, _, end)) => end,
+                    _ => broken.at,
+                };
+                (Err(broken.fault), end)
+            }
+        };
+        let in_string = writing == Writing::JsonString;
+        self.push(
+            start,
+            end,
+            TokenKind::Directive(Box::new(DirectiveToken {
+                directive,
+                in_string,
+            })),
+        );
+        end
+    }
+
+    fn push(&mut self, start: usize, end: usize, kind: TokenKind) {
+        if start < end {
+            self.tokens.push(Token { start, end, kind });
+        }
+    }
+}
