@@ -129,7 +129,8 @@ async fn a_page_is_remembered_with_all_its_fragments() {
 #[tokio::test]
 async fn each_request_leaves_one_line_of_json() {
     let (_origin, gateway) = site("").await;
-    gateway.fetch(&secret("/page?line=1\"{")).await;
+    let odd = secret("/page?line=1{").header("User-Agent", "\"quoted\\");
+    gateway.fetch(&odd).await;
     let line = gateway.printed("/page?line=1").await;
     let line = json(&line);
     assert!(line.is_object(), "{line}");

@@ -26,11 +26,17 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "gateway",
         &[
-            "server", "routing", "fetch", "compose", "message", "observe",
+            "cache", "compose", "config", "expr", "fetch", "message", "observe", "routing",
+            "server", "template", "upstream",
         ],
     ),
-    ("admin", &["cache", "upstream", "observe", "server"]),
-    ("demo", &["server", "config"]),
+    (
+        "admin",
+        &[
+            "cache", "upstream", "observe", "server", "message", "config",
+        ],
+    ),
+    ("demo", &["server", "config", "message"]),
     ("bench", &["message"]),
     (
         "cli",
@@ -63,7 +69,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         ],
     ),
     ("aho_corasick", &["template/scan"]),
-    ("quick_xml", &["template/attributes"]),
+    ("quick_xml", &["template/attributes", "demo/"]),
     ("moka", &["cache/memory"]),
     ("toml", &["config/file"]),
     ("clap", &["cli/"]),

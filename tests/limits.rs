@@ -164,16 +164,17 @@ async fn more_connections_than_allowed_are_not_served_and_the_gateway_recovers()
     const LIMIT: usize = 5;
     let origin = Origin::start().await;
     let gate = Gate::new();
-    origin.on("/held", Reply::text("held").behind(&gate));
+    origin.on("/held/*", Reply::text("held").behind(&gate));
     origin.on("/x", Reply::text("fine"));
     let gateway = limited(&origin, "max_connections = 5").await;
     let mut clients = Vec::new();
-    for _ in 0..2 * LIMIT {
+    for number in 0..2 * LIMIT {
         let mut client = gateway.client().await;
-        let _ = client.try_send(ask("GET", "/held").bytes()).await;
+        let held = ask("GET", &format!("/held/{number}"));
+        let _ = client.try_send(held.bytes()).await;
         clients.push(client);
     }
-    origin.arrived("/held", LIMIT).await;
+    origin.arrived_in_all(LIMIT).await;
     gate.open();
     let mut served = 0;
     for mut client in clients {
