@@ -9,6 +9,7 @@ pub mod coding;
 pub mod conditional;
 pub mod documents;
 pub mod error;
+pub mod fragments;
 pub mod language;
 pub mod origin_request;
 mod page;
@@ -16,13 +17,13 @@ pub mod page_head;
 pub mod reload;
 pub mod respond;
 pub mod route;
+pub mod scope;
 pub mod visit;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cache::Cache;
-use crate::cache::key::CacheKey;
 use crate::compose::limits::Memory;
 use crate::config::{ComposeConfig, Config, ServerConfig};
 use crate::fetch::error::FetchError;
@@ -182,7 +183,7 @@ impl Gateway {
         let fetched = self
             .fetcher
             .fetch(Ask {
-                key: CacheKey::new(visit.scheme, &visit.host, &visit.target),
+                key: visit.key(&visit.host, &visit.target),
                 request,
                 upstream: Arc::clone(&route.upstream),
                 cacheable: route.config.cache,

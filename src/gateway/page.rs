@@ -2,18 +2,15 @@
 
 use std::sync::Arc;
 
-use http::Method;
-use http::header::CONTENT_LENGTH;
-
 use crate::cache::object::Object;
 use crate::fetch::{Fetched, Streamed};
+use crate::gateway::Gateway;
 use crate::gateway::answer::{Answer, insert_age};
 use crate::gateway::cache_status::Told;
 use crate::gateway::conditional;
 use crate::gateway::error::GatewayError;
 use crate::gateway::route::Route;
 use crate::gateway::visit::Visit;
-use crate::gateway::{Gateway, page_head};
 use crate::message::deadline::Deadline;
 use crate::message::{Body, Response};
 use crate::observe::outcome::CacheUse;
@@ -24,10 +21,10 @@ impl Gateway {
     pub(super) async fn page(
         &self,
         visit: &Arc<Visit>,
-        route: &Arc<Route>,
+        _route: &Arc<Route>,
         fetched: Fetched,
-        deadline: Deadline,
-        trace: &PageTrace,
+        _deadline: Deadline,
+        _trace: &PageTrace,
     ) -> Result<Answer, GatewayError> {
         match fetched {
             Fetched::Stored(object, used) => Ok(stored(visit, &object, used)),

@@ -3,6 +3,7 @@
 //! Each part (the skeleton, each fragment) becomes a [`PartPolicy`]; [`PageHead`] folds them. A part that is not known when the
 //! head leaves counts as personal.
 
+use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 
 use http::header::{
@@ -236,13 +237,11 @@ impl PageHead {
         let Some(max_age) = self.max_age.filter(|lifetime| lifetime.as_secs() > 0) else {
             return "no-cache".to_owned();
         };
-        let mut value = String::new();
-        if self.public {
-            value.push_str("public, ");
-        }
-        value.push_str(&format!("max-age={}", max_age.as_secs()));
+        let public = if self.public { "public, " } else { "" };
+        let mut value = format!("{public}max-age={}", max_age.as_secs());
         if let Some(s_maxage) = self.s_maxage.filter(|lifetime| lifetime.as_secs() > 0) {
-            value.push_str(&format!(", s-maxage={}", s_maxage.as_secs()));
+            // Writing into a string cannot fail.
+            let _ = write!(value, ", s-maxage={}", s_maxage.as_secs());
         }
         if self.must_revalidate {
             value.push_str(", must-revalidate");

@@ -2,13 +2,16 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
+use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::message::{Body, BodyError};
 use crate::server::Limits;
@@ -97,14 +100,16 @@ impl HttpBody for Upload {
 /// A body of ours on its way out: its request counts as being answered until it has left.
 pub struct Download {
     body: Body,
+    stall: Option<StallWatch>,
     _answering: Answering,
 }
 
 impl Download {
-    /// Sends `body`.
-    pub fn new(body: Body, answering: Answering) -> Self {
+    /// Sends `body`; `stall` watches whether the client takes it, where the socket cannot see that.
+    pub fn new(body: Body, answering: Answering, stall: Option<StallWatch>) -> Self {
         Self {
             body,
+            stall,
             _answering: answering,
         }
     }
@@ -118,7 +123,11 @@ impl HttpBody for Download {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        Pin::new(&mut self.body).poll_frame(context)
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        if let Some(stall) = &self.stall {
+            stall.turn(frame.is_ready());
+        }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {
@@ -127,5 +136,41 @@ impl HttpBody for Download {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+/// Ends a connection whose client does not take a streamed body.
+///
+/// On HTTP/2 a client that opens no window keeps hyper waiting where no write waits, and with it the server whose answer streams
+/// through. So it is watched whether the next piece is asked for in time.
+pub struct StallWatch {
+    /// Since when the client has had a piece and not asked for the next.
+    since: Arc<Mutex<Option<Instant>>>,
+    _task: AbortOnDropHandle<()>,
+}
+
+impl StallWatch {
+    /// Tells `ended` when a piece has not been taken for so long.
+    pub fn new(timeout: Duration, ended: Arc<Notify>) -> Self {
+        let since: Arc<Mutex<Option<Instant>>> = Arc::default();
+        let watched = Arc::clone(&since);
+        let task = tokio::spawn(async move {
+            loop {
+                let since = *watched.lock().unwrap_or_else(PoisonError::into_inner);
+                match since {
+                    Some(since) if since.elapsed() >= timeout => return ended.notify_one(),
+                    Some(since) => tokio::time::sleep_until(since + timeout).await,
+                    None => tokio::time::sleep(timeout).await,
+                }
+            }
+        });
+        Self {
+            since,
+            _task: AbortOnDropHandle::new(task),
+        }
+    }
+
+    fn turn(&self, clients: bool) {
+        *self.since.lock().unwrap_or_else(PoisonError::into_inner) = clients.then(Instant::now);
     }
 }
