@@ -9,7 +9,10 @@ pub mod gather;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::header::{
+    CONTENT_LENGTH, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE, RANGE,
+    TRANSFER_ENCODING,
+};
 use http::{HeaderMap, Method, StatusCode};
 use tokio::sync::oneshot;
 
@@ -139,7 +142,7 @@ impl Fetcher {
                 ask.notes.cache(CacheUse::Hit);
                 Ok(Fetched::Stored(object, CacheUse::Hit))
             }
-            Some(Lookup::Miss) if ask.request.method() == Method::GET => self.coalesced(ask).await,
+            Some(Lookup::Miss) if is_whole(&ask) => self.coalesced(ask).await,
             Some(Lookup::HitForMiss) => self.alone(ask, CacheUse::HitForMiss).await,
             Some(Lookup::Miss) | None => self.alone(ask, CacheUse::Pass).await,
         }
@@ -287,6 +290,21 @@ impl Fetcher {
             came,
         }))
     }
+}
+
+/// Whether the answer can be somebody else's too: a GET without range and conditions.
+fn is_whole(ask: &Ask) -> bool {
+    let fields = ask.request.headers();
+    *ask.request.method() == Method::GET
+        && ![
+            RANGE,
+            IF_NONE_MATCH,
+            IF_MODIFIED_SINCE,
+            IF_MATCH,
+            IF_UNMODIFIED_SINCE,
+        ]
+        .iter()
+        .any(|name| fields.contains_key(name))
 }
 
 async fn wait_until(deadline: Deadline, wait: Wait) -> Result<Landed, FetchError> {

@@ -176,10 +176,7 @@ impl Gateway {
         *request.method_mut() = visit.method.clone();
         *request.headers_mut() =
             origin_request::fields(visit, &route.config, &visit.host, Purpose::Page);
-        // The target was a URI when it came, and dot segments alone were taken out of it.
-        if let Ok(target) = visit.target.parse() {
-            *request.uri_mut() = target;
-        }
+        *request.uri_mut() = visit.uri.clone();
         let fetched = self
             .fetcher
             .fetch(Ask {

@@ -209,7 +209,14 @@ impl PageHead {
         if let Ok(value) = HeaderValue::from_str(&self.cache_control()) {
             headers.insert(CACHE_CONTROL, value);
         }
-        let mut vary: Vec<&str> = self.vary.iter().map(HeaderName::as_str).collect();
+        // What we say upstream of ourselves is the same for all clients.
+        let ours = |name: &&str| *name != headers::SURROGATE_CAPABILITY.as_str();
+        let mut vary: Vec<&str> = self
+            .vary
+            .iter()
+            .map(HeaderName::as_str)
+            .filter(ours)
+            .collect();
         if self.personal && !vary.contains(&"cookie") {
             vary.push("cookie");
         }
@@ -427,7 +434,7 @@ mod tests {
             ("content-md5", "x"),
             ("cache-control", "public, max-age=600"),
             ("content-type", "text/html"),
-            ("vary", "Accept-Language"),
+            ("vary", "Accept-Language, Surrogate-Capability"),
         ] {
             headers.insert(
                 HeaderName::from_static(name),

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use http::header::{AUTHORIZATION, COOKIE, HOST};
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Method, Version};
+use http::{HeaderMap, HeaderValue, Method, Uri, Version};
 
 use crate::cache::key::CacheKey;
 use crate::config::pattern::Network;
@@ -31,6 +31,8 @@ pub struct Visit {
     pub public_host: String,
     /// The path, dot segments removed, and the query exactly as it came.
     pub target: String,
+    /// The same, as a request's target.
+    pub uri: Uri,
     /// Who asks, behind trusted proxies.
     pub client: IpAddr,
     /// The other end of the socket.
@@ -108,8 +110,10 @@ impl Visit {
             .then(|| client_headers.get(headers::X_REQUEST_ID)?.to_str().ok())
             .flatten()
             .and_then(RequestId::parse);
+        let target = target(head.uri.path_and_query())?;
         let visit = Self {
-            target: target(head.uri.path_and_query())?,
+            uri: target.parse().map_err(|_| TargetError::NotAbsolute)?,
+            target,
             scheme,
             public_host: public_host(&client_headers, from_proxy).map_or_else(
                 || host.clone(),
