@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_TYPE, SET_COOKIE};
@@ -16,11 +16,13 @@ use crate::cache::Lookup;
 use crate::cache::key::CacheKey;
 use crate::cache::object::Object;
 use crate::compose::limits::{Memory, Reservation};
+use crate::compose::request_scope::{ReadableCookies, facts};
 use crate::compose::source::{
     Dca, Fetched, Fragment, FragmentError, FragmentMethod, FragmentRequest, FragmentSource,
     HeaderEdit, Part,
 };
 use crate::config::ComposeConfig;
+use crate::expr::RequestFacts;
 use crate::fetch::error::FetchError;
 use crate::fetch::{self, Ask, Fetcher, Streamed};
 use crate::gateway::coding;
@@ -54,6 +56,10 @@ pub struct PageFragments {
     pub(super) documents: Arc<Mutex<HashMap<String, SpanId>>>,
     /// What the head of the page has promised, once it has left.
     pub(super) promised: Arc<Mutex<Option<PageHead>>>,
+    /// Which cookies templates may read.
+    pub(super) readable: Arc<ReadableCookies>,
+    /// Only the head is wanted (HEAD): what is not at hand is not fetched.
+    pub(super) head_only: bool,
 }
 
 impl FragmentSource for PageFragments {
@@ -75,12 +81,29 @@ impl FragmentSource for PageFragments {
                 other => found = Some(other),
             }
         }
+        if self.head_only {
+            return Fetched::Later {
+                expected: None,
+                fragment: Box::pin(std::future::pending()),
+            };
+        }
         let span = self.begin(&request, route);
         let fetch = self.pending(request, route, key, headers, found, cacheable, span);
         Fetched::Later {
             expected: None,
             fragment: Box::pin(apart(fetch)),
         }
+    }
+
+    fn request(&self) -> Arc<RequestFacts> {
+        let visit = &*self.visit;
+        Arc::new(facts(
+            &visit.method,
+            &visit.uri,
+            &visit.client_headers,
+            visit.client,
+            &self.readable,
+        ))
     }
 
     fn late_part(&self, part: &Part<PartPolicy>) {
@@ -263,11 +286,15 @@ fn stored(route: &Route, object: &Object, dca: Dca) -> Result<Fragment<PartPolic
         .documents
         .of(object)
         .map_err(|error| FragmentError::Broken(error.to_string()))?;
+    let template = wanted(route, &object.headers, &document, dca);
+    let reads_request = template
+        .as_ref()
+        .is_some_and(|template| template.reads_values());
     Ok(Fragment {
         status: object.status.as_u16(),
-        template: wanted(route, &object.headers, &document, dca),
+        template,
         body: document.body,
-        policy: PartPolicy::of_stored(object),
+        policy: PartPolicy::of_stored(object).or_personal(reads_request),
         set_cookies: Vec::new(),
         reservation: None,
     })
@@ -381,22 +408,18 @@ async fn read(
             "compose.memory is used up".to_owned(),
         ));
     }
+    let template = wanted(route, &head.headers, &document, dca);
+    let reads_request = template
+        .as_ref()
+        .is_some_and(|template| template.reads_values());
     Ok(Fragment {
         status: head.status.as_u16(),
-        template: wanted(route, &head.headers, &document, dca),
+        template,
         body: document.body,
-        policy: policy(&head.headers, personal, came),
+        policy: PartPolicy::of_fetched(&head.headers, personal, came).or_personal(reads_request),
         set_cookies: head.headers.get_all(SET_COOKIE).iter().cloned().collect(),
         reservation: Some(reservation),
     })
-}
-
-fn policy(
-    headers: &HeaderMap,
-    personal: Option<crate::cache::storable::Reason>,
-    came: SystemTime,
-) -> PartPolicy {
-    PartPolicy::of_fetched(headers, personal, came)
 }
 
 /// Reads a document whole, within its own limit and that of all documents together.

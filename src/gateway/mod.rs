@@ -17,15 +17,16 @@ pub mod page_head;
 pub mod reload;
 pub mod respond;
 pub mod route;
-pub mod scope;
 pub mod visit;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cache::Cache;
+use crate::compose::Composer;
 use crate::compose::limits::Memory;
-use crate::config::{ComposeConfig, Config, ServerConfig};
+use crate::compose::request_scope::ReadableCookies;
+use crate::config::{ComposeConfig, Config, OnError, ServerConfig};
 use crate::fetch::error::FetchError;
 use crate::fetch::{Ask, Fetched, Fetcher};
 use crate::gateway::answer::Answer;
@@ -50,6 +51,11 @@ pub struct Gateway {
     trust: Trust,
     compose: Arc<ComposeConfig>,
     server: ServerConfig,
+    composer: Composer,
+    /// The same, but it waits for nothing: for HEAD.
+    peeking: Composer,
+    /// Which cookies templates may read.
+    readable: Arc<ReadableCookies>,
     /// `compose.memory`.
     memory: Memory,
     observer: Observer,
@@ -86,6 +92,17 @@ impl Gateway {
             routes: Arc::new(Router::new(routes)),
             fetcher: Fetcher::new(cache, observer.clone()),
             trust: Trust::new(&config.server, &config.identity),
+            composer: Composer::new(config.compose.clone()),
+            peeking: Composer::new(ComposeConfig {
+                on_error: OnError::Empty,
+                head_wait: Duration::ZERO,
+                merge_set_cookie: false,
+                ..config.compose.clone()
+            }),
+            readable: Arc::new(ReadableCookies::new(
+                config.compose.readable_cookies.as_deref(),
+                &config.identity.session_cookies,
+            )),
             compose: Arc::new(config.compose.clone()),
             server: config.server.clone(),
             memory: Memory::new(config.compose.memory.as_u64()),

@@ -6,10 +6,10 @@
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 
+use http::HeaderMap;
 use http::header::{
     AGE, CACHE_CONTROL, COOKIE, DATE, EXPIRES, HeaderName, HeaderValue, PRAGMA, SET_COOKIE, VARY,
 };
-use http::{HeaderMap, StatusCode};
 
 use crate::cache::freshness::{Downstream, Terms};
 use crate::cache::object::Object;
@@ -62,6 +62,13 @@ impl PartPolicy {
         let mut policy = Self::new(terms, headers, age, terms.personal || !harmless);
         policy.personal |= headers.contains_key(SET_COOKIE);
         policy
+    }
+
+    /// The same, personal in any case where `personal` says so: a document that reads the request is another one for another user.
+    #[must_use]
+    pub fn or_personal(mut self, personal: bool) -> Self {
+        self.personal |= personal;
+        self
     }
 
     fn new(terms: Downstream, headers: &HeaderMap, age: Duration, personal: bool) -> Self {
@@ -189,8 +196,9 @@ impl PageHead {
                 || longer(self.s_maxage, part.s_maxage))
     }
 
-    /// Writes what the page promises over the head of its skeleton.
-    pub fn write(&self, headers: &mut HeaderMap, encodes: bool) {
+    /// Writes what the page promises over the head of its skeleton. A page is encoded as its client likes it, so it always varies
+    /// by that.
+    pub fn write(&self, headers: &mut HeaderMap) {
         headers::remove_skeleton_only(headers);
         for name in [
             AGE,
@@ -220,7 +228,7 @@ impl PageHead {
         if self.personal && !vary.contains(&"cookie") {
             vary.push("cookie");
         }
-        if encodes && !vary.contains(&"accept-encoding") {
+        if !vary.contains(&"accept-encoding") {
             vary.push("accept-encoding");
         }
         if !vary.is_empty()
@@ -258,15 +266,14 @@ impl PageHead {
 }
 
 /// The head of a document whose parts cannot be known, such as one that was asked for by HEAD and is not in the cache.
-pub fn unknown(status: StatusCode, headers: &mut HeaderMap, encodes: bool) {
-    debug_assert!(status.is_success(), "only documents are composed");
+pub fn unknown(headers: &mut HeaderMap) {
     let mut head = PageHead::new(&PartPolicy::of_fetched(
         headers,
         Some(Reason::Request),
         SystemTime::now(),
     ));
     head.add_unknown();
-    head.write(headers, encodes);
+    head.write(headers);
 }
 
 #[cfg(test)]
@@ -444,7 +451,7 @@ mod tests {
         let skeleton = PartPolicy::of_fetched(&headers, None, SystemTime::now());
         let mut head = PageHead::new(&skeleton);
         head.add_unknown();
-        head.write(&mut headers, true);
+        head.write(&mut headers);
         let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
         assert_eq!(left, ["cache-control", "content-type", "date", "vary"]);
