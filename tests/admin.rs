@@ -111,14 +111,16 @@ async fn status_tells_what_works_and_what_waits() {
 #[tokio::test]
 async fn a_page_is_remembered_with_all_its_fragments() {
     let (_origin, gateway) = site("").await;
-    gateway.fetch(&secret("/page?q=<script>")).await;
+    gateway.fetch(&secret("/page?q=%3Cscript%3E")).await;
     support::within("the page to be told of", async {
         while !gateway.admin("/pages").await.text().contains("/page") {
             tokio::task::yield_now().await;
         }
     })
     .await;
-    let text = gateway.admin("/pages").await.text();
+    let pages = json(&gateway.admin("/pages").await.text());
+    let id = pages[0]["id"].as_str().expect("a page with its id");
+    let text = gateway.admin(&format!("/pages/{id}")).await.text();
     json(&text);
     for part in ["/f/top", "/f/me", "/f/bad"] {
         assert!(text.contains(part), "{part} in {text}");
