@@ -104,6 +104,11 @@ impl Fetcher {
         &self.cache
     }
 
+    /// Who hears of what is fetched.
+    pub fn observer(&self) -> &Observer {
+        &self.observer
+    }
+
     /// What is at hand for a GET with these fields, without waiting.
     pub fn at_hand(&self, key: &CacheKey, request: &HeaderMap) -> Lookup {
         let found = self.cache.look_up(key, request);

@@ -356,15 +356,23 @@ impl Pending {
         } = self;
         let deadline = span.deadline;
         let fetched = async {
-            match fetcher
-                .fetch_after(ask?, found)
-                .await
-                .map_err(|error| failure(&error))?
-            {
+            let observer = fetcher.observer();
+            let fetched = fetcher.fetch_after(ask?, found).await.map_err(|error| {
+                error
+                    .limit()
+                    .into_iter()
+                    .for_each(|setting| observer.limit_hit(setting));
+                failure(&error)
+            })?;
+            match fetched {
                 fetch::Fetched::Stored(object, used) => Ok((stored(&route, &object, dca)?, used)),
                 fetch::Fetched::Streamed(streamed) => {
                     let used = streamed.cache;
-                    Ok((read(streamed, &route, dca, limit, &memory).await?, used))
+                    let read = read(streamed, &route, dca, limit, &memory).await;
+                    if matches!(read, Err(FragmentError::Overloaded(_))) {
+                        observer.limit_hit("compose.memory");
+                    }
+                    Ok((read?, used))
                 }
             }
         };

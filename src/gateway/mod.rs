@@ -140,6 +140,9 @@ impl Gateway {
         let walked = self.walk(&visit, body, page.trace()).await;
         let answer = walked.unwrap_or_else(|error| {
             tell(&error, &visit);
+            if let Some(setting) = error.limit() {
+                self.observer.limit_hit(setting);
+            }
             Answer::plain(respond::error(&error))
         });
         answer

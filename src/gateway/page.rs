@@ -13,7 +13,7 @@ use crate::cache::object::Object;
 use crate::compose::limits::Reservation;
 use crate::compose::source::{FragmentError, Part, Place};
 use crate::compose::url::Url;
-use crate::compose::watch::Watcher;
+use crate::compose::watch::{Fallback, Watcher};
 use crate::compose::{ComposeError, Composed, HeadEdits, Skeleton};
 use crate::fetch::{Fetched, Streamed};
 use crate::gateway::answer::{Answer, insert_age};
@@ -28,6 +28,7 @@ use crate::gateway::visit::Visit;
 use crate::gateway::{Gateway, coding, conditional, page_head};
 use crate::message::deadline::Deadline;
 use crate::message::{Body, BodyError, Response};
+use crate::observe::Observer;
 use crate::observe::outcome::CacheUse;
 use crate::observe::page::PageTrace;
 use crate::template::Template;
@@ -233,7 +234,10 @@ impl Gateway {
         } else {
             &self.composer
         };
-        let watcher = Arc::new(PageWatcher(trace.clone()));
+        let watcher = Arc::new(PageWatcher {
+            trace: trace.clone(),
+            observer: self.observer.clone(),
+        });
         let composed = composer
             .compose(skeleton, source, watcher)
             .await
@@ -342,11 +346,40 @@ fn failed(error: ComposeError) -> GatewayError {
 }
 
 /// Tells the page's record what compose finds wrong.
-struct PageWatcher(PageTrace);
+struct PageWatcher {
+    trace: PageTrace,
+    observer: Observer,
+}
 
 impl Watcher for PageWatcher {
     fn template_error(&self, _: &Place) {
-        self.0.template_errors(1);
+        self.trace.template_errors(1);
+    }
+
+    fn fragment_failed(
+        &self,
+        _: &Place,
+        _: Option<&Url>,
+        error: &FragmentError,
+        fallback: Fallback,
+    ) {
+        let setting = match error {
+            FragmentError::Depth(_) => Some("compose.max_depth"),
+            FragmentError::TooMany(_) => Some("compose.max_includes"),
+            FragmentError::TooLarge(_) => Some("compose.max_document"),
+            FragmentError::TimedOut => Some("compose.fragment_timeout"),
+            _ => None,
+        };
+        if let Some(setting) = setting {
+            self.observer.limit_hit(setting);
+        }
+        // A failure that something else makes good is no error.
+        if matches!(
+            fallback,
+            Fallback::Empty | Fallback::Message | Fallback::Page
+        ) {
+            self.trace.template_errors(1);
+        }
     }
 }
 

@@ -14,8 +14,8 @@ use tokio::time::{Instant, Sleep};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::message::{Body, BodyError};
-use crate::server::Limits;
 use crate::server::socket::Answering;
+use crate::server::{LimitHit, Limits};
 
 /// A client's body as it comes; trailers are dropped.
 pub struct Upload {
@@ -26,6 +26,7 @@ pub struct Upload {
     /// Fires when the client has sent nothing for too long, or the whole has taken too long.
     timer: Pin<Box<Sleep>>,
     ends: Instant,
+    hit: LimitHit,
 }
 
 impl Upload {
@@ -45,6 +46,7 @@ impl Upload {
                 ends.min(now + limits.body_idle_timeout),
             )),
             ends,
+            hit: limits.hit.clone(),
         })
     }
 }
@@ -68,6 +70,7 @@ impl HttpBody for Upload {
                         continue;
                     };
                     let Some(left) = self.left.checked_sub(bytes.len() as u64) else {
+                        self.hit.tell("server.max_request_body");
                         return Poll::Ready(Some(Err(BodyError::TooLarge(self.limit))));
                     };
                     self.left = left;
@@ -77,11 +80,12 @@ impl HttpBody for Upload {
                 }
                 Poll::Pending => {
                     std::task::ready!(self.timer.as_mut().poll(context));
-                    let error = if Instant::now() >= self.ends {
-                        BodyError::TooLate
+                    let (error, setting) = if Instant::now() >= self.ends {
+                        (BodyError::TooLate, "server.body_timeout")
                     } else {
-                        BodyError::Stalled
+                        (BodyError::Stalled, "server.body_idle_timeout")
                     };
+                    self.hit.tell(setting);
                     return Poll::Ready(Some(Err(error)));
                 }
             }

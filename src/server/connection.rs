@@ -70,7 +70,10 @@ pub async fn serve<S, H>(
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = stalled.notified() => return tracing::debug!(peer = %facts.peer, "a client did not read"),
+        () = stalled.notified() => {
+            limits.hit.tell("server.write_timeout");
+            return tracing::debug!(peer = %facts.peer, "a client did not read");
+        }
         () = drain.started() => {
             connection.as_mut().graceful_shutdown();
             connection.await
@@ -146,6 +149,7 @@ impl<H: Handler> Visit<H> {
             plain(status, "Bad request")
         })?;
         if request.body().size_hint().lower() > self.limits.max_request_body {
+            self.limits.hit.tell("server.max_request_body");
             return Err(plain(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "The request body is too large",
