@@ -8,7 +8,7 @@ use bytes::Bytes;
 use crate::compose::attempt::Before;
 use crate::compose::document::{Code, Document};
 use crate::compose::host::World;
-use crate::compose::include::{Purpose, State};
+use crate::compose::include::{BYTE_ORDER_MARK, Purpose, State, without_mark};
 use crate::compose::output::{self, Piece};
 use crate::compose::page::Page;
 use crate::compose::source::FragmentSource;
@@ -231,7 +231,7 @@ impl<S: FragmentSource> Page<S> {
                 };
                 let functions = &mut self.documents[thread.document].functions;
                 let name = Bytes::copy_from_slice(function.name.as_bytes());
-                Arc::make_mut(functions).insert(name, code);
+                Arc::make_mut(functions.get_or_insert_default()).insert(name, code);
             }
             Node::Return(returned) => {
                 let value = self.evaluate(thread, scope, unit, returned.offset, &returned.value);
@@ -362,7 +362,7 @@ impl<S: FragmentSource> Page<S> {
     fn enter_evaluated(&mut self, thread: &mut Thread, slot: usize, template: Arc<Template>) {
         let root = template.root();
         if !template.has_tags() {
-            self.push_shared(thread.list, template.document().clone());
+            self.push_shared(thread.list, without_mark(template.document().clone()));
             return;
         }
         let unit = self.evaluated_unit(slot, template);
@@ -372,9 +372,23 @@ impl<S: FragmentSource> Page<S> {
 
     // Output.
 
-    pub(super) fn push_text(&mut self, list: usize, unit: usize, span: Span) {
+    pub(super) fn push_text(&mut self, list: usize, unit: usize, mut span: Span) {
+        if span.start == 0 {
+            span.start = self.mark_length(unit, span);
+        }
         self.count((span.end - span.start) as usize);
         self.lists[list].pieces.push(Piece::Text(unit as u32, span));
+    }
+
+    /// The length of the byte order mark at the start of a text, which is left out in all but the page itself.
+    fn mark_length(&self, unit: usize, span: Span) -> u32 {
+        let unit = &self.units[unit];
+        let text = unit.template.text(span);
+        if unit.parent.is_some() && text.starts_with(BYTE_ORDER_MARK) {
+            BYTE_ORDER_MARK.len() as u32
+        } else {
+            0
+        }
     }
 
     pub(super) fn push_shared(&mut self, list: usize, bytes: Bytes) {

@@ -453,10 +453,11 @@ impl<S: FragmentSource> Page<S> {
             url: Arc::new(url),
             ..request
         };
-        self.slots[slot].request = request.clone();
         self.watcher.fragment_started(&request.place, &request.url);
+        let fetched = self.source.fetch(request.clone(), None);
         let max_wait = request.max_wait;
-        match self.source.fetch(request, None) {
+        self.slots[slot].request = request;
+        match fetched {
             Fetched::Now(result) => Some(result),
             Fetched::Later { expected, fragment } => {
                 self.slots[slot].part = self.expect_part(expected);
@@ -738,10 +739,13 @@ fn is_file_reference(reference: &[u8]) -> bool {
         && !decoded.split(['/', '\\']).any(|segment| segment == "..")
 }
 
+/// Of UTF-8.
+pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// A fragment stands inside a page, where a byte order mark would be a character.
-fn without_mark(body: Bytes) -> Bytes {
-    match body.strip_prefix(b"\xef\xbb\xbf") {
-        Some(_) => body.slice(3..),
+pub(super) fn without_mark(body: Bytes) -> Bytes {
+    match body.strip_prefix(BYTE_ORDER_MARK) {
+        Some(_) => body.slice(BYTE_ORDER_MARK.len()..),
         None => body,
     }
 }

@@ -20,6 +20,8 @@ pub mod request_scope;
 pub mod source;
 mod ssi;
 mod stream;
+#[cfg(test)]
+mod tests;
 pub mod url;
 pub mod watch;
 

@@ -19,7 +19,7 @@ use crate::compose::error::ComposeError;
 use crate::compose::evaluate::Thread;
 use crate::compose::flight::Flight;
 use crate::compose::head::HeadEdits;
-use crate::compose::include::Slot;
+use crate::compose::include::{Slot, without_mark};
 use crate::compose::limits::Reservation;
 use crate::compose::output::{List, Pages};
 use crate::compose::source::{FragmentSource, Part, Place};
@@ -118,7 +118,8 @@ impl<S: FragmentSource> Page<S> {
         let is_page = unit.parent.is_none();
         let unit = self.add_unit(unit);
         if !template.has_tags() {
-            self.push_shared(list, template.document().clone());
+            let whole = template.document().clone();
+            self.push_shared(list, if is_page { whole } else { without_mark(whole) });
             self.lists[list].complete = true;
             return list;
         }
@@ -131,7 +132,7 @@ impl<S: FragmentSource> Page<S> {
         let silent = self.rules.config.ssi_silent_errors;
         self.documents.push(Document {
             scope: Some(scope),
-            functions: Arc::default(),
+            functions: None,
             inlines: Vec::new(),
             ssi: ssi.unwrap_or_else(|| Ssi::new(silent)),
             escape,
