@@ -4,9 +4,18 @@
 //! include tags in it, fetches the fragments concurrently with the user's cookie, keeps shared fragments cached across users,
 //! and streams the composed page. `ARCHITECTURE.md` draws the plan of the house; the modules below stand in reading order.
 
+pub mod admin;
+pub mod cache;
+pub mod cli;
 pub mod compose;
 pub mod config;
+pub mod demo;
 pub mod expr;
+pub mod fetch;
+pub mod gateway;
 pub mod message;
+pub mod observe;
+pub mod routing;
 pub mod server;
 pub mod template;
+pub mod upstream;

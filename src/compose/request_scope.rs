@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 
 use bytes::Bytes;
-use http::request::Parts;
+use http::header::HOST;
+use http::{HeaderMap, Method, Uri};
 
 use crate::expr::RequestFacts;
 use crate::message::cookie;
@@ -35,37 +36,37 @@ impl ReadableCookies {
     }
 }
 
-/// The facts of a request: its head as the client sent it, before anything was taken away or added on the way upstream.
-pub fn facts(head: &Parts, client: IpAddr, readable: &ReadableCookies) -> RequestFacts {
+/// The facts of a request: its head as the client sent it, before anything was taken away or added on the way upstream; of the
+/// target, path and query.
+pub fn facts(
+    method: &Method,
+    target: &Uri,
+    headers: &HeaderMap,
+    client: IpAddr,
+    readable: &ReadableCookies,
+) -> RequestFacts {
     let copy = Bytes::copy_from_slice;
-    let host = match head.headers.get(http::header::HOST) {
-        Some(host) => copy(host.as_bytes()),
-        // HTTP/2 names the host in the target.
-        None => head
-            .uri
-            .authority()
-            .map(|authority| copy(authority.as_str().as_bytes()))
-            .unwrap_or_default(),
-    };
     let hidden = [
         http::header::COOKIE,
         http::header::AUTHORIZATION,
         http::header::PROXY_AUTHORIZATION,
-        http::header::HOST,
+        HOST,
     ];
     RequestFacts {
-        method: copy(head.method.as_str().as_bytes()),
-        path: copy(head.uri.path().as_bytes()),
-        query: copy(head.uri.query().unwrap_or_default().as_bytes()),
-        host,
+        method: copy(method.as_str().as_bytes()),
+        path: copy(target.path().as_bytes()),
+        query: copy(target.query().unwrap_or_default().as_bytes()),
+        host: headers
+            .get(HOST)
+            .map(|host| copy(host.as_bytes()))
+            .unwrap_or_default(),
         remote_addr: client.to_string().into(),
-        headers: head
-            .headers
+        headers: headers
             .iter()
             .filter(|(name, _)| !hidden.contains(name))
             .map(|(name, value)| (copy(name.as_str().as_bytes()), copy(value.as_bytes())))
             .collect(),
-        cookies: cookie::pairs(&head.headers)
+        cookies: cookie::pairs(headers)
             .filter(|(name, _)| readable.allow(name))
             .map(|(name, value)| (copy(name), copy(value)))
             .collect(),
@@ -88,7 +89,8 @@ mod tests {
             .expect("a request")
             .into_parts();
         let readable = ReadableCookies::new(None, &["sid".to_owned()]);
-        let facts = facts(&head, IpAddr::from([127, 0, 0, 1]), &readable);
+        let client = IpAddr::from([127, 0, 0, 1]);
+        let facts = facts(&head.method, &head.uri, &head.headers, client, &readable);
         assert_eq!(
             (&facts.path[..], &facts.query[..], &facts.host[..]),
             (&b"/a/b"[..], &b"c=d"[..], &b"www.example.com"[..])

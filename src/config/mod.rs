@@ -1,9 +1,11 @@
 //! What an operator has settled, as checked plain values.
 //!
-//! Nothing here reads a file or refuses anything: [`file`] turns TOML text into a [`Config`] and reports every fault with its
+//! Nothing here reads a file or refuses anything: [`file`](mod@file) turns TOML text into a [`Config`] and reports every fault with its
 //! place. Each module receives its own section by value and never asks the file again. All times are [`Duration`]s, all sizes
 //! bytes; a field that a default can fill is never an `Option`.
 
+pub mod error;
+pub mod file;
 pub mod pattern;
 pub mod size;
 

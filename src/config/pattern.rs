@@ -127,6 +127,11 @@ impl Network {
         (prefix <= longest).then_some(Self { address, prefix })
     }
 
+    /// Whether every address of its family lies in it.
+    pub fn is_everything(&self) -> bool {
+        self.prefix == 0
+    }
+
     /// Whether `address` lies in it; an IPv4 address that arrives mapped into IPv6 counts as IPv4.
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.address, address.to_canonical()) {
@@ -252,6 +257,8 @@ mod tests {
                 "{network:?} {address}"
             );
         }
+        assert!(Network::parse("::/0").is_some_and(|network| network.is_everything()));
+        assert!(Network::parse("0.0.0.0/1").is_some_and(|network| !network.is_everything()));
         for text in ["", "10.0.0.0/33", "::/129", "10.0.0", "a/8", "10.0.0.0/"] {
             assert_eq!(Network::parse(text), None, "{text}");
         }

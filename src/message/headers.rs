@@ -1,1 +1,321 @@
 //! Header fields that intermediaries add, drop and read (RFC 9110 7.6, RFC 9211, Edge Architecture).
+
+use http::header::{
+    CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, TE,
+    TRAILER, TRANSFER_ENCODING, UPGRADE, VIA,
+};
+use http::{HeaderMap, Version};
+
+/// What we tell origins that we can do (Edge Architecture, section 3).
+pub const SURROGATE_CAPABILITY: HeaderName = HeaderName::from_static("surrogate-capability");
+/// What origins tell surrogates to do.
+pub const SURROGATE_CONTROL: HeaderName = HeaderName::from_static("surrogate-control");
+/// Varnish's and Traffic Server's word for "this page has ESI".
+pub const X_ESI: HeaderName = HeaderName::from_static("x-esi");
+/// Akamai's word for the same (`dca=esi`).
+pub const EDGE_CONTROL: HeaderName = HeaderName::from_static("edge-control");
+/// The response cache directives for CDNs (RFC 9213).
+pub const CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("cdn-cache-control");
+/// The same, for us alone.
+pub const MARQUETRY_CACHE_CONTROL: HeaderName = HeaderName::from_static("marquetry-cache-control");
+/// How a cache treated the request (RFC 9211).
+pub const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+/// The name of one request in all logs.
+pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// W3C Trace Context.
+pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+/// W3C Trace Context, what vendors add.
+pub const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+/// The addresses that a request came through.
+pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+/// `http` or `https`, as the client spoke.
+pub const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+/// The host that the client named.
+pub const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+/// The port that the client spoke to.
+pub const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+
+/// Fields that are consumed here and never passed on to clients.
+const CONSUMED: [HeaderName; 6] = [
+    SURROGATE_CONTROL,
+    MARQUETRY_CACHE_CONTROL,
+    HeaderName::from_static("surrogate-key"),
+    HeaderName::from_static("xkey"),
+    HeaderName::from_static("cache-tag"),
+    HeaderName::from_static("x-magento-tags"),
+];
+
+/// Fields that say a second time what the request is, which only a trusted proxy may say: an application that believes one of
+/// them would answer for another URL than the one that names the stored copy.
+const SECOND_NAMES: [&str; 12] = [
+    "forwarded",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-forwarded-port",
+    "x-forwarded-server",
+    "x-forwarded-scheme",
+    "x-forwarded-prefix",
+    "x-host",
+    "x-http-host-override",
+    "x-original-url",
+    "x-rewrite-url",
+    "surrogate-capability",
+];
+
+/// Fields that name another method than the request line does.
+const SECOND_METHODS: [&str; 3] = [
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+];
+
+/// Removes the fields of one connection (RFC 9110 7.6.1): those that `Connection` names and the well-known ones.
+pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    if headers.contains_key(CONNECTION) {
+        let named: Vec<HeaderName> = headers
+            .get_all(CONNECTION)
+            .iter()
+            .filter_map(|line| line.to_str().ok())
+            .flat_map(|line| line.split(','))
+            .filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok())
+            // The gateway itself depends on these: a client cannot have them dropped.
+            .filter(|name| !is_protected(name))
+            .collect();
+        for name in named {
+            headers.remove(name);
+        }
+        headers.remove(CONNECTION);
+    }
+    for name in [TE, TRAILER, TRANSFER_ENCODING, UPGRADE] {
+        headers.remove(name);
+    }
+    for name in [
+        "keep-alive",
+        "proxy-connection",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-authentication-info",
+        "http2-settings",
+    ] {
+        headers.remove(name);
+    }
+}
+
+/// Fields that a `Connection` header cannot name away.
+fn is_protected(name: &HeaderName) -> bool {
+    use http::header::{AUTHORIZATION, CACHE_CONTROL, COOKIE, HOST, SET_COOKIE, VARY};
+    [
+        HOST,
+        COOKIE,
+        AUTHORIZATION,
+        CONTENT_LENGTH,
+        CONTENT_TYPE,
+        CONTENT_ENCODING,
+        CACHE_CONTROL,
+        SET_COOKIE,
+        VARY,
+        VIA,
+    ]
+    .contains(name)
+        || name.as_str().starts_with("x-forwarded-")
+        || *name == SURROGATE_CONTROL
+        || *name == X_REQUEST_ID
+}
+
+/// Removes what only a trusted proxy may say of a request; `safe` says that its method is GET or HEAD.
+pub fn remove_second_names(headers: &mut HeaderMap, safe: bool) {
+    for name in SECOND_NAMES {
+        headers.remove(name);
+    }
+    if safe {
+        for name in SECOND_METHODS {
+            headers.remove(name);
+        }
+    }
+}
+
+/// Removes conditionals and ranges (RFC 9110 13.1, 14.2).
+pub fn remove_conditionals(headers: &mut HeaderMap) {
+    use http::header::{
+        IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE,
+    };
+    for name in [
+        IF_MATCH,
+        IF_MODIFIED_SINCE,
+        IF_NONE_MATCH,
+        IF_RANGE,
+        IF_UNMODIFIED_SINCE,
+        RANGE,
+    ] {
+        headers.remove(name);
+    }
+}
+
+/// Removes everything that speaks of a request's own content.
+pub fn remove_content_fields(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| name.as_str().starts_with("content-"))
+        .cloned()
+        .collect();
+    for name in named {
+        headers.remove(name);
+    }
+    for name in ["expect", "digest", "want-digest", "trailer"] {
+        headers.remove(name);
+    }
+}
+
+/// Removes what is addressed to surrogates from an answer to a client.
+pub fn remove_consumed(headers: &mut HeaderMap) {
+    for name in CONSUMED {
+        headers.remove(name);
+    }
+}
+
+/// Removes what was true of a document before it was composed and is not true of the page.
+pub fn remove_skeleton_only(headers: &mut HeaderMap) {
+    for name in [
+        "content-length",
+        "content-encoding",
+        "content-md5",
+        "content-range",
+        "digest",
+        "repr-digest",
+        "content-digest",
+        "etag",
+        "last-modified",
+        "accept-ranges",
+        "trailer",
+    ] {
+        headers.remove(name);
+    }
+}
+
+/// Appends this gateway to `Via` (RFC 9110 7.6.3); `version` is how the message was received.
+pub fn append_via(headers: &mut HeaderMap, version: Version) {
+    let ours = match version {
+        Version::HTTP_10 => "1.0 marquetry",
+        Version::HTTP_2 => "2.0 marquetry",
+        _ => "1.1 marquetry",
+    };
+    headers.append(VIA, HeaderValue::from_static(ours));
+}
+
+/// The media type without parameters, lower case; `None` when there is none or it is no text.
+pub fn media_type(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(CONTENT_TYPE)?.to_str().ok()?;
+    let essence = value.split(';').next()?.trim();
+    (!essence.is_empty()).then(|| essence.to_ascii_lowercase())
+}
+
+/// Whether an answer declares that it wants to be composed: `Surrogate-Control: content="ESI/1.0"` (or `SSI/1.0`, in a list
+/// with others, also targeted at us), `X-Esi: 1`, `Edge-Control: dca=esi`.
+pub fn declares_composition(headers: &HeaderMap) -> bool {
+    let surrogate = headers
+        .get_all(SURROGATE_CONTROL)
+        .iter()
+        .filter_map(|line| line.to_str().ok())
+        .any(|line| {
+            content_tokens(line)
+                .any(|token| token.starts_with("ESI/1.0") || token.starts_with("SSI/1.0"))
+        });
+    let x_esi = || {
+        headers
+            .get(X_ESI)
+            .is_some_and(|value| value.as_bytes().trim_ascii() == b"1")
+    };
+    let edge = || {
+        headers
+            .get_all(EDGE_CONTROL)
+            .iter()
+            .filter_map(|line| line.to_str().ok())
+            .any(|line| {
+                line.split(',').any(|part| {
+                    let mut sides = part.splitn(2, '=');
+                    let is_dca = sides
+                        .next()
+                        .is_some_and(|name| name.trim().eq_ignore_ascii_case("dca"));
+                    is_dca
+                        && sides.next().is_some_and(|value| {
+                            value.trim().trim_matches('"').eq_ignore_ascii_case("esi")
+                        })
+                })
+            })
+    };
+    surrogate || x_esi() || edge()
+}
+
+/// The tokens of the `content="…"` directives that speak to every surrogate or to us.
+fn content_tokens(line: &str) -> impl Iterator<Item = &str> {
+    crate::message::cache_control::directives(line.as_bytes())
+        .filter(|directive| directive.name.eq_ignore_ascii_case(b"content"))
+        .filter(|directive| {
+            directive
+                .target
+                .is_none_or(|target| target.eq_ignore_ascii_case(b"marquetry"))
+        })
+        .filter_map(|directive| std::str::from_utf8(directive.value?).ok())
+        .flat_map(str::split_whitespace)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(rows: &[(&'static str, &'static str)]) -> HeaderMap {
+        rows.iter()
+            .map(|(name, value)| {
+                (
+                    HeaderName::from_static(name),
+                    HeaderValue::from_static(value),
+                )
+            })
+            .collect()
+    }
+
+    #[test]
+    fn declarations_are_recognised_in_every_dialect() {
+        for (name, value, wanted) in [
+            ("surrogate-control", "content=\"ESI/1.0\"", true),
+            ("surrogate-control", "max-age=60, content=\"ESI/1.0\"", true),
+            ("surrogate-control", "content=\"SSI/1.0\"", true),
+            ("surrogate-control", "content=\"ESI/1.0 ESI-INV/1.0\"", true),
+            ("surrogate-control", "content=\"ESI/1.0\";marquetry", true),
+            ("surrogate-control", "content=\"ESI/1.0\";othercache", false),
+            ("surrogate-control", "content=\"other\"", false),
+            ("surrogate-control", "max-age=60", false),
+            ("x-esi", "1", true),
+            ("x-esi", "0", false),
+            ("edge-control", "dca=esi", true),
+            ("edge-control", "max-age=10, dca=esi", true),
+            ("edge-control", "dca=none", false),
+            ("cache-control", "content=\"ESI/1.0\"", false),
+        ] {
+            assert_eq!(
+                declares_composition(&map(&[(name, value)])),
+                wanted,
+                "{name}: {value}"
+            );
+        }
+    }
+
+    #[test]
+    fn connection_names_fields_away_but_not_those_that_matter() {
+        let mut headers = map(&[
+            ("connection", "close, X-Private-Hop, Cookie, Set-Cookie"),
+            ("x-private-hop", "1"),
+            ("cookie", "a=1"),
+            ("set-cookie", "b=2"),
+            ("te", "trailers"),
+            ("upgrade", "h2c"),
+            ("http2-settings", "AAAA"),
+            ("keep-alive", "5"),
+            ("accept", "*/*"),
+        ]);
+        remove_hop_by_hop(&mut headers);
+        let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["accept", "cookie", "set-cookie"]);
+    }
+}

@@ -9,6 +9,7 @@ pub mod client;
 pub mod cookie;
 pub mod deadline;
 pub mod headers;
+pub mod target;
 
 pub use body::{Body, BodyError};
 

@@ -1,0 +1,62 @@
+//! Commands and their arguments. People read standard error, programs standard output.
+//!
+//! Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.
+
+pub mod check;
+pub mod demo;
+pub mod run;
+pub mod wire;
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// An edge-side-include composition gateway: personalised fragments, shared caches, streamed pages.
+#[derive(Debug, Parser)]
+#[command(name = "marquetry", version, about, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs the gateway.
+    Run {
+        /// The configuration (TOML).
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Tells all faults of a configuration at once.
+    Check {
+        /// The configuration (TOML).
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Opens an embedded bookshop behind a gateway on loopback: nothing else is needed.
+    Demo {
+        /// Where the gateway listens; the admin listener takes the port 1000 above. 0 takes free ones.
+        #[arg(long, default_value_t = 8080)]
+        port: u16,
+    },
+}
+
+/// Carries out what the command line says.
+pub fn main() -> ExitCode {
+    match Arguments::parse().command {
+        Command::Run { config } => run::run(&config),
+        Command::Check { config } => check::check(&config),
+        Command::Demo { port } => demo::demo(port),
+    }
+}
+
+/// Whether standard error takes colour.
+fn color() -> bool {
+    std::io::stderr().is_terminal()
+        && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// The exit code for wrong usage or configuration.
+const WRONG: u8 = 2;

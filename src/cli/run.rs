@@ -1,0 +1,136 @@
+//! `marquetry run`: the gateway, until a signal ends it.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::cli::wire::{self, Addresses, Running};
+use crate::config::Config;
+use crate::gateway::Gateway;
+use crate::observe::log;
+
+/// Runs the gateway of this configuration. 0 after SIGTERM when all requests could end; SIGINT ends it at once.
+pub fn run(path: &Path) -> ExitCode {
+    let (config, warnings) = match Config::load(path) {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            eprint!("{}", error.render(super::color()));
+            return ExitCode::from(super::WRONG);
+        }
+    };
+    if let Err(error) = log::start(&config.log.level) {
+        eprintln!("marquetry: {error}");
+        return ExitCode::from(super::WRONG);
+    }
+    for warning in warnings {
+        tracing::warn!(file = %path.display(), "{warning}");
+    }
+    let runtime = match runtime(config.server.threads) {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("marquetry: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let ended = runtime.block_on(serve(path, &config));
+    // What still runs after the drain is dropped, not waited for.
+    runtime.shutdown_background();
+    ended
+}
+
+/// A runtime with so many workers; 0: one a core.
+pub fn runtime(threads: usize) -> std::io::Result<tokio::runtime::Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if threads > 0 {
+        builder.worker_threads(threads);
+    }
+    builder.enable_all().build()
+}
+
+async fn serve(path: &Path, config: &Config) -> ExitCode {
+    let bound = match wire::bind(config) {
+        Ok(bound) => bound,
+        Err(error) => {
+            eprintln!("marquetry: {error}");
+            return ExitCode::from(super::WRONG);
+        }
+    };
+    let running = bound.start();
+    announce(&running.addresses);
+    match until_ended(path, &running).await {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("marquetry: no signals: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// One line for each listener, on standard output: programs wait for them.
+fn announce(addresses: &Addresses) {
+    let http = addresses
+        .http
+        .iter()
+        .map(|address| format!("listening http {address}\n"));
+    let https = addresses
+        .https
+        .map(|address| format!("listening https {address}\n"));
+    let admin = addresses
+        .admin
+        .map(|address| format!("listening admin {address}\n"));
+    let lines: String = http.chain(https).chain(admin).collect();
+    let mut out = std::io::stdout().lock();
+    // Nobody may read standard output; that is no reason not to serve.
+    let _ = out.write_all(lines.as_bytes()).and_then(|()| out.flush());
+}
+
+/// SIGTERM drains, SIGINT ends at once, SIGHUP reloads.
+pub async fn until_ended(path: &Path, running: &Running) -> std::io::Result<ExitCode> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hang_up = signal(SignalKind::hangup())?;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => {
+                running.observer.flush();
+                return Ok(ExitCode::SUCCESS);
+            }
+            _ = hang_up.recv() => reload(path, running),
+        }
+    }
+    tracing::info!(connections = running.drain.open(), "draining");
+    let drained = tokio::select! {
+        all = running.drain() => all,
+        _ = interrupt.recv() => false,
+    };
+    if !drained {
+        tracing::warn!(
+            connections = running.drain.open(),
+            "ended before all requests had"
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Puts a new gateway of the same cache in the place of the old one; requests under way end in the old one. Listeners stay as
+/// they are. A bad file changes nothing.
+fn reload(path: &Path, running: &Running) {
+    match Config::load(path) {
+        Ok((config, warnings)) => {
+            for warning in warnings {
+                tracing::warn!(file = %path.display(), "{warning}");
+            }
+            let old = running.gateway.now();
+            running.gateway.exchange(Gateway::succeed(&old, &config));
+            running.observer.reopen_access_log();
+            tracing::info!(file = %path.display(), "reloaded");
+        }
+        Err(error) => {
+            tracing::error!(file = %path.display(), "not reloaded, the old configuration stays");
+            eprint!("{}", error.render(super::color()));
+        }
+    }
+}

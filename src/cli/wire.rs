@@ -1,0 +1,286 @@
+//! Joins the parts of a running gateway: observer, cache, upstreams, routes, listeners. The one place where each part of a
+//! configuration is moved into the module that needs it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+
+use crate::admin::Admin;
+use crate::admin::access::{Token, TokenError};
+use crate::cache::Cache;
+use crate::config::{AccessLog as AccessLogConfig, Config};
+use crate::gateway::Gateway;
+use crate::gateway::reload::Current;
+use crate::observe::Observer;
+use crate::observe::access_log::AccessLog;
+use crate::observe::status::{CacheStatus, ServerState, ServerStatus, Status, UpstreamStatus};
+use crate::server::drain::Drain;
+use crate::server::tls::{self, TlsError};
+use crate::server::{LimitHit, Limits, Listener};
+use crate::upstream::pool::PoolStatus;
+use crate::upstream::server::ServerState as PoolServerState;
+
+/// How often connections that have rested for too long are closed.
+const SWEEP: Duration = Duration::from_secs(15);
+
+/// Connections that the admin listener takes at a time, apart from those of clients.
+const ADMIN_CONNECTIONS: usize = 256;
+
+/// Why a gateway cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The certificate or its key cannot be used.
+    #[error("TLS: {0}")]
+    Tls(#[from] TlsError),
+    /// The admin token cannot be used.
+    #[error("admin token: {0}")]
+    Token(#[from] TokenError),
+    /// The access log cannot be opened.
+    #[error("access log: {0}")]
+    AccessLog(io::Error),
+}
+
+/// A gateway whose listeners are bound and do not accept yet.
+pub struct Bound {
+    /// What is drained in the end.
+    pub drain: Drain,
+    /// Who hears of everything.
+    pub observer: Observer,
+    gateway: Arc<Current>,
+    main: Vec<Listener>,
+    tls: Option<Listener>,
+    admin: Option<(Listener, Admin)>,
+    addresses: Addresses,
+    drain_timeout: Duration,
+}
+
+/// Where a gateway listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Addresses {
+    /// Cleartext.
+    pub http: Vec<SocketAddr>,
+    /// TLS.
+    pub https: Option<SocketAddr>,
+    /// The admin listener.
+    pub admin: Option<SocketAddr>,
+}
+
+/// A gateway that serves.
+pub struct Running {
+    /// Where.
+    pub addresses: Addresses,
+    /// What is drained in the end.
+    pub drain: Drain,
+    /// Who hears of everything.
+    pub observer: Observer,
+    /// What answers, to be exchanged at a reload.
+    pub gateway: Arc<Current>,
+    drain_timeout: Duration,
+}
+
+/// Builds a gateway and binds its listeners.
+///
+/// # Errors
+/// The [`StartError`] of the first part that cannot be had.
+pub fn bind(config: &Config) -> Result<Bound, StartError> {
+    let drain = Drain::new();
+    let observer = Observer::new(access_log(&config.log.access).map_err(StartError::AccessLog)?);
+    let cache = Arc::new(Cache::new(&config.cache));
+    let gateway = Arc::new(Current::new(Gateway::new(
+        config,
+        Arc::clone(&cache),
+        observer.clone(),
+        None,
+    )));
+    let heard = observer.clone();
+    let hit = LimitHit::new(move |setting| heard.limit_hit(setting));
+    let limits = Limits {
+        hit,
+        ..Limits::from(&config.server)
+    };
+    let connections = Arc::new(Semaphore::new(config.server.max_connections));
+    let listen = |address: SocketAddr, limits: Limits, connections: &Arc<Semaphore>| {
+        Listener::bind(address, limits, Arc::clone(connections))
+            .map_err(|source| StartError::Listen { address, source })
+    };
+    let mut main = Vec::new();
+    for address in &config.server.listen {
+        main.push(listen(*address, limits.clone(), &connections)?);
+    }
+    let tls = match &config.server.tls {
+        None => None,
+        Some(tls) => {
+            let acceptor = tls::acceptor(&tls.certificate, &tls.key)?;
+            Some(listen(tls.listen, limits.clone(), &connections)?.with_tls(acceptor))
+        }
+    };
+    let admin = match &config.admin {
+        None => None,
+        Some(admin) => {
+            let token = admin.token_file.as_deref().map(Token::read).transpose()?;
+            let listener = listen(
+                admin.listen,
+                Limits::default(),
+                &Arc::new(Semaphore::new(ADMIN_CONNECTIONS)),
+            )?;
+            Some((listener, Admin::new(observer.clone(), admin.listen, token)))
+        }
+    };
+    let address = |listener: &Listener, asked: SocketAddr| {
+        listener.address().map_err(|source| StartError::Listen {
+            address: asked,
+            source,
+        })
+    };
+    let addresses = Addresses {
+        http: main
+            .iter()
+            .zip(&config.server.listen)
+            .map(|(listener, asked)| address(listener, *asked))
+            .collect::<Result<_, _>>()?,
+        https: tls
+            .as_ref()
+            .zip(config.server.tls.as_ref())
+            .map(|(listener, tls)| address(listener, tls.listen))
+            .transpose()?,
+        admin: admin
+            .as_ref()
+            .zip(config.admin.as_ref())
+            .map(|((listener, _), admin)| address(listener, admin.listen))
+            .transpose()?,
+    };
+    observer.watch(Arc::new(House {
+        gateway: Arc::clone(&gateway),
+        cache,
+        drain: drain.clone(),
+    }));
+    Ok(Bound {
+        drain,
+        observer,
+        gateway,
+        main,
+        tls,
+        admin,
+        addresses,
+        drain_timeout: config.server.drain_timeout,
+    })
+}
+
+fn access_log(config: &AccessLogConfig) -> io::Result<AccessLog> {
+    match config {
+        AccessLogConfig::Off => Ok(AccessLog::Off),
+        AccessLogConfig::Stdout => AccessLog::stdout(),
+        AccessLogConfig::File(path) => AccessLog::file(path.clone()),
+    }
+}
+
+impl Bound {
+    /// Where it listens.
+    pub fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// Begins to accept.
+    pub fn start(self) -> Running {
+        for listener in self.main.into_iter().chain(self.tls) {
+            tokio::spawn(listener.run(Arc::clone(&self.gateway), self.drain.clone()));
+        }
+        if let Some((listener, admin)) = self.admin {
+            // Operators watch while clients drain: the admin listener ends with the process.
+            tokio::spawn(listener.run(Arc::new(admin), Drain::new()));
+        }
+        tokio::spawn(sweep(Arc::clone(&self.gateway), self.drain.clone()));
+        Running {
+            addresses: self.addresses,
+            drain: self.drain,
+            observer: self.observer,
+            gateway: self.gateway,
+            drain_timeout: self.drain_timeout,
+        }
+    }
+}
+
+async fn sweep(gateway: Arc<Current>, drain: Drain) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(SWEEP) => gateway.now().upstreams().sweep(),
+            () = drain.started() => return,
+        }
+    }
+}
+
+impl Running {
+    /// Accepts no more, lets what runs end within `server.drain_timeout`; says whether all of it did.
+    pub async fn drain(&self) -> bool {
+        self.drain.start();
+        let all = self.drain.finished(self.drain_timeout).await;
+        self.observer.flush();
+        all
+    }
+}
+
+/// What the admin listener and the metrics see.
+struct House {
+    gateway: Arc<Current>,
+    cache: Arc<Cache>,
+    drain: Drain,
+}
+
+impl Status for House {
+    fn upstreams(&self) -> Vec<UpstreamStatus> {
+        self.gateway
+            .now()
+            .upstreams()
+            .status()
+            .into_iter()
+            .map(upstream_status)
+            .collect()
+    }
+
+    fn cache(&self) -> CacheStatus {
+        let status = self.cache.status();
+        CacheStatus {
+            bytes: status.bytes,
+            objects: status.objects,
+            evictions: status.evictions,
+        }
+    }
+
+    fn connections(&self) -> usize {
+        self.drain.open()
+    }
+
+    fn ready(&self) -> bool {
+        !self.drain.is_started()
+    }
+}
+
+fn upstream_status(pool: PoolStatus) -> UpstreamStatus {
+    let servers = pool.servers.into_iter().map(|server| ServerStatus {
+        address: server.address,
+        weight: server.weight,
+        state: match server.state {
+            PoolServerState::Active => ServerState::Active,
+            PoolServerState::Draining => ServerState::Draining,
+            PoolServerState::Down => ServerState::Down,
+        },
+        in_flight: server.in_flight,
+        served: server.served,
+    });
+    UpstreamStatus {
+        name: pool.name,
+        servers: servers.collect(),
+        queued: pool.queued,
+    }
+}

@@ -1,0 +1,176 @@
+//! Which answers are documents (composed), and what is made of one: decoded bytes and a compiled template, kept with the
+//! stored object so that a hit neither decodes nor parses.
+
+use std::any::Any;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use memchr::memmem;
+
+use crate::cache::object::{Attachment, Object};
+use crate::config::{ComposeConfig, ComposeMode, RouteConfig};
+use crate::expr::Escape;
+use crate::fetch::Prepare;
+use crate::gateway::coding::{self, DecodeError};
+use crate::message::headers;
+use crate::observe::metrics::RouteMetrics;
+use crate::template::{self, Template};
+
+/// A body as the composer wants it.
+#[derive(Debug, Clone)]
+pub struct Document {
+    /// Decoded.
+    pub body: Bytes,
+    /// Compiled, where the answer is a document.
+    pub template: Option<Arc<Template>>,
+}
+
+/// Reads the documents of one route.
+pub struct Documents {
+    mode: ComposeMode,
+    types: Vec<String>,
+    settings: template::Settings,
+    /// Largest document, decoded, in bytes.
+    limit: usize,
+    name: String,
+    metrics: RouteMetrics,
+    /// Whether it has been logged that an answer holds tags that nobody declared.
+    told: AtomicBool,
+}
+
+impl Documents {
+    /// The reader for a route.
+    pub fn new(route: &RouteConfig, compose: &ComposeConfig, metrics: RouteMetrics) -> Self {
+        let limits = &compose.limits;
+        Self {
+            mode: route.compose,
+            types: compose.types.clone(),
+            settings: template::Settings {
+                dialects: template::Dialects {
+                    esi: route.dialects.esi,
+                    ssi: route.dialects.ssi,
+                },
+                escape: Escape::Html,
+                longest_tag: limits.tag.as_usize(),
+                nesting: limits.nesting,
+                expressions: crate::gateway::language::expression_limits(limits),
+            },
+            limit: compose.max_document.as_usize(),
+            name: route.name.clone(),
+            metrics,
+            told: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether an answer is a document (language reference, section 1).
+    pub fn is_document(&self, status: StatusCode, headers: &HeaderMap) -> bool {
+        let wanted = match self.mode {
+            ComposeMode::Off => false,
+            ComposeMode::Always => true,
+            ComposeMode::Declared => headers::declares_composition(headers),
+        };
+        wanted && self.could_be(status, headers)
+    }
+
+    /// Whether an answer would be a document if it were declared, and is not.
+    pub fn is_undeclared(&self, status: StatusCode, headers: &HeaderMap) -> bool {
+        self.mode == ComposeMode::Declared
+            && self.could_be(status, headers)
+            && !headers::declares_composition(headers)
+    }
+
+    fn could_be(&self, status: StatusCode, headers: &HeaderMap) -> bool {
+        status == StatusCode::OK
+            && headers::media_type(headers).is_some_and(|media| self.types.contains(&media))
+            && (!coding::is_encoded(headers) || coding::is_readable(headers))
+    }
+
+    /// Compiles decoded bytes of this type, whatever its route says (`dca="esi"`).
+    pub fn compile(&self, headers: &HeaderMap, body: Bytes) -> Arc<Template> {
+        let media_type = headers::media_type(headers).unwrap_or_default();
+        let settings = template::Settings {
+            escape: template::escape_of(&media_type),
+            ..self.settings.clone()
+        };
+        Arc::new(template::compile(body, &settings))
+    }
+
+    /// Decodes a body and, where it is a document, compiles it.
+    ///
+    /// # Errors
+    /// What cannot be decoded.
+    pub fn read(
+        &self,
+        status: StatusCode,
+        headers: &HeaderMap,
+        body: &Bytes,
+    ) -> Result<Document, DecodeError> {
+        let body = coding::decode(headers, body, self.limit)?;
+        let template = self
+            .is_document(status, headers)
+            .then(|| self.compile(headers, body.clone()));
+        Ok(Document { body, template })
+    }
+
+    /// The document of a stored object: what was made of it when it was stored, else made now.
+    ///
+    /// # Errors
+    /// What cannot be decoded.
+    pub fn of(&self, object: &Object) -> Result<Document, DecodeError> {
+        let attached = object
+            .attachment
+            .as_ref()
+            .and_then(|attachment| attachment.value.downcast_ref::<Document>());
+        match attached {
+            Some(document) => Ok(document.clone()),
+            None => self.read(object.status, &object.headers, &object.body),
+        }
+    }
+
+    /// An answer that passes undeclared holds these bytes: tags among them are counted, and told once a route.
+    pub fn notice_undeclared(&self, bytes: &[u8]) -> bool {
+        let esi = self.settings.dialects.esi && memmem::find(bytes, b"<esi:").is_some();
+        let ssi = self.settings.dialects.ssi && memmem::find(bytes, b"<!--#").is_some();
+        if !esi && !ssi {
+            return false;
+        }
+        self.metrics.undeclared();
+        if !self.told.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                route = %self.name,
+                "an answer holds tags and does not declare them, so it passes as it is: let the application send \
+                 `Surrogate-Control: content=\"ESI/1.0\"`, or set `compose = \"always\"` on this route"
+            );
+        }
+        true
+    }
+}
+
+impl Prepare for Documents {
+    fn prepare(&self, status: StatusCode, headers: &HeaderMap, body: &Bytes) -> Option<Attachment> {
+        if self.is_undeclared(status, headers) {
+            self.notice_undeclared(body);
+        }
+        if !self.is_document(status, headers) {
+            return None;
+        }
+        // One that cannot be decoded is found out again, and told, by whoever wants to use it.
+        let document = self.read(status, headers, body).ok()?;
+        let decoded = if coding::is_encoded(headers) {
+            document.body.len()
+        } else {
+            0
+        };
+        let compiled = document
+            .template
+            .as_ref()
+            .map_or(0, |template| template.weight());
+        let value: Arc<dyn Any + Send + Sync> = Arc::new(document);
+        Some(Attachment {
+            value,
+            weight: decoded + compiled,
+        })
+    }
+}

@@ -1,0 +1,252 @@
+//! The whole walk: the life of one request, told in order.
+//!
+//! Find the route; fetch the skeleton, from the cache or its upstream; if it asks to be composed, compose it, and with it the fragments that
+//! come through the same door; else pass it on. The rooms below do the work, this one tells the story.
+
+pub mod answer;
+pub mod cache_status;
+pub mod coding;
+pub mod conditional;
+pub mod documents;
+pub mod error;
+pub mod fragments;
+pub mod language;
+pub mod origin_request;
+mod page;
+pub mod page_head;
+pub mod reload;
+pub mod respond;
+pub mod route;
+pub mod visit;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::cache::Cache;
+use crate::compose::Composer;
+use crate::compose::limits::Memory;
+use crate::compose::request_scope::ReadableCookies;
+use crate::config::{ComposeConfig, Config, OnError, ServerConfig};
+use crate::fetch::error::FetchError;
+use crate::fetch::{Ask, Fetched, Fetcher};
+use crate::gateway::answer::Answer;
+use crate::gateway::documents::Documents;
+use crate::gateway::error::GatewayError;
+use crate::gateway::origin_request::Purpose;
+use crate::gateway::route::Route;
+use crate::gateway::visit::{Trust, Visit};
+use crate::message::deadline::Deadline;
+use crate::message::{Body, Request, Response};
+use crate::observe::Observer;
+use crate::observe::outcome::Outcome;
+use crate::observe::page::{PageStart, PageTrace};
+use crate::routing::Router;
+use crate::upstream::Upstreams;
+
+/// Answers the requests of the main listeners.
+pub struct Gateway {
+    routes: Arc<Router<Arc<Route>>>,
+    upstreams: Upstreams,
+    fetcher: Fetcher,
+    trust: Trust,
+    compose: Arc<ComposeConfig>,
+    server: ServerConfig,
+    composer: Composer,
+    /// The same, but it waits for nothing: for HEAD.
+    peeking: Composer,
+    /// Which cookies templates may read.
+    readable: Arc<ReadableCookies>,
+    /// `compose.memory`.
+    memory: Memory,
+    observer: Observer,
+}
+
+impl Gateway {
+    /// A gateway by its configuration; upstreams of `before` that have not changed go on as they are, with their counts and
+    /// connections.
+    pub fn new(
+        config: &Config,
+        cache: Arc<Cache>,
+        observer: Observer,
+        before: Option<&Upstreams>,
+    ) -> Self {
+        let upstreams = Upstreams::new(&config.upstreams, before);
+        let routes = config.routes.iter().filter_map(|route| {
+            // The configuration was checked: each route names an upstream.
+            let upstream = upstreams.get(&route.upstream)?;
+            let metrics = observer.route(&route.name);
+            let route = Route {
+                config: route.clone(),
+                upstream: Arc::clone(upstream),
+                upstream_metrics: observer.upstream(upstream.name()),
+                documents: Arc::new(Documents::new(route, &config.compose, metrics.clone())),
+                metrics,
+            };
+            Some((
+                route.config.host.clone(),
+                route.config.path.clone(),
+                Arc::new(route),
+            ))
+        });
+        Self {
+            routes: Arc::new(Router::new(routes)),
+            fetcher: Fetcher::new(cache, observer.clone()),
+            trust: Trust::new(&config.server, &config.identity),
+            composer: Composer::new(config.compose.clone()),
+            peeking: Composer::new(ComposeConfig {
+                on_error: OnError::Empty,
+                head_wait: Duration::ZERO,
+                merge_set_cookie: false,
+                ..config.compose.clone()
+            }),
+            readable: Arc::new(ReadableCookies::new(
+                config.compose.readable_cookies.as_deref(),
+                &config.identity.session_cookies,
+            )),
+            compose: Arc::new(config.compose.clone()),
+            server: config.server.clone(),
+            memory: Memory::new(config.compose.memory.as_u64()),
+            upstreams,
+            observer,
+        }
+    }
+
+    /// A gateway by a new configuration that takes over what `old` holds: stored objects, counts, connections.
+    pub fn succeed(old: &Self, config: &Config) -> Self {
+        let cache = Arc::clone(old.fetcher.cache());
+        Self::new(config, cache, old.observer.clone(), Some(&old.upstreams))
+    }
+
+    /// The groups of servers.
+    pub fn upstreams(&self) -> &Upstreams {
+        &self.upstreams
+    }
+
+    /// Answers one request.
+    pub async fn answer(&self, request: Request) -> Response {
+        let (visit, body) = match Visit::new(request, &self.trust) {
+            Ok(visit) => visit,
+            Err(refused) => return respond::error(&refused.into()),
+        };
+        let visit = Arc::new(visit);
+        let page = self.observer.page(&PageStart {
+            id: &visit.id,
+            client: visit.client,
+            method: &visit.method,
+            host: &visit.host,
+            url: &visit.target,
+            headers: &visit.client_headers,
+        });
+        let walked = self.walk(&visit, body, page.trace()).await;
+        let answer = walked.unwrap_or_else(|error| {
+            tell(&error, &visit);
+            if let Some(setting) = error.limit() {
+                self.observer.limit_hit(setting);
+            }
+            Answer::plain(respond::error(&error))
+        });
+        answer
+            .send(&visit, page, self.compose.max_page.as_usize())
+            .await
+    }
+
+    /// Route, skeleton, page.
+    async fn walk(
+        &self,
+        visit: &Arc<Visit>,
+        body: Body,
+        trace: &PageTrace,
+    ) -> Result<Answer, GatewayError> {
+        let route = self
+            .routes
+            .find(&visit.host, visit.path())
+            .ok_or(GatewayError::NoRoute)?;
+        trace.routed(&route.metrics, &route.upstream_metrics);
+        let body = if visit.is_safe() {
+            drop_body(body).await?
+        } else {
+            body
+        };
+        let deadline = self.deadline(&body);
+        let fetched = self.skeleton(visit, route, body, deadline, trace).await?;
+        self.page(visit, route, fetched, deadline, trace).await
+    }
+
+    /// A page's time; the time that a body may take to arrive comes on top.
+    fn deadline(&self, body: &Body) -> Deadline {
+        let upload = if body.as_full().is_some() {
+            Duration::ZERO
+        } else {
+            self.server.body_timeout
+        };
+        Deadline::after(self.compose.page_timeout + upload)
+    }
+
+    async fn skeleton(
+        &self,
+        visit: &Visit,
+        route: &Route,
+        body: Body,
+        deadline: Deadline,
+        trace: &PageTrace,
+    ) -> Result<Fetched, FetchError> {
+        let span = trace.skeleton();
+        span.routed(&route.metrics, &route.upstream_metrics);
+        let mut request = Request::new(body);
+        *request.method_mut() = visit.method.clone();
+        *request.headers_mut() =
+            origin_request::fields(visit, &route.config, &visit.host, Purpose::Page);
+        *request.uri_mut() = visit.uri.clone();
+        let fetched = self
+            .fetcher
+            .fetch(Ask {
+                key: visit.key(&visit.host, &visit.target),
+                request,
+                upstream: Arc::clone(&route.upstream),
+                cacheable: route.config.cache,
+                ttl: None,
+                deadline,
+                prepare: Arc::clone(&route.documents) as Arc<_>,
+                notes: span.notes().clone(),
+            })
+            .await;
+        match &fetched {
+            Ok(Fetched::Stored(object, used)) => {
+                span.notes().received(object.body.len());
+                trace.cache(*used);
+                span.finish(Outcome::Ok);
+            }
+            Ok(Fetched::Streamed(streamed)) => {
+                trace.cache(streamed.cache);
+                span.finish(Outcome::Ok);
+            }
+            Err(error) => {
+                let outcome = if error.is_timeout() {
+                    Outcome::Timeout
+                } else {
+                    Outcome::Failed
+                };
+                span.fail(outcome, error);
+            }
+        }
+        fetched
+    }
+}
+
+/// A body that means nothing (RFC 9110 9.3.1) is read within its bounds and dropped.
+async fn drop_body(mut body: Body) -> Result<Body, GatewayError> {
+    while let Some(bytes) = body.next().await {
+        bytes.map_err(GatewayError::RequestBody)?;
+    }
+    Ok(Body::empty())
+}
+
+/// What users are not told.
+fn tell(error: &GatewayError, visit: &Visit) {
+    let (id, method, path) = (&visit.id, &visit.method, visit.path());
+    if error.is_clients() {
+        tracing::debug!(request = %id, %method, host = %visit.host, path, %error, "refused");
+    } else {
+        tracing::error!(request = %id, %method, host = %visit.host, path, status = error.status().as_u16(), %error, "failed");
+    }
+}

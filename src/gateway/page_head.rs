@@ -1,0 +1,472 @@
+//! What the head of a composed page may promise: never more than its least cacheable part.
+//!
+//! Each part (the skeleton, each fragment) becomes a [`PartPolicy`]; [`PageHead`] folds them. A part that is not known when the
+//! head leaves counts as personal.
+
+use std::fmt::Write as _;
+use std::time::{Duration, SystemTime};
+
+use http::HeaderMap;
+use http::header::{
+    AGE, CACHE_CONTROL, COOKIE, DATE, EXPIRES, HeaderName, HeaderValue, PRAGMA, SET_COOKIE, VARY,
+};
+
+use crate::cache::freshness::{Downstream, Terms};
+use crate::cache::object::Object;
+use crate::cache::storable::Reason;
+use crate::message::headers;
+
+/// What one part of a page allows those behind us.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartPolicy {
+    /// It is one user's, or may be.
+    personal: bool,
+    /// It says `no-store`.
+    no_store: bool,
+    /// It says `public`.
+    public: bool,
+    /// It must not be used stale.
+    must_revalidate: bool,
+    /// How long it stays fresh in browsers from now; `None`: it does not say.
+    max_age: Option<Duration>,
+    /// The same in shared caches.
+    s_maxage: Option<Duration>,
+    /// What it varies by.
+    vary: Vary,
+}
+
+/// `Vary` of one part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Vary {
+    Fields(Vec<HeaderName>),
+    Everything,
+}
+
+impl PartPolicy {
+    /// Of a stored object, as old as it is now.
+    pub fn of_stored(object: &Object) -> Self {
+        let terms = Terms::downstream(&object.headers, object.came);
+        Self::new(terms, &object.headers, object.age(), terms.personal)
+    }
+
+    /// Of an answer that was fetched for this asker alone; `personal` says why it is not shared.
+    pub fn of_fetched(headers: &HeaderMap, personal: Option<Reason>, came: SystemTime) -> Self {
+        let terms = Terms::downstream(headers, came);
+        // One that says it is public and only has no lifetime left is nobody's secret.
+        let harmless = match personal {
+            None => true,
+            Some(Reason::NoLifetime | Reason::Expired | Reason::NoCache) => terms.public,
+            Some(_) => false,
+        };
+        let age = crate::cache::freshness::initial_age(headers, came, Duration::ZERO);
+        let mut policy = Self::new(terms, headers, age, terms.personal || !harmless);
+        policy.personal |= headers.contains_key(SET_COOKIE);
+        policy
+    }
+
+    /// The same, personal in any case where `personal` says so: a document that reads the request is another one for another user.
+    #[must_use]
+    pub fn or_personal(mut self, personal: bool) -> Self {
+        self.personal |= personal;
+        self
+    }
+
+    fn new(terms: Downstream, headers: &HeaderMap, age: Duration, personal: bool) -> Self {
+        let left =
+            |lifetime: Option<Duration>| lifetime.map(|lifetime| lifetime.saturating_sub(age));
+        let no_store = crate::message::cache_control::CacheControl::read(headers).no_store;
+        let zero = |left: Option<Duration>| {
+            if terms.no_cache {
+                left.map(|_| Duration::ZERO)
+            } else {
+                left
+            }
+        };
+        let vary = vary(headers);
+        Self {
+            personal: personal || varies_by_user(&vary),
+            no_store,
+            public: terms.public,
+            must_revalidate: terms.must_revalidate,
+            max_age: zero(left(terms.max_age)),
+            s_maxage: zero(left(terms.s_maxage)),
+            vary,
+        }
+    }
+}
+
+fn vary(headers: &HeaderMap) -> Vary {
+    let mut fields = Vec::new();
+    for line in headers.get_all(VARY) {
+        for name in line
+            .as_bytes()
+            .split(|byte| *byte == b',')
+            .map(<[u8]>::trim_ascii)
+        {
+            match HeaderName::from_bytes(name) {
+                _ if name.is_empty() => {}
+                Ok(name) if name.as_str() != "*" => fields.push(name),
+                _ => return Vary::Everything,
+            }
+        }
+    }
+    Vary::Fields(fields)
+}
+
+fn varies_by_user(vary: &Vary) -> bool {
+    match vary {
+        Vary::Everything => true,
+        Vary::Fields(fields) => {
+            fields.contains(&COOKIE) || fields.contains(&http::header::AUTHORIZATION)
+        }
+    }
+}
+
+/// The fold over all parts.
+#[derive(Debug, Clone)]
+pub struct PageHead {
+    personal: bool,
+    no_store: bool,
+    public: bool,
+    must_revalidate: bool,
+    /// `None` once a part does not say.
+    max_age: Option<Duration>,
+    s_maxage: Option<Duration>,
+    vary: Vec<HeaderName>,
+}
+
+impl PageHead {
+    /// The page is its skeleton so far.
+    pub fn new(skeleton: &PartPolicy) -> Self {
+        let mut head = Self {
+            personal: false,
+            no_store: false,
+            public: true,
+            must_revalidate: false,
+            max_age: Some(Duration::MAX),
+            s_maxage: Some(Duration::MAX),
+            vary: Vec::new(),
+        };
+        head.add(skeleton);
+        head
+    }
+
+    /// Another part.
+    pub fn add(&mut self, part: &PartPolicy) {
+        let least = |one: Option<Duration>, other: Option<Duration>| Some(one?.min(other?));
+        self.personal |= part.personal;
+        self.no_store |= part.no_store;
+        self.public &= part.public;
+        self.must_revalidate |= part.must_revalidate;
+        self.max_age = least(self.max_age, part.max_age);
+        self.s_maxage = least(self.s_maxage, part.s_maxage);
+        match &part.vary {
+            Vary::Everything => self.no_store = true,
+            Vary::Fields(fields) => {
+                for field in fields {
+                    if !self.vary.contains(field) {
+                        self.vary.push(field.clone());
+                    }
+                }
+            }
+        }
+    }
+
+    /// A part of which nothing is known yet.
+    pub fn add_unknown(&mut self) {
+        self.personal = true;
+    }
+
+    /// A part that failed: what stands in its place is not to be kept.
+    pub fn add_failed(&mut self) {
+        self.max_age = Some(Duration::ZERO);
+        self.s_maxage = None;
+    }
+
+    /// Whether a part is less cacheable than what the head, once sent, has promised.
+    pub fn promised_more_than(&self, part: &PartPolicy) -> bool {
+        let longer = |promised: Option<Duration>, allowed: Option<Duration>| {
+            promised.is_some_and(|promised| {
+                promised > allowed.unwrap_or(Duration::ZERO) && promised > Duration::ZERO
+            })
+        };
+        !self.personal
+            && (part.personal
+                || longer(self.max_age, part.max_age)
+                || longer(self.s_maxage, part.s_maxage))
+    }
+
+    /// Writes what the page promises over the head of its skeleton. A page is encoded as its client likes it, so it always varies
+    /// by that.
+    pub fn write(&self, headers: &mut HeaderMap) {
+        headers::remove_skeleton_only(headers);
+        for name in [
+            AGE,
+            EXPIRES,
+            PRAGMA,
+            VARY,
+            CACHE_CONTROL,
+            headers::CDN_CACHE_CONTROL,
+        ] {
+            headers.remove(name);
+        }
+        // What is promised is counted from now, so no Age goes with it.
+        if let Ok(now) = HeaderValue::from_str(&httpdate::fmt_http_date(SystemTime::now())) {
+            headers.insert(DATE, now);
+        }
+        if let Ok(value) = HeaderValue::from_str(&self.cache_control()) {
+            headers.insert(CACHE_CONTROL, value);
+        }
+        // What we say upstream of ourselves is the same for all clients.
+        let ours = |name: &&str| *name != headers::SURROGATE_CAPABILITY.as_str();
+        let mut vary: Vec<&str> = self
+            .vary
+            .iter()
+            .map(HeaderName::as_str)
+            .filter(ours)
+            .collect();
+        if self.personal && !vary.contains(&"cookie") {
+            vary.push("cookie");
+        }
+        if !vary.contains(&"accept-encoding") {
+            vary.push("accept-encoding");
+        }
+        if !vary.is_empty()
+            && let Ok(value) = HeaderValue::from_str(&vary.join(", "))
+        {
+            headers.insert(VARY, value);
+        }
+    }
+
+    fn cache_control(&self) -> String {
+        if self.no_store {
+            return if self.personal {
+                "private, no-store".to_owned()
+            } else {
+                "no-store".to_owned()
+            };
+        }
+        if self.personal {
+            return "private, no-cache".to_owned();
+        }
+        let Some(max_age) = self.max_age.filter(|lifetime| lifetime.as_secs() > 0) else {
+            return "no-cache".to_owned();
+        };
+        let public = if self.public { "public, " } else { "" };
+        let mut value = format!("{public}max-age={}", max_age.as_secs());
+        if let Some(s_maxage) = self.s_maxage.filter(|lifetime| lifetime.as_secs() > 0) {
+            // Writing into a string cannot fail.
+            let _ = write!(value, ", s-maxage={}", s_maxage.as_secs());
+        }
+        if self.must_revalidate {
+            value.push_str(", must-revalidate");
+        }
+        value
+    }
+}
+
+/// The head of a document whose parts cannot be known, such as one that was asked for by HEAD and is not in the cache.
+pub fn unknown(headers: &mut HeaderMap) {
+    let mut head = PageHead::new(&PartPolicy::of_fetched(
+        headers,
+        Some(Reason::Request),
+        SystemTime::now(),
+    ));
+    head.add_unknown();
+    head.write(headers);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn part(rows: &[(&'static str, &'static str)], personal: Option<Reason>) -> PartPolicy {
+        let mut map = HeaderMap::new();
+        for (name, value) in rows {
+            map.append(
+                HeaderName::from_static(name),
+                HeaderValue::from_static(value),
+            );
+        }
+        PartPolicy::of_fetched(&map, personal, SystemTime::now())
+    }
+
+    #[test]
+    fn a_page_promises_no_more_than_its_least_cacheable_part() {
+        let public = |seconds: &'static str| part(&[("cache-control", seconds)], None);
+        let rows: Vec<(&str, Vec<PartPolicy>, &str)> = vec![
+            (
+                "alone",
+                vec![public("public, max-age=60")],
+                "public, max-age=60",
+            ),
+            (
+                "the shortest",
+                vec![public("public, max-age=3600"), public("public, max-age=1")],
+                "public, max-age=1",
+            ),
+            (
+                "not all public",
+                vec![public("public, max-age=60"), public("max-age=60")],
+                "max-age=60",
+            ),
+            (
+                "s-maxage of all",
+                vec![
+                    public("public, max-age=9, s-maxage=60"),
+                    public("public, max-age=9, s-maxage=30"),
+                ],
+                "public, max-age=9, s-maxage=30",
+            ),
+            (
+                "s-maxage of some",
+                vec![
+                    public("public, max-age=9, s-maxage=60"),
+                    public("public, max-age=9"),
+                ],
+                "public, max-age=9",
+            ),
+            (
+                "must-revalidate of one",
+                vec![
+                    public("public, max-age=9"),
+                    public("public, max-age=9, must-revalidate"),
+                ],
+                "public, max-age=9, must-revalidate",
+            ),
+            (
+                "no lifetime",
+                vec![
+                    public("public, max-age=60"),
+                    part(&[("cache-control", "public")], Some(Reason::NoLifetime)),
+                ],
+                "no-cache",
+            ),
+            (
+                "personal",
+                vec![
+                    public("public, max-age=60"),
+                    part(&[], Some(Reason::NoLifetime)),
+                ],
+                "private, no-cache",
+            ),
+            (
+                "private",
+                vec![
+                    public("public, max-age=60"),
+                    part(
+                        &[("cache-control", "private, max-age=30")],
+                        Some(Reason::Private),
+                    ),
+                ],
+                "private, no-cache",
+            ),
+            (
+                "no-store",
+                vec![
+                    public("public, max-age=60"),
+                    part(&[("cache-control", "no-store")], Some(Reason::NoStore)),
+                ],
+                "private, no-store",
+            ),
+            (
+                "cookie set",
+                vec![part(
+                    &[
+                        ("cache-control", "public, max-age=60"),
+                        ("set-cookie", "a=1"),
+                    ],
+                    Some(Reason::SetCookie),
+                )],
+                "private, no-cache",
+            ),
+            (
+                "for surrogates only",
+                vec![part(
+                    &[
+                        ("cdn-cache-control", "max-age=60"),
+                        ("cache-control", "private"),
+                    ],
+                    None,
+                )],
+                "private, no-cache",
+            ),
+            (
+                "varies by cookie",
+                vec![part(
+                    &[("cache-control", "public, max-age=60"), ("vary", "Cookie")],
+                    Some(Reason::Vary),
+                )],
+                "private, no-cache",
+            ),
+            (
+                "varies by everything",
+                vec![part(
+                    &[("cache-control", "public, max-age=60"), ("vary", "*")],
+                    Some(Reason::Vary),
+                )],
+                "private, no-store",
+            ),
+        ];
+        for (name, parts, wanted) in rows {
+            let mut head = PageHead::new(&parts[0]);
+            parts[1..].iter().for_each(|part| head.add(part));
+            assert_eq!(head.cache_control(), wanted, "{name}");
+        }
+    }
+
+    #[test]
+    fn failed_and_unknown_parts_are_not_kept() {
+        let mut head = PageHead::new(&part(
+            &[("cache-control", "public, max-age=60, s-maxage=90")],
+            None,
+        ));
+        head.add_failed();
+        assert_eq!(head.cache_control(), "no-cache");
+        head.add_unknown();
+        assert_eq!(head.cache_control(), "private, no-cache");
+    }
+
+    #[test]
+    fn what_was_true_of_the_skeleton_alone_goes() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("etag", "\"skeleton\""),
+            ("last-modified", "Sun, 06 Nov 1994 08:49:37 GMT"),
+            ("content-length", "10"),
+            ("accept-ranges", "bytes"),
+            ("age", "5"),
+            ("expires", "Sun, 06 Nov 1994 08:49:37 GMT"),
+            ("cdn-cache-control", "max-age=3600"),
+            ("content-md5", "x"),
+            ("cache-control", "public, max-age=600"),
+            ("content-type", "text/html"),
+            ("vary", "Accept-Language, Surrogate-Capability"),
+        ] {
+            headers.insert(
+                HeaderName::from_static(name),
+                HeaderValue::from_static(value),
+            );
+        }
+        let skeleton = PartPolicy::of_fetched(&headers, None, SystemTime::now());
+        let mut head = PageHead::new(&skeleton);
+        head.add_unknown();
+        head.write(&mut headers);
+        let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["cache-control", "content-type", "date", "vary"]);
+        assert_eq!(headers[CACHE_CONTROL], "private, no-cache");
+        assert_eq!(headers[VARY], "accept-language, cookie, accept-encoding");
+    }
+
+    #[test]
+    fn a_late_part_that_is_stricter_is_noticed() {
+        let head = PageHead::new(&part(&[("cache-control", "public, max-age=60")], None));
+        assert!(head.promised_more_than(&part(
+            &[("cache-control", "private")],
+            Some(Reason::Private)
+        )));
+        assert!(head.promised_more_than(&part(&[("cache-control", "public, max-age=5")], None)));
+        assert!(!head.promised_more_than(&part(&[("cache-control", "public, max-age=600")], None)));
+    }
+}

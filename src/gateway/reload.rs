@@ -1,0 +1,35 @@
+//! The gateway that answers now, to be exchanged while requests run: each request keeps the one that it began with.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use crate::gateway::Gateway;
+use crate::message::{Request, Response};
+use crate::server::handler::Handler;
+
+/// A gateway that can be put in another's place.
+pub struct Current(ArcSwap<Gateway>);
+
+impl Current {
+    /// This one answers.
+    pub fn new(gateway: Gateway) -> Self {
+        Self(ArcSwap::from_pointee(gateway))
+    }
+
+    /// The one that answers now.
+    pub fn now(&self) -> Arc<Gateway> {
+        self.0.load_full()
+    }
+
+    /// From now on this one answers.
+    pub fn exchange(&self, gateway: Gateway) {
+        self.0.store(Arc::new(gateway));
+    }
+}
+
+impl Handler for Current {
+    async fn handle(&self, request: Request) -> Response {
+        self.now().answer(request).await
+    }
+}

@@ -1,0 +1,390 @@
+//! One client's request as the gateway understands it: who asks, for what, with which credentials; and what of its head may go
+//! on to upstreams.
+
+use std::net::{IpAddr, SocketAddr};
+
+use http::header::{AUTHORIZATION, COOKIE, HOST};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue, Method, Uri, Version};
+
+use crate::cache::key::CacheKey;
+use crate::config::pattern::Network;
+use crate::config::{IdentityConfig, ServerConfig};
+use crate::message::client::Connection;
+use crate::message::target::{self, TargetError};
+use crate::message::{Body, Request, cookie, headers};
+use crate::observe::request_id::RequestId;
+use crate::observe::trace_context::TraceContext;
+use crate::routing;
+
+/// What one request brings.
+pub struct Visit {
+    /// Its method.
+    pub method: Method,
+    /// The version that it came by.
+    pub version: Version,
+    /// `http` or `https`, as the client spoke (to a trusted proxy, if there is one in front).
+    pub scheme: &'static str,
+    /// The client's `Host`: lower case, its port unless that is the scheme's own.
+    pub host: String,
+    /// The host that the client named to a trusted proxy before us; else the same as `host`.
+    pub public_host: String,
+    /// The path, dot segments removed, and the query exactly as it came.
+    pub target: String,
+    /// The same, as a request's target.
+    pub uri: Uri,
+    /// Who asks, behind trusted proxies.
+    pub client: IpAddr,
+    /// The other end of the socket.
+    pub peer: SocketAddr,
+    /// Whether the other end is a trusted proxy.
+    pub from_proxy: bool,
+    /// Whether the client may see `Server-Timing`.
+    pub debug: bool,
+    /// Names the request in logs.
+    pub id: RequestId,
+    /// The trace that it belongs to.
+    pub trace_context: TraceContext,
+    /// All its cookies as one line.
+    pub cookie: Option<HeaderValue>,
+    /// Its `Authorization`.
+    pub authorization: Option<HeaderValue>,
+    /// Whether a logged-in user asks.
+    pub logged_in: bool,
+    /// The fields that go on to every upstream: no credentials, no hop-by-hop fields, no framing, none that a client may not say.
+    pub headers: HeaderMap,
+    /// The headers as they came, for templates: what they may read of them is decided there.
+    pub client_headers: HeaderMap,
+}
+
+/// What the listener's configuration means for a visit.
+#[derive(Debug, Clone, Default)]
+pub struct Trust {
+    /// Whose `X-Forwarded-*` and `traceparent` are believed.
+    pub proxies: Vec<Network>,
+    /// Who sees `Server-Timing`.
+    pub debug: Vec<Network>,
+    /// Cookies that tell a logged-in user; none: any cookie does.
+    pub session_cookies: Vec<String>,
+}
+
+impl Trust {
+    /// From the two sections that say it.
+    pub fn new(server: &ServerConfig, identity: &IdentityConfig) -> Self {
+        Self {
+            proxies: server.trusted_proxies.clone(),
+            debug: server.debug_from.clone(),
+            session_cookies: identity.session_cookies.clone(),
+        }
+    }
+
+    fn trusts(&self, address: IpAddr) -> bool {
+        self.proxies.iter().any(|network| network.contains(address))
+    }
+}
+
+impl Visit {
+    /// Reads a request. Its body stays with the caller.
+    ///
+    /// # Errors
+    /// A target that readers would understand differently; to be refused with 400.
+    pub fn new(request: Request, trust: &Trust) -> Result<(Self, Body), TargetError> {
+        let (head, body) = request.into_parts();
+        let connection = head.extensions.get::<Connection>().copied();
+        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+        let peer = connection.map_or(nowhere, |connection| connection.peer);
+        let from_proxy = trust.trusts(peer.ip());
+        let client_headers = head.headers;
+        let scheme = scheme(&client_headers, connection, from_proxy);
+        let host = client_headers
+            .get(HOST)
+            .and_then(|host| host.to_str().ok())
+            .unwrap_or_default();
+        let host = without_default_port(host, scheme).to_owned();
+        let client = if from_proxy {
+            behind_proxies(&client_headers, peer.ip(), trust)
+        } else {
+            peer.ip()
+        };
+        let id = from_proxy
+            .then(|| client_headers.get(headers::X_REQUEST_ID)?.to_str().ok())
+            .flatten()
+            .and_then(RequestId::parse);
+        let target = target(head.uri.path_and_query())?;
+        let visit = Self {
+            uri: target.parse().map_err(|_| TargetError::NotAbsolute)?,
+            target,
+            scheme,
+            public_host: public_host(&client_headers, from_proxy).map_or_else(
+                || host.clone(),
+                |host| without_default_port(&host, scheme).to_owned(),
+            ),
+            host,
+            client,
+            peer,
+            from_proxy,
+            debug: trust.debug.iter().any(|network| network.contains(client)),
+            id: id.unwrap_or_else(RequestId::new),
+            trace_context: trace_context(&client_headers, from_proxy),
+            cookie: cookie::joined(&client_headers),
+            authorization: client_headers.get(AUTHORIZATION).cloned(),
+            logged_in: is_logged_in(&client_headers, &trust.session_cookies),
+            headers: passed_on(&client_headers, &head.method, from_proxy),
+            client_headers,
+            method: head.method,
+            version: head.version,
+        };
+        Ok((visit, body))
+    }
+
+    /// The path without the query.
+    pub fn path(&self) -> &str {
+        self.target.split('?').next().unwrap_or_default()
+    }
+
+    /// The key of a URL as this visitor's upstreams see it: what they are told of the client's host is part of it.
+    pub fn key(&self, host: &str, target: &str) -> CacheKey {
+        if host == self.host && self.public_host != self.host {
+            return CacheKey::new(self.scheme, &format!("{host}^{}", self.public_host), target);
+        }
+        CacheKey::new(self.scheme, host, target)
+    }
+
+    /// The host that upstreams are told the client named, for a request to `host`.
+    pub fn told_host<'a>(&'a self, host: &'a str) -> &'a str {
+        if host == self.host {
+            &self.public_host
+        } else {
+            host
+        }
+    }
+
+    /// Whether it asks without wanting to change anything.
+    pub fn is_safe(&self) -> bool {
+        self.method == Method::GET || self.method == Method::HEAD
+    }
+}
+
+/// The fields that may go on, for every upstream alike.
+fn passed_on(client: &HeaderMap, method: &Method, from_proxy: bool) -> HeaderMap {
+    let safe = matches!(*method, Method::GET | Method::HEAD);
+    let mut fields = client.clone();
+    headers::remove_hop_by_hop(&mut fields);
+    if !from_proxy {
+        headers::remove_second_names(&mut fields, safe);
+    }
+    if safe {
+        headers::remove_content_fields(&mut fields);
+    }
+    for name in [
+        COOKIE,
+        AUTHORIZATION,
+        HOST,
+        http::header::EXPECT,
+        http::header::CONTENT_LENGTH,
+    ] {
+        fields.remove(name);
+    }
+    fields
+}
+
+fn target(path_and_query: Option<&PathAndQuery>) -> Result<String, TargetError> {
+    let Some(whole) = path_and_query else {
+        return Err(TargetError::NotAbsolute);
+    };
+    let path = target::remove_dot_segments(whole.path())?;
+    Ok(match whole.query() {
+        None => path.into_owned(),
+        Some(query) => format!("{path}?{query}"),
+    })
+}
+
+fn scheme(headers: &HeaderMap, connection: Option<Connection>, from_proxy: bool) -> &'static str {
+    let spoken = if connection.is_some_and(|connection| connection.tls) {
+        "https"
+    } else {
+        "http"
+    };
+    if !from_proxy {
+        return spoken;
+    }
+    match headers
+        .get(headers::X_FORWARDED_PROTO)
+        .map(HeaderValue::as_bytes)
+    {
+        Some(b"https") => "https",
+        Some(b"http") => "http",
+        _ => spoken,
+    }
+}
+
+/// The host that a trusted proxy was asked for, with its port where it tells one.
+fn public_host(headers: &HeaderMap, from_proxy: bool) -> Option<String> {
+    let said = |name| headers.get(name)?.to_str().ok();
+    let host = from_proxy
+        .then(|| said(headers::X_FORWARDED_HOST))
+        .flatten()?
+        .trim()
+        .to_ascii_lowercase();
+    let plain = |byte: u8| {
+        byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b':' | b'[' | b']')
+    };
+    if host.is_empty() || !host.bytes().all(plain) {
+        return None;
+    }
+    let port = said(headers::X_FORWARDED_PORT).filter(|port| port.parse::<u16>().is_ok());
+    match port {
+        Some(port) if routing::without_port(&host) == host => Some(format!("{host}:{port}")),
+        _ => Some(host),
+    }
+}
+
+/// The last address of `X-Forwarded-For` that is not a trusted proxy's.
+fn behind_proxies(headers: &HeaderMap, peer: IpAddr, trust: &Trust) -> IpAddr {
+    let lines: Vec<&str> = headers
+        .get_all(headers::X_FORWARDED_FOR)
+        .iter()
+        .filter_map(|line| line.to_str().ok())
+        .collect();
+    let mut client = peer;
+    for member in lines.iter().rev().flat_map(|line| line.rsplit(',')) {
+        let Ok(address) = member.trim().parse::<IpAddr>() else {
+            break;
+        };
+        client = address;
+        if !trust.trusts(address) {
+            break;
+        }
+    }
+    client
+}
+
+fn trace_context(headers: &HeaderMap, from_proxy: bool) -> TraceContext {
+    let parent = from_proxy
+        .then(|| headers.get(headers::TRACEPARENT)?.to_str().ok())
+        .flatten();
+    parent
+        .and_then(TraceContext::parse)
+        .map_or_else(TraceContext::fresh, TraceContext::child)
+}
+
+fn is_logged_in(headers: &HeaderMap, session_cookies: &[String]) -> bool {
+    cookie::pairs(headers).any(|(name, _)| {
+        session_cookies.is_empty()
+            || session_cookies
+                .iter()
+                .any(|session| session.as_bytes() == name)
+    })
+}
+
+/// `host[:port]` without the port that the scheme has anyway.
+pub fn without_default_port<'a>(host: &'a str, scheme: &str) -> &'a str {
+    let default = if scheme == "https" { ":443" } else { ":80" };
+    match host.strip_suffix(default) {
+        Some(bare) if routing::without_port(host) == bare => bare,
+        _ => host,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderName;
+
+    fn visit(target: &str, peer: &str, fields: &[(&'static str, &'static str)]) -> Visit {
+        let mut request = Request::new(Body::empty());
+        *request.uri_mut() = target.parse().expect("a row's target is one");
+        for (name, value) in fields {
+            request.headers_mut().append(
+                HeaderName::from_static(name),
+                HeaderValue::from_static(value),
+            );
+        }
+        let address = SocketAddr::new(peer.parse().expect("an address"), 1);
+        request.extensions_mut().insert(Connection {
+            peer: address,
+            local: address,
+            tls: false,
+        });
+        let trust = Trust {
+            proxies: vec![Network::parse("10.0.0.0/8").expect("a network")],
+            debug: vec![Network::parse("192.0.2.1").expect("an address")],
+            session_cookies: vec!["session".to_owned()],
+        };
+        Visit::new(request, &trust)
+            .expect("a row's target is plain")
+            .0
+    }
+
+    #[test]
+    fn only_trusted_proxies_say_who_asks() {
+        let forwarded = [
+            ("host", "a"),
+            ("x-forwarded-for", "203.0.113.9, 192.0.2.1, 10.0.0.2"),
+            ("x-forwarded-proto", "https"),
+        ];
+        let trusted = visit("/", "10.0.0.1", &forwarded);
+        assert_eq!(
+            (
+                trusted.client.to_string().as_str(),
+                trusted.scheme,
+                trusted.debug
+            ),
+            ("192.0.2.1", "https", true)
+        );
+        let stranger = visit("/", "198.51.100.7", &forwarded);
+        assert_eq!(
+            (
+                stranger.client.to_string().as_str(),
+                stranger.scheme,
+                stranger.debug
+            ),
+            ("198.51.100.7", "http", false)
+        );
+        assert!(!stranger.headers.contains_key("x-forwarded-proto"));
+    }
+
+    #[test]
+    fn credentials_and_framing_do_not_go_on_by_themselves() {
+        let visit = visit(
+            "/a/../b?q=%2e%2e",
+            "192.0.2.1",
+            &[
+                ("host", "shop:80"),
+                ("cookie", "session=1"),
+                ("cookie", "b=2"),
+                ("authorization", "Basic x"),
+                ("content-length", "3"),
+                ("content-type", "text/plain"),
+                ("x-original-url", "/admin"),
+                ("x-http-method-override", "DELETE"),
+                ("accept", "*/*"),
+            ],
+        );
+        let left: Vec<_> = visit.headers.keys().map(HeaderName::as_str).collect();
+        assert_eq!(left, ["accept"]);
+        assert_eq!(
+            visit.cookie.as_ref().expect("there are cookies"),
+            "session=1; b=2"
+        );
+        assert_eq!(
+            (visit.host.as_str(), visit.target.as_str()),
+            ("shop", "/b?q=%2e%2e")
+        );
+        assert!(visit.logged_in);
+    }
+
+    #[test]
+    fn only_the_schemes_own_port_is_dropped() {
+        for (host, scheme, wanted) in [
+            ("a:80", "http", "a"),
+            ("a:443", "https", "a"),
+            ("a:443", "http", "a:443"),
+            ("a:8080", "http", "a:8080"),
+            ("[::1]:80", "http", "[::1]"),
+            ("[1::80]", "http", "[1::80]"),
+        ] {
+            assert_eq!(without_default_port(host, scheme), wanted, "{host}");
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! What can become of a fragment, of a look-up in the cache, and of a page: words that metrics, pages and the access log share.
+
+use serde::{Serialize, Serializer};
+
+/// What became of one try to fetch a fragment. Every try of a URL is told on its own: an include whose `src` failed and whose
+/// `alt` answered is one [`Outcome::Failed`] and one [`Outcome::Alt`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// A server answered.
+    Ok,
+    /// The store answered.
+    Hit,
+    /// The store answered with what is past its freshness.
+    Stale,
+    /// The second URL of an include answered in place of the first.
+    Alt,
+    /// It failed and `onerror` said to go on without it.
+    OnError,
+    /// It failed: no server, a bad answer, a cut body.
+    Failed,
+    /// It was not there in time.
+    Timeout,
+    /// A bound of ours forbade it: too deep, too many, no route.
+    Refused,
+    /// Nobody waited for it any more.
+    Cancelled,
+}
+
+impl Outcome {
+    /// All of them, in the order of their discriminants.
+    pub const ALL: [Self; 9] = [
+        Self::Ok,
+        Self::Hit,
+        Self::Stale,
+        Self::Alt,
+        Self::OnError,
+        Self::Failed,
+        Self::Timeout,
+        Self::Refused,
+        Self::Cancelled,
+    ];
+
+    /// The word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Hit => "hit",
+            Self::Stale => "stale",
+            Self::Alt => "alt",
+            Self::OnError => "onerror",
+            Self::Failed => "failed",
+            Self::Timeout => "timeout",
+            Self::Refused => "refused",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// Whether the page lacks the fragment through a fault (a cancelled one is nobody's fault).
+    pub const fn is_failure(self) -> bool {
+        matches!(
+            self,
+            Self::OnError | Self::Failed | Self::Timeout | Self::Refused
+        )
+    }
+}
+
+impl Serialize for Outcome {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+/// What the store had to do with an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CacheUse {
+    /// Served from store.
+    Hit,
+    /// Served from store past its freshness.
+    Stale,
+    /// Served from store after the origin said that it is still good.
+    Revalidated,
+    /// Fetched, may be stored.
+    Miss,
+    /// Fetched once together with others who asked.
+    Coalesced,
+    /// Fetched; the store remembers that it is not storable.
+    HitForMiss,
+    /// Fetched, not looked up.
+    Pass,
+}
+
+impl CacheUse {
+    /// The word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Hit => "hit",
+            Self::Stale => "stale",
+            Self::Revalidated => "revalidated",
+            Self::Miss => "miss",
+            Self::Coalesced => "coalesced",
+            Self::HitForMiss => "hit-for-miss",
+            Self::Pass => "pass",
+        }
+    }
+}
+
+impl Serialize for CacheUse {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+/// How a page ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PageEnd {
+    /// All of it was handed to the listener.
+    Complete,
+    /// It was cut on our side or the origin's: the client sees a broken transfer.
+    Cut,
+    /// The client left before its end.
+    ClientLeft,
+}
+
+impl PageEnd {
+    /// The word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::Cut => "cut",
+            Self::ClientLeft => "client-left",
+        }
+    }
+}
+
+impl Serialize for PageEnd {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outcomes_stand_in_the_order_of_their_discriminants() {
+        for (index, outcome) in Outcome::ALL.into_iter().enumerate() {
+            assert_eq!(outcome as usize, index, "{}", outcome.as_str());
+        }
+    }
+}

@@ -1,0 +1,367 @@
+//! One exchange with a server (hyper, client side): what goes out, what comes back, and when the connection may be used again.
+//!
+//! A connection goes back to rest only when its answer was read to its exact end and its request was sent to its end. hyper
+//! closes one on which bytes arrive unasked; whatever else breaks an exchange drops the connection, which closes it.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{HeaderMap, Request, Response, StatusCode};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::sync::Notify;
+use tokio::time::{Instant, Sleep};
+
+use crate::message::deadline::Deadline;
+use crate::message::{Body, BodyError};
+use crate::upstream::connection::{Connection, Resting};
+use crate::upstream::error::UpstreamError;
+
+/// Interim answers (1xx) that are passed over before a server counts as broken.
+const MOST_INTERIM: usize = 16;
+
+/// What bounds one exchange.
+#[derive(Debug, Clone, Copy)]
+pub struct ExchangeLimits {
+    /// From the request sent to the head of its answer.
+    pub first_byte: Duration,
+    /// Between two reads of the answer's body.
+    pub body_idle: Duration,
+    /// All in all, until the head.
+    pub deadline: Deadline,
+}
+
+/// How an exchange failed.
+pub enum Failed {
+    /// The connection was closed before the request was written: it may be sent on another one, whatever its method.
+    Unsent(Box<Request<Outbound>>),
+    /// Anything else.
+    Error(UpstreamError),
+}
+
+/// Sends a request on a connection and waits for the head of its answer. The body brings the connection back to `resting`.
+pub async fn exchange(
+    mut connection: Connection,
+    mut request: Request<Outbound>,
+    server: &str,
+    limits: ExchangeLimits,
+    resting: Arc<Vec<Resting>>,
+    place: usize,
+) -> Result<Response<Body>, Failed> {
+    let progress = request.body().progress.clone();
+    let flood = Flood::of(&mut request);
+    let sending = connection.sender().try_send_request(request);
+    tokio::pin!(sending);
+    let waited = wait_for_head(sending.as_mut(), &progress, &flood, server, limits)
+        .await
+        .map_err(Failed::Error)?;
+    let response = match waited {
+        Ok(response) => response,
+        Err(mut error) => {
+            if let Some(unsent) = error.take_message() {
+                return Err(Failed::Unsent(Box::new(unsent)));
+            }
+            return Err(Failed::Error(failure(error.error(), &progress, server)));
+        }
+    };
+    let reusable = check_head(&response).map_err(|reason| {
+        Failed::Error(UpstreamError::Malformed {
+            server: server.to_owned(),
+            reason: reason.to_owned(),
+        })
+    })?;
+    let (head, incoming) = response.into_parts();
+    let arrival = Arrival {
+        incoming,
+        connection: Some(connection),
+        resting,
+        place,
+        progress,
+        reusable,
+        idle: limits.body_idle,
+        timer: None,
+    };
+    Ok(Response::from_parts(head, arrival.into_body()))
+}
+
+/// Counts the interim answers (1xx) of one request: a server that sends nothing else is broken.
+#[derive(Default)]
+struct Flood {
+    count: AtomicUsize,
+    full: Notify,
+}
+
+impl Flood {
+    /// Counts those of `request`.
+    fn of(request: &mut Request<Outbound>) -> Arc<Self> {
+        let flood = Arc::new(Self::default());
+        let counted = Arc::clone(&flood);
+        hyper::ext::on_informational(request, move |_| {
+            if counted.count.fetch_add(1, Ordering::Relaxed) == MOST_INTERIM {
+                counted.full.notify_one();
+            }
+        });
+        flood
+    }
+
+    fn is_full(&self) -> bool {
+        self.count.load(Ordering::Relaxed) > MOST_INTERIM
+    }
+}
+
+/// Waits for the head, as long as the request still moves and then as long as the server may take.
+async fn wait_for_head<F: Future>(
+    mut sending: Pin<&mut F>,
+    progress: &Progress,
+    flood: &Flood,
+    server: &str,
+    limits: ExchangeLimits,
+) -> Result<F::Output, UpstreamError> {
+    let began = Instant::now();
+    let mut moved = 0;
+    let mut patience = limits.deadline.within(limits.first_byte);
+    loop {
+        tokio::select! {
+            biased;
+            () = flood.full.notified() => {}
+            // All of them may have come together with the answer.
+            answered = sending.as_mut() => if !flood.is_full() { return Ok(answered) },
+            () = tokio::time::sleep_until(patience.instant()) => {}
+        }
+        if flood.is_full() {
+            let reason = "too many interim answers".to_owned();
+            return Err(UpstreamError::Malformed {
+                server: server.to_owned(),
+                reason,
+            });
+        }
+        // The server's time begins when it has the whole request.
+        let sent = progress.bytes.load(Ordering::Relaxed);
+        if limits.deadline.left() == Duration::ZERO || sent == moved {
+            return Err(UpstreamError::FirstByte {
+                server: server.to_owned(),
+                waited: began.elapsed(),
+            });
+        }
+        moved = sent;
+        patience = limits.deadline.within(limits.first_byte);
+    }
+}
+
+fn failure(error: &hyper::Error, progress: &Progress, server: &str) -> UpstreamError {
+    if let Some(error) = progress.error() {
+        return UpstreamError::RequestBody(error);
+    }
+    let server = server.to_owned();
+    let reason = describe(error);
+    if error.is_parse() {
+        UpstreamError::Malformed { server, reason }
+    } else {
+        UpstreamError::Closed { server, reason }
+    }
+}
+
+/// hyper's words with those of the cause.
+fn describe(error: &hyper::Error) -> String {
+    match std::error::Error::source(error) {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    }
+}
+
+/// Whether the connection may be used after this answer; or why the answer cannot be believed.
+fn check_head(response: &Response<Incoming>) -> Result<bool, &'static str> {
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return Err("101 without being asked");
+    }
+    let headers = response.headers();
+    if !headers.contains_key(TRANSFER_ENCODING) {
+        return Ok(true);
+    }
+    if !is_chunked_once(headers) {
+        return Err("a transfer coding other than chunked");
+    }
+    // A length beside it: hyper follows the coding, as it must; nothing that comes after the answer is trusted.
+    Ok(!headers.contains_key(CONTENT_LENGTH))
+}
+
+fn is_chunked_once(headers: &HeaderMap) -> bool {
+    let mut lines = headers.get_all(TRANSFER_ENCODING).iter();
+    let first = lines
+        .next()
+        .is_some_and(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
+    first && lines.next().is_none()
+}
+
+/// How far the body of a request has gone out.
+#[derive(Default)]
+pub struct Progress {
+    bytes: AtomicU64,
+    done: AtomicBool,
+    error: std::sync::Mutex<Option<BodyError>>,
+}
+
+impl Progress {
+    fn error(&self) -> Option<BodyError> {
+        self.error
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .clone()
+    }
+}
+
+/// The body of a request on its way to a server.
+pub struct Outbound {
+    body: Body,
+    progress: Arc<Progress>,
+}
+
+impl Outbound {
+    /// Sends `body`.
+    pub fn new(body: Body) -> Self {
+        let progress = Progress::default();
+        progress.done.store(body.is_end_stream(), Ordering::Relaxed);
+        Self {
+            body,
+            progress: Arc::new(progress),
+        }
+    }
+
+    /// The body back, as far as it was not read.
+    pub fn into_body(self) -> Body {
+        self.body
+    }
+}
+
+impl HttpBody for Outbound {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(context));
+        match &frame {
+            Some(Ok(frame)) => {
+                let length = frame.data_ref().map_or(0, Bytes::len);
+                self.progress
+                    .bytes
+                    .fetch_add(length as u64, Ordering::Relaxed);
+            }
+            Some(Err(error)) => {
+                let mut kept = self
+                    .progress
+                    .error
+                    .lock()
+                    .unwrap_or_else(std::sync::PoisonError::into_inner);
+                *kept = Some(error.clone());
+            }
+            None => {}
+        }
+        if frame.is_none() || self.body.is_end_stream() {
+            self.progress.done.store(true, Ordering::Relaxed);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// The body of an answer. At its exact end the connection goes back to rest and the permit is given back; before it, both are
+/// dropped.
+struct Arrival {
+    incoming: Incoming,
+    connection: Option<Connection>,
+    resting: Arc<Vec<Resting>>,
+    place: usize,
+    progress: Arc<Progress>,
+    reusable: bool,
+    idle: Duration,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Arrival {
+    fn into_body(mut self) -> Body {
+        if self.incoming.is_end_stream() {
+            self.end();
+            return Body::empty();
+        }
+        Body::stream(self)
+    }
+
+    /// The answer has been read to its end.
+    fn end(&mut self) {
+        let Some(connection) = self.connection.take() else {
+            return;
+        };
+        let permit = connection.slot().take();
+        if self.reusable && self.progress.done.load(Ordering::Relaxed) {
+            // It rests before the permit lets the next one in, who then finds it.
+            self.resting[self.place].rest(connection);
+        }
+        drop(permit);
+    }
+}
+
+impl HttpBody for Arrival {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        loop {
+            let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(context) else {
+                let idle = self.idle;
+                let timer = self
+                    .timer
+                    .get_or_insert_with(|| Box::pin(tokio::time::sleep(idle)));
+                std::task::ready!(timer.as_mut().poll(context));
+                self.connection = None;
+                return Poll::Ready(Some(Err(BodyError::Stalled)));
+            };
+            self.timer = None;
+            match frame {
+                None => {
+                    self.end();
+                    return Poll::Ready(None);
+                }
+                Some(Err(error)) => {
+                    self.connection = None;
+                    return Poll::Ready(Some(Err(BodyError::Cut(describe(&error)))));
+                }
+                Some(Ok(frame)) => {
+                    // Trailers never become header fields.
+                    let Ok(bytes) = frame.into_data() else {
+                        continue;
+                    };
+                    if self.incoming.is_end_stream() {
+                        self.end();
+                    }
+                    return Poll::Ready(Some(Ok(Frame::data(bytes))));
+                }
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}

@@ -1,0 +1,389 @@
+//! Named groups of servers: a request goes to one of them, as soon as one is free, and comes back as an answer.
+//!
+//! [`pool`] counts and queues, [`balance`] chooses, [`client`] speaks with one server, [`connection`] keeps connections between exchanges. This
+//! module joins them: acquire, connect, exchange, and once more elsewhere where that is safe.
+
+pub mod balance;
+pub mod client;
+pub mod connection;
+pub mod error;
+pub mod pool;
+pub mod queue;
+pub mod server;
+pub mod socket;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::request::Parts;
+use tokio::time::Instant;
+
+use crate::config::UpstreamConfig;
+use crate::message::deadline::Deadline;
+use crate::message::{Body, Request, Response};
+use crate::observe::span::Notes;
+use crate::upstream::client::{ExchangeLimits, Failed, Outbound};
+use crate::upstream::connection::{ConnectError, Connection, Resting};
+use crate::upstream::error::UpstreamError;
+use crate::upstream::pool::{Permit, Pool, PoolStatus};
+
+/// All upstreams, by name.
+#[derive(Clone, Default)]
+pub struct Upstreams(BTreeMap<String, Arc<Upstream>>);
+
+impl Upstreams {
+    /// One upstream for each configured. Those of `before` whose configuration is the same go on as they are.
+    pub fn new(configs: &BTreeMap<String, UpstreamConfig>, before: Option<&Self>) -> Self {
+        let upstream = |name: &String, config: &UpstreamConfig| {
+            let kept = before
+                .and_then(|before| before.get(name))
+                .filter(|kept| kept.config == *config);
+            kept.cloned()
+                .unwrap_or_else(|| Arc::new(Upstream::new(name, config)))
+        };
+        Self(
+            configs
+                .iter()
+                .map(|(name, config)| (name.clone(), upstream(name, config)))
+                .collect(),
+        )
+    }
+
+    /// The upstream of that name.
+    pub fn get(&self, name: &str) -> Option<&Arc<Upstream>> {
+        self.0.get(name)
+    }
+
+    /// What all of them are at now, by name.
+    pub fn status(&self) -> Vec<PoolStatus> {
+        self.0
+            .values()
+            .map(|upstream| upstream.pool.status())
+            .collect()
+    }
+
+    /// Closes connections that have rested for too long.
+    pub fn sweep(&self) {
+        for upstream in self.0.values() {
+            upstream.resting.iter().for_each(Resting::sweep);
+        }
+    }
+}
+
+/// One group of servers.
+pub struct Upstream {
+    pool: Arc<Pool>,
+    /// By the server's place in the pool.
+    resting: Arc<Vec<Resting>>,
+    config: UpstreamConfig,
+    budget: RetryBudget,
+}
+
+/// An answer and when it came.
+#[derive(Debug)]
+pub struct Answer {
+    /// Its body is still on its way; the server is in flight until it has been read or dropped.
+    pub response: Response,
+    /// When the request was sent, the last time.
+    pub sent: Instant,
+}
+
+impl Upstream {
+    /// An upstream by its configuration.
+    pub fn new(name: &str, config: &UpstreamConfig) -> Self {
+        Self {
+            pool: Pool::new(name, config),
+            resting: Arc::new(config.servers.iter().map(|_| Resting::default()).collect()),
+            config: config.clone(),
+            budget: RetryBudget::new(),
+        }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        self.pool.name()
+    }
+
+    /// Sends a request and waits for the head of its answer. The request's target is its path and query; framing is written anew.
+    ///
+    /// Dropping the future takes the request out of the line, or breaks the exchange off.
+    ///
+    /// # Errors
+    /// The [`UpstreamError`] of the last try. Another server is tried where nothing of an answer came and the request is
+    /// idempotent, or nothing of the request was sent.
+    pub async fn send(
+        &self,
+        request: Request,
+        deadline: Deadline,
+        notes: &Notes,
+    ) -> Result<Answer, UpstreamError> {
+        self.budget.earn();
+        let mut outgoing = Outgoing::new(request);
+        let mut repeats = Repeats {
+            retries: self.config.retries,
+            connects: self.pool.len(),
+        };
+        let mut avoid = None;
+        loop {
+            notes.queued();
+            let permit = self.pool.acquire(deadline, avoid).await?;
+            let server = permit.server();
+            let error = match self.attempt(permit, &mut outgoing, deadline, notes).await {
+                Ok(answer) => {
+                    notes.first_byte(answer.response.status());
+                    return Ok(answer);
+                }
+                Err(error) => error,
+            };
+            if deadline.left() == Duration::ZERO || !repeats.allow(&error, &outgoing, &self.budget)
+            {
+                return Err(error);
+            }
+            tracing::debug!(upstream = self.name(), %error, "another try");
+            avoid = Some(server);
+        }
+    }
+
+    /// One try at one server, on a kept connection if there is one that still lives.
+    async fn attempt(
+        &self,
+        permit: Permit,
+        outgoing: &mut Outgoing,
+        deadline: Deadline,
+        notes: &Notes,
+    ) -> Result<Answer, UpstreamError> {
+        let mut permit = Some(permit);
+        if let Some(held) = permit.take() {
+            let place = Place::of(&held);
+            match self.resting[place.at].wake(deadline).await {
+                None => permit = Some(held),
+                Some(connection) => {
+                    let slot = connection.slot().clone();
+                    match self
+                        .exchange(connection, held, outgoing, &place, deadline, notes)
+                        .await
+                    {
+                        // The server had closed it meanwhile: it is replaced once. The permit is here, or on its way back.
+                        Err(UpstreamError::Closed { .. }) if outgoing.can_repeat() => {
+                            permit = slot.take();
+                        }
+                        ended => return ended,
+                    }
+                }
+            }
+        }
+        let permit = match permit {
+            Some(permit) => permit,
+            None => self.pool.acquire(deadline, None).await?,
+        };
+        let place = Place::of(&permit);
+        let connection = self.connect(&permit, &place, deadline).await?;
+        self.exchange(connection, permit, outgoing, &place, deadline, notes)
+            .await
+    }
+
+    /// A new connection to the permit's server.
+    async fn connect(
+        &self,
+        permit: &Permit,
+        place: &Place,
+        deadline: Deadline,
+    ) -> Result<Connection, UpstreamError> {
+        let within = deadline.left().min(self.config.connect_timeout);
+        let linger = self
+            .pool
+            .is_bounded()
+            .then_some(self.config.first_byte_timeout);
+        let failed = |reason| UpstreamError::Connect {
+            server: place.server.clone(),
+            reason,
+        };
+        match Connection::open(permit.address(), within, linger).await {
+            Ok(connection) => {
+                self.pool.connection_made(place.at);
+                Ok(connection)
+            }
+            Err(ConnectError::Server(reason)) => {
+                self.pool.connection_failed(place.at, &reason);
+                Err(failed(reason))
+            }
+            Err(ConnectError::Ours(reason)) => Err(failed(reason)),
+        }
+    }
+
+    async fn exchange(
+        &self,
+        connection: Connection,
+        permit: Permit,
+        outgoing: &mut Outgoing,
+        place: &Place,
+        deadline: Deadline,
+        notes: &Notes,
+    ) -> Result<Answer, UpstreamError> {
+        let limits = ExchangeLimits {
+            first_byte: self.config.first_byte_timeout,
+            body_idle: self.config.body_idle_timeout,
+            deadline,
+        };
+        connection.slot().put(permit);
+        notes.sent(&place.server);
+        let sent = Instant::now();
+        let resting = Arc::clone(&self.resting);
+        match client::exchange(
+            connection,
+            outgoing.next(),
+            &place.server,
+            limits,
+            resting,
+            place.at,
+        )
+        .await
+        {
+            Ok(response) => Ok(Answer { response, sent }),
+            Err(Failed::Unsent(request)) => {
+                outgoing.take_back(*request);
+                Err(UpstreamError::Closed {
+                    server: place.server.clone(),
+                    reason: "closed before use".to_owned(),
+                })
+            }
+            Err(Failed::Error(error)) => Err(error),
+        }
+    }
+}
+
+/// A server of this upstream: its place in the pool, and its address for people.
+struct Place {
+    at: usize,
+    server: String,
+}
+
+impl Place {
+    fn of(permit: &Permit) -> Self {
+        Self {
+            at: permit.server(),
+            server: permit.address().to_string(),
+        }
+    }
+}
+
+/// A request that may have to be sent again.
+struct Outgoing {
+    head: Parts,
+    body: Content,
+    /// The last try ended before the request was written.
+    unsent: bool,
+}
+
+enum Content {
+    /// Can be sent any number of times.
+    Bytes(Bytes),
+    /// A stream that nobody has read from yet.
+    Unread(Body),
+    /// A stream that has been given away.
+    Gone,
+}
+
+impl Outgoing {
+    fn new(request: Request) -> Self {
+        let (head, body) = request.into_parts();
+        let body = match body.as_full() {
+            Some(bytes) => Content::Bytes(bytes.clone()),
+            None => Content::Unread(body),
+        };
+        Self {
+            head,
+            body,
+            unsent: false,
+        }
+    }
+
+    fn next(&mut self) -> http::Request<Outbound> {
+        self.unsent = false;
+        let body = match std::mem::replace(&mut self.body, Content::Gone) {
+            Content::Bytes(bytes) => {
+                self.body = Content::Bytes(bytes.clone());
+                Body::full(bytes)
+            }
+            Content::Unread(body) => body,
+            Content::Gone => Body::empty(),
+        };
+        let mut request = http::Request::new(Outbound::new(body));
+        *request.method_mut() = self.head.method.clone();
+        *request.uri_mut() = self.head.uri.clone();
+        *request.headers_mut() = self.head.headers.clone();
+        request
+    }
+
+    /// The request was not written: its body is whole again.
+    fn take_back(&mut self, request: http::Request<Outbound>) {
+        self.unsent = true;
+        if matches!(self.body, Content::Gone) {
+            self.body = Content::Unread(request.into_body().into_body());
+        }
+    }
+
+    fn has_body(&self) -> bool {
+        !matches!(self.body, Content::Gone)
+    }
+
+    /// Whether it may be sent once more: it was not sent, or doing it twice does no harm.
+    fn can_repeat(&self) -> bool {
+        self.unsent || (self.has_body() && self.head.method.is_idempotent())
+    }
+}
+
+/// What is left of one request's further tries.
+struct Repeats {
+    /// As configured: for requests that were sent.
+    retries: usize,
+    /// Servers that may still refuse a connection: nothing was sent to them.
+    connects: usize,
+}
+
+impl Repeats {
+    fn allow(&mut self, error: &UpstreamError, outgoing: &Outgoing, budget: &RetryBudget) -> bool {
+        if self.retries == 0 || !outgoing.has_body() {
+            return false;
+        }
+        if error.nothing_was_sent() {
+            self.connects = self.connects.saturating_sub(1);
+            return self.connects > 0;
+        }
+        if error.may_repeat() && outgoing.can_repeat() && budget.spend() {
+            self.retries -= 1;
+            return true;
+        }
+        false
+    }
+}
+
+/// Retries are at most a tenth of the requests, beyond the first few: a fault that hits all requests is not doubled.
+struct RetryBudget(AtomicI64);
+
+impl RetryBudget {
+    const RETRY: i64 = 10;
+    const MOST: i64 = 100;
+
+    fn new() -> Self {
+        Self(AtomicI64::new(Self::MOST))
+    }
+
+    fn earn(&self) {
+        if self.0.load(Ordering::Relaxed) < Self::MOST {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn spend(&self) -> bool {
+        let spent = self
+            .0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+                (left >= Self::RETRY).then_some(left - Self::RETRY)
+            });
+        spent.is_ok()
+    }
+}
