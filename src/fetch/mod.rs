@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use http::header::{
-    CONTENT_LENGTH, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE, RANGE,
-    TRANSFER_ENCODING,
+    CACHE_CONTROL, CONTENT_LENGTH, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE,
+    RANGE, TRANSFER_ENCODING,
 };
 use http::{HeaderMap, Method, StatusCode};
 use tokio::sync::oneshot;
@@ -23,6 +23,7 @@ use crate::cache::storable::{self, Answered, Asked, Grant, Reason, Verdict};
 use crate::cache::{Cache, Lookup};
 use crate::fetch::error::FetchError;
 use crate::fetch::gather::{Gathered, gather};
+use crate::message::cache_control::CacheControl;
 use crate::message::deadline::Deadline;
 use crate::message::{Request, Response, headers};
 use crate::observe::Observer;
@@ -321,10 +322,12 @@ impl Fetcher {
     }
 }
 
-/// Whether the answer can be somebody else's too: a GET without range and conditions.
+/// Whether the answer can be somebody else's too: a GET without range and conditions, that lets it be stored. One that does not
+/// must neither lead those who do nor make the key remembered as personal.
 fn is_whole(ask: &Ask) -> bool {
     let fields = ask.request.headers();
     *ask.request.method() == Method::GET
+        && !(fields.contains_key(CACHE_CONTROL) && CacheControl::read(fields).no_store)
         && ![
             RANGE,
             IF_NONE_MATCH,
