@@ -204,6 +204,23 @@ pub fn remove_skeleton_only(headers: &mut HeaderMap) {
     }
 }
 
+/// Removes what a document says to caches in front of us apart from `Cache-Control` (RFC 9213 fields of whatever cache, nginx's
+/// `X-Accel-Expires`, Akamai's `Edge-Control`): they obey it before `private`, and it was said of the skeleton alone.
+pub fn remove_for_other_caches(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| {
+            name.as_str().ends_with("-cache-control")
+                || **name == EDGE_CONTROL
+                || name.as_str() == "x-accel-expires"
+        })
+        .cloned()
+        .collect();
+    for name in named {
+        headers.remove(name);
+    }
+}
+
 /// Appends this gateway to `Via` (RFC 9110 7.6.3); `version` is how the message was received.
 pub fn append_via(headers: &mut HeaderMap, version: Version) {
     let ours = match version {
@@ -350,5 +367,19 @@ mod tests {
         assert_eq!(left, ["x-http-method-override", "x-mine"]);
         remove_second_names(&mut headers, true);
         assert_eq!(headers.len(), 1);
+    }
+
+    #[test]
+    fn no_cache_in_front_is_told_of_the_skeleton() {
+        let mut headers = map(&[
+            ("cdn-cache-control", "max-age=9"),
+            ("cloudflare-cdn-cache-control", "max-age=9"),
+            ("edge-control", "max-age=9"),
+            ("x-accel-expires", "9"),
+            ("cache-control", "private"),
+        ]);
+        remove_for_other_caches(&mut headers);
+        let left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        assert_eq!(left, ["cache-control"]);
     }
 }
