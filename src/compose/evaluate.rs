@@ -174,19 +174,17 @@ impl<S: FragmentSource> Page<S> {
             }
             let (unit, index) = (frame.unit, frame.next);
             frame.next += 1;
-            let template = match &current {
-                Some((known, template)) if *known == unit => Arc::clone(template),
-                _ => {
-                    let template = Arc::clone(&self.units[unit].template);
-                    current = Some((unit, Arc::clone(&template)));
-                    template
-                }
+            if current.as_ref().is_none_or(|(known, _)| *known != unit) {
+                current = Some((unit, Arc::clone(&self.units[unit].template)));
+            }
+            let Some((_, template)) = &current else {
+                break;
             };
             if let Node::Text(span) = template.node(index) {
                 self.push_text(thread.list, unit, *span);
                 continue;
             }
-            if let Flow::Wait(wait) = self.step(thread, scope, &template, unit, index) {
+            if let Flow::Wait(wait) = self.step(thread, scope, template, unit, index) {
                 // Perhaps what it would wait for is here already.
                 let still = self.resume(thread, scope, wait);
                 if still.is_some() {

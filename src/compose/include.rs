@@ -111,7 +111,8 @@ impl<S: FragmentSource> Page<S> {
         match fetched {
             Ok(request) => self.fetch(thread, scope, &call, request),
             Err(error) => {
-                let request = self.unsent(&call);
+                let url = Arc::clone(self.url(unit));
+                let request = self.unsent(&call, url);
                 let slot = self.slot(thread, scope, &call, request);
                 self.deliver(slot, Err(error));
                 wait_for(&call, slot)
@@ -236,7 +237,6 @@ impl<S: FragmentSource> Page<S> {
             .map(|text| self.plain(thread, scope, call.unit, include.offset, text));
         let headers = self.header_edits(thread, scope, call);
         FragmentRequest {
-            url,
             entity,
             headers,
             // What `eval` brings is evaluated, so it is a document.
@@ -244,15 +244,15 @@ impl<S: FragmentSource> Page<S> {
                 (Purpose::Evaluate, Dca::Declared) => Dca::Esi,
                 (_, dca) => dca,
             },
-            ..self.unsent(call)
+            ..self.unsent(call, url)
         }
     }
 
-    /// The request of an include that has none: what its log lines need.
-    fn unsent(&self, call: &Call<'_>) -> FragmentRequest {
+    /// A request of which nothing is evaluated yet; for an include that asks nobody, what its log lines need.
+    fn unsent(&self, call: &Call<'_>, url: Arc<Url>) -> FragmentRequest {
         let include = call.include;
         FragmentRequest {
-            url: Arc::clone(self.url(call.unit)),
+            url,
             method: include.method,
             entity: None,
             headers: Vec::new(),
