@@ -10,6 +10,7 @@ pub mod cli;
 pub mod compose;
 pub mod config;
 pub mod demo;
+pub mod diagnostic;
 pub mod expr;
 pub mod fetch;
 pub mod gateway;
