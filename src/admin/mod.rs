@@ -91,7 +91,7 @@ impl Admin {
             Page::Requests => self.requests(request),
             Page::Pages => {
                 let pages = observer.recent().list();
-                let list: Vec<_> = pages.iter().map(|page| page.summary()).collect();
+                let list: Vec<_> = pages.iter().map(|page| page.whole()).collect();
                 answer::json(&list)
             }
             Page::One(id) => match observer.recent().find(id) {

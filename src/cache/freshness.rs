@@ -144,7 +144,7 @@ pub fn initial_age(headers: &HeaderMap, now: SystemTime, delay: Duration) -> Dur
 
 /// The `Age` field: its first member, ignored where it is no number.
 fn age(headers: &HeaderMap) -> Duration {
-    let first = headers.get(AGE).map(|line| line.as_bytes());
+    let first = headers.get(AGE).map(http::HeaderValue::as_bytes);
     let member = first.and_then(|line| line.split(|byte| *byte == b',').next());
     member
         .and_then(|member| delta_seconds(member.trim_ascii()))

@@ -61,7 +61,7 @@ impl VaryRule {
                 }
                 match HeaderName::from_bytes(name) {
                     Ok(name) if name != COOKIE && name != AUTHORIZATION && name.as_str() != "*" => {
-                        fields.push(name)
+                        fields.push(name);
                     }
                     _ => return Self::Personal,
                 }

@@ -151,12 +151,11 @@ fn grant(asked: Asked<'_>, answered: Answered<'_>) -> Result<Grant, Reason> {
     let VaryRule::Fields(vary) = VaryRule::read(headers) else {
         return Err(Reason::Vary);
     };
-    let (lifetime, age) = match asked.ttl {
-        Some(ttl) => (ttl, Duration::ZERO),
-        None => {
-            let age = freshness::initial_age(headers, answered.at, answered.delay);
-            (terms.lifetime.ok_or(Reason::NoLifetime)?, age)
-        }
+    let (lifetime, age) = if let Some(ttl) = asked.ttl {
+        (ttl, Duration::ZERO)
+    } else {
+        let age = freshness::initial_age(headers, answered.at, answered.delay);
+        (terms.lifetime.ok_or(Reason::NoLifetime)?, age)
     };
     if age >= lifetime {
         return Err(Reason::Expired);

@@ -70,16 +70,17 @@ async fn serve(path: &Path, config: &Config) -> ExitCode {
 
 /// One line for each listener, on standard output: programs wait for them.
 fn announce(addresses: &Addresses) {
-    let mut lines = String::new();
-    for address in &addresses.http {
-        lines.push_str(&format!("listening http {address}\n"));
-    }
-    if let Some(address) = addresses.https {
-        lines.push_str(&format!("listening https {address}\n"));
-    }
-    if let Some(address) = addresses.admin {
-        lines.push_str(&format!("listening admin {address}\n"));
-    }
+    let http = addresses
+        .http
+        .iter()
+        .map(|address| format!("listening http {address}\n"));
+    let https = addresses
+        .https
+        .map(|address| format!("listening https {address}\n"));
+    let admin = addresses
+        .admin
+        .map(|address| format!("listening admin {address}\n"));
+    let lines: String = http.chain(https).chain(admin).collect();
     let mut out = std::io::stdout().lock();
     // Nobody may read standard output; that is no reason not to serve.
     let _ = out.write_all(lines.as_bytes()).and_then(|()| out.flush());

@@ -19,7 +19,7 @@ use crate::observe::access_log::AccessLog;
 use crate::observe::status::{CacheStatus, ServerState, ServerStatus, Status, UpstreamStatus};
 use crate::server::drain::Drain;
 use crate::server::tls::{self, TlsError};
-use crate::server::{Limits, Listener};
+use crate::server::{LimitHit, Limits, Listener};
 use crate::upstream::pool::PoolStatus;
 use crate::upstream::server::ServerState as PoolServerState;
 
@@ -103,7 +103,12 @@ pub fn bind(config: &Config) -> Result<Bound, StartError> {
         observer.clone(),
         None,
     )));
-    let limits = Limits::from(&config.server);
+    let heard = observer.clone();
+    let hit = LimitHit::new(move |setting| heard.limit_hit(setting));
+    let limits = Limits {
+        hit,
+        ..Limits::from(&config.server)
+    };
     let connections = Arc::new(Semaphore::new(config.server.max_connections));
     let listen = |address: SocketAddr, limits: Limits, connections: &Arc<Semaphore>| {
         Listener::bind(address, limits, Arc::clone(connections))

@@ -1,8 +1,213 @@
 //! From a compiled page to its bytes: evaluated, its fragments fetched all at once, streamed in page order.
 //!
-//! Compose asks a [`source::FragmentSource`] for fragments and knows neither cache nor sockets.
+//! A [`Composer`] takes a [`Skeleton`] and a [`FragmentSource`] and gives a [`Composed`] page. Evaluation runs ahead of output
+//! and asks for every fragment as it meets it; what is at hand costs no task and no future; what is not becomes a future that the
+//! page's body polls. Nothing is spawned: dropping the composition, or the body, drops all that is in flight. Compose knows
+//! neither cache nor sockets.
 
+mod attempt;
+mod document;
+pub mod error;
+mod evaluate;
+mod flight;
+pub mod head;
+mod host;
+mod include;
 pub mod limits;
+mod output;
+mod page;
+pub mod request_scope;
 pub mod source;
+mod ssi;
+mod stream;
 pub mod url;
 pub mod watch;
+
+use std::future::poll_fn;
+use std::sync::Arc;
+
+use http::HeaderValue;
+
+pub use error::ComposeError;
+pub use head::HeadEdits;
+
+use crate::compose::document::Unit;
+use crate::compose::limits::Reservation;
+use crate::compose::output::collect;
+use crate::compose::page::{Page, Rules};
+use crate::compose::source::{FragmentSource, Part};
+use crate::compose::stream::Stream;
+use crate::compose::url::Url;
+use crate::compose::watch::Watcher;
+use crate::config::{ComposeConfig, LanguageLimits, OnError};
+use crate::expr;
+use crate::message::Body;
+use crate::message::deadline::Deadline;
+use crate::template::{Settings, Template};
+
+/// Composes pages under one set of bounds and choices.
+#[derive(Debug, Clone)]
+pub struct Composer {
+    rules: Arc<Rules>,
+}
+
+/// The page to be composed.
+#[derive(Debug)]
+pub struct Skeleton {
+    /// Its compiled body.
+    pub template: Arc<Template>,
+    /// Its URL, by the client's request: references are relative to it, and it must not include itself.
+    pub url: Arc<Url>,
+    /// By when its last byte must be there.
+    pub deadline: Deadline,
+    /// The share of `compose.memory` that its body holds.
+    pub reservation: Option<Reservation>,
+}
+
+/// A page whose head can be written now.
+#[derive(Debug)]
+pub struct Composed<P> {
+    /// What its tags change in the head.
+    pub edits: HeadEdits,
+    /// What is known of its fragments by now, in no particular order.
+    pub parts: Vec<Part<P>>,
+    /// With `merge_set_cookie`: what its fragments set, in page order.
+    pub set_cookies: Vec<HeaderValue>,
+    /// All of it when everything was at hand; else what is there, and the rest as it comes.
+    pub body: Body,
+}
+
+impl Composer {
+    /// A composer with these settings.
+    pub fn new(config: ComposeConfig) -> Self {
+        let expressions = expression_limits(&config.limits);
+        Self {
+            rules: Arc::new(Rules {
+                config,
+                expressions,
+            }),
+        }
+    }
+
+    /// How documents of this media type are to be compiled for this composer.
+    pub fn settings(&self, media_type: &str, dialects: crate::config::Dialects) -> Settings {
+        Settings {
+            dialects: crate::template::Dialects {
+                esi: dialects.esi,
+                ssi: dialects.ssi,
+            },
+            escape: crate::template::escape_of(media_type),
+            longest_tag: self.rules.config.limits.tag.as_usize(),
+            nesting: self.rules.config.limits.nesting,
+            expressions: self.rules.expressions,
+        }
+    }
+
+    /// Composes a page up to the point where its head can be written.
+    ///
+    /// It waits for fragments only as the settings and the page ask: for all of them with `merge_set_cookie` and in pages
+    /// that change their response, for those of the page itself with `on_error = "fail"`, for at most `head_wait` otherwise.
+    /// Dropping the future, or later the body, ends every fetch.
+    ///
+    /// # Errors
+    /// When the page failed, or its deadline passed, before its head could be written. The body ends in an error when that
+    /// happens later.
+    pub async fn compose<S: FragmentSource>(
+        &self,
+        skeleton: Skeleton,
+        source: S,
+        watcher: Arc<dyn Watcher>,
+    ) -> Result<Composed<S::Policy>, ComposeError> {
+        let mut page = Page::new(Arc::clone(&self.rules), source, watcher, now());
+        page.reservations.extend(skeleton.reservation);
+        let writes_head = skeleton.template.writes_head();
+        let root = page.start_document(
+            Unit {
+                template: skeleton.template,
+                url: skeleton.url,
+                parent: None,
+                depth: 0,
+            },
+            None,
+            None,
+        );
+        page.run();
+        self.wait_for_head(&mut page, writes_head, skeleton.deadline)
+            .await?;
+        if let Some(failure) = page.failure.take() {
+            return Err(failure);
+        }
+        let idle = page.is_idle();
+        let set_cookies = if self.rules.config.merge_set_cookie {
+            page.cookies_in_order(root)
+        } else {
+            Vec::new()
+        };
+        let edits = std::mem::take(&mut page.head);
+        let parts = page.parts.take().unwrap_or_default();
+        let body = match (&edits.body, edits.redirect.is_some()) {
+            (Some(body), _) => Body::full(body.clone()),
+            (None, true) => Body::empty(),
+            (None, false) if idle => Body::full(collect(root, page.pages())),
+            (None, false) => {
+                let timer = tokio::time::sleep_until(skeleton.deadline.instant());
+                Body::stream(Stream::new(page, root, timer))
+            }
+        };
+        Ok(Composed {
+            edits,
+            parts,
+            set_cookies,
+            body,
+        })
+    }
+
+    async fn wait_for_head<S: FragmentSource>(
+        &self,
+        page: &mut Page<S>,
+        writes_head: bool,
+        deadline: Deadline,
+    ) -> Result<(), ComposeError> {
+        let config = &self.rules.config;
+        if page.is_idle() || page.failure.is_some() {
+            return Ok(());
+        }
+        let whole = writes_head || config.merge_set_cookie;
+        let fails = config.on_error == OnError::Fail;
+        if whole || fails {
+            let decided = poll_fn(|context| {
+                let idle = page.poll(context);
+                if !whole && page.is_decided() {
+                    return std::task::Poll::Ready(());
+                }
+                idle
+            });
+            let in_time = deadline.bound(decided).await;
+            in_time.map_err(|_| ComposeError::TooLate)?;
+        }
+        if !config.head_wait.is_zero() && !page.is_idle() {
+            let wait = deadline.within(config.head_wait);
+            // Whether all came in time or not, the head leaves now.
+            let _ = wait.bound(poll_fn(|context| page.poll(context))).await;
+        }
+        Ok(())
+    }
+}
+
+fn now() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| {
+        i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+    })
+}
+
+fn expression_limits(limits: &LanguageLimits) -> expr::Limits {
+    expr::Limits {
+        expression_bytes: limits.expression.as_usize(),
+        depth: limits.expression_depth,
+        entries: limits.list_entries,
+        value_bytes: limits.variables.as_usize(),
+        function_depth: limits.function_depth,
+        regex_bytes: limits.regex.as_usize(),
+    }
+}

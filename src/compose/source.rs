@@ -12,6 +12,7 @@ use http::{HeaderName, HeaderValue};
 
 use crate::compose::limits::Reservation;
 use crate::compose::url::{Url, UrlError};
+use crate::expr::RequestFacts;
 use crate::template::Template;
 use crate::template::memo::Memo;
 pub use crate::template::tree::{Dca, FragmentMethod};
@@ -28,6 +29,9 @@ pub trait FragmentSource: Send + Sync + 'static {
     /// time, and drops them when the client leaves. It ends within the time that the request's `maxwait` or the source's own
     /// default allows. `memo` belongs to the include in the compiled template (none when its URL is not constant).
     fn fetch(&self, request: FragmentRequest, memo: Option<&Memo>) -> Fetched<Self::Policy>;
+
+    /// What the client's request offers to expressions; asked once a page at most, and not for pages that read nothing of it.
+    fn request(&self) -> Arc<RequestFacts>;
 
     /// A part that became known only after the head had left: it may be stricter than what the head promised.
     fn late_part(&self, part: &Part<Self::Policy>) {

@@ -70,19 +70,25 @@ impl List {
         self
     }
 
-    /// The list with this item in place of the one at `index`, which exists; `None` when it does not.
-    pub(super) fn with_item(
-        &self,
+    /// Replaces the item at `index`; gives whether there is one. On an error nothing is changed.
+    pub(super) fn set(
+        &mut self,
         index: usize,
         value: Value,
         limits: &Limits,
-    ) -> Option<Result<Self, Excess>> {
-        let mut items = self.items.clone();
-        *items.get_mut(index)? = value;
-        Some(Self::new(items, limits).map(|list| Self {
-            tainted: list.tainted || self.tainted,
-            ..list
-        }))
+    ) -> Result<bool, Excess> {
+        let count = self.items.len();
+        let Some(item) = self.items.get_mut(index) else {
+            return Ok(false);
+        };
+        let weight = (self.weight - item.weight()).saturating_add(value.weight());
+        let nesting = self.nesting.max(1 + value.nesting());
+        Excess::check(count, weight, nesting, limits)?;
+        self.weight = weight;
+        self.nesting = nesting;
+        self.tainted |= value.is_tainted();
+        *item = value;
+        Ok(true)
     }
 
     pub(super) fn append_text(&self, out: &mut Vec<u8>) {
@@ -120,8 +126,10 @@ pub struct Dictionary {
 impl Dictionary {
     /// A dictionary of these entries; keys become text, and of two equal keys the later value stands in the earlier place.
     pub fn new(pairs: Vec<(Value, Value)>, limits: &Limits) -> Result<Self, Excess> {
-        let mut dictionary = Self::default();
-        dictionary.nesting = 1;
+        let mut dictionary = Self {
+            nesting: 1,
+            ..Self::default()
+        };
         for (key, value) in pairs {
             dictionary.set(&key, value, limits)?;
         }

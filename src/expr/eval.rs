@@ -9,6 +9,7 @@ use super::host::Host;
 use super::name::Name;
 use super::operators;
 use super::program::{ReadKey, Step, pairs};
+use super::request::BuiltIn;
 use super::scope::Scope;
 use super::value::Value;
 
@@ -66,82 +67,92 @@ struct Machine<'a> {
 impl Machine<'_> {
     /// Carries out one step; gives the next when it is not the following one.
     fn step(&mut self, step: &Step) -> Result<Option<usize>, EvalError> {
-        let result = match step {
-            Step::Constant(value) => value.clone(),
-            Step::Read {
-                name,
-                built_in,
-                key,
-            } => {
-                let value = match key {
-                    ReadKey::Whole => self.scope.read(name, *built_in, None),
-                    ReadKey::Constant(key) => self.scope.read(name, *built_in, Some(key)),
-                    ReadKey::Top => {
-                        let key = self.pop();
-                        self.scope.read(name, *built_in, Some(&key.to_text()))
-                    }
-                };
-                value
-            }
+        match step {
             Step::KeepUnlessEmpty(target) => {
                 if self.stack.last().is_some_and(|top| !top.is_empty()) {
                     return Ok(Some(*target));
                 }
                 self.pop();
-                return Ok(None);
             }
             Step::Decide { when, target } => {
-                if self.pop().is_true() != *when {
-                    return Ok(None);
+                if self.pop().is_true() == *when {
+                    self.stack.push(Value::Boolean(*when));
+                    return Ok(Some(*target));
                 }
-                self.stack.push(Value::Boolean(*when));
-                return Ok(Some(*target));
             }
-            Step::Not => Value::Boolean(!self.pop().is_true()),
-            Step::Truth => Value::Boolean(self.pop().is_true()),
-            Step::Negate => operators::negate(&self.pop())?,
+            _ => {
+                let result = self.result(step)?;
+                self.stack.push(result);
+            }
+        }
+        Ok(None)
+    }
+
+    /// The value of a step that takes some values and leaves one.
+    fn result(&mut self, step: &Step) -> Result<Value, EvalError> {
+        match step {
+            Step::Constant(value) => Ok(value.clone()),
+            Step::Read {
+                name,
+                built_in,
+                key,
+            } => Ok(self.read(name, *built_in, key)),
+            Step::Not => Ok(Value::Boolean(!self.pop().is_true())),
+            Step::Truth => Ok(Value::Boolean(self.pop().is_true())),
+            Step::Negate => operators::negate(&self.pop()),
             Step::Binary(operator) => {
                 let (left, right) = self.pop_two();
-                operator.apply(&left, &right, self.scope.limits())?
+                operator.apply(&left, &right, self.scope.limits())
             }
             Step::Range => {
                 let (first, last) = self.pop_two();
-                operators::range(&first, &last, self.scope.limits())?
+                operators::range(&first, &last, self.scope.limits())
             }
             Step::Matches { ignore_case } => {
                 let (text, pattern) = self.pop_two();
                 let limits = *self.scope.limits();
                 let patterns = &mut self.scope.patterns;
                 let groups = patterns.groups(&pattern, *ignore_case, &text, &limits)?;
-                self.keep_groups(groups)?
+                self.keep_groups(groups)
             }
             Step::MatchesLiteral(pattern) => {
                 let text = self.pop();
                 let limits = *self.scope.limits();
                 let patterns = &mut self.scope.patterns;
                 let groups = patterns.groups_of_literal(pattern, &text, &limits)?;
-                self.keep_groups(groups)?
+                self.keep_groups(groups)
             }
             Step::List(count) => {
                 let list = List::new(self.pop_many(*count), self.scope.limits())?;
-                Value::List(Arc::new(list))
+                Ok(Value::List(Arc::new(list)))
             }
             Step::Dictionary(count) => {
                 let values = self.pop_many(count.saturating_mul(2));
                 let dictionary = Dictionary::new(pairs(&values), self.scope.limits())?;
-                Value::Dictionary(Arc::new(dictionary))
+                Ok(Value::Dictionary(Arc::new(dictionary)))
             }
             Step::CallBuiltIn(function, count) => {
                 let arguments = self.pop_many(*count);
-                function.apply(&arguments, self.scope, self.host)?
+                function.apply(&arguments, self.scope, self.host)
             }
             Step::CallOwn(name, count) => {
                 let arguments = self.pop_many(*count);
-                self.call_own(name, arguments)?
+                self.call_own(name, arguments)
             }
-        };
-        self.stack.push(result);
-        Ok(None)
+            // Jumps leave no value; `step` deals with them.
+            Step::KeepUnlessEmpty(_) | Step::Decide { .. } => Ok(Value::Missing),
+        }
+    }
+
+    fn read(&mut self, name: &Name, built_in: Option<BuiltIn>, key: &ReadKey) -> Value {
+        match key {
+            ReadKey::Whole => self.scope.read(name, built_in, None),
+            ReadKey::Constant(key) => self.scope.read(name, built_in, Some(key)),
+            ReadKey::Top => {
+                let key = self.pop();
+                self.scope.read(name, built_in, Some(&key.to_text()))
+            }
+        }
     }
 
     fn call_own(&mut self, name: &Name, arguments: Vec<Value>) -> Result<Value, EvalError> {

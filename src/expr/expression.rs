@@ -122,3 +122,143 @@ impl From<Writer<'_>> for Expr {
         Self { steps, issues }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::expr::ParseErrorKind;
+
+    fn parsed(text: &str) -> Expr {
+        Expr::parse(text.as_bytes(), &Limits::default()).unwrap()
+    }
+
+    #[test]
+    fn a_parsed_expression_can_be_shared_between_threads() {
+        fn shared<T: Send + Sync + 'static>() {}
+        shared::<Expr>();
+        shared::<crate::expr::Interpolation>();
+        shared::<crate::expr::Target>();
+    }
+
+    #[test]
+    fn what_depends_on_nothing_is_folded() {
+        for (text, expected) in [
+            ("2 + 3 * 4", Some("14")),
+            ("!('a' == 'b')", Some("true")),
+            ("$upper('a' + 'b')", Some("AB")),
+            ("['a', 1 + 1]", Some("a,2")),
+            ("$dollar()", Some("$")),
+            ("1 / 0", None),
+            ("$time()", None),
+            ("[1..9999]", None),
+            (
+                "$replace('aaaaaaaaaa', 'a', '0123456789012345678901234567890123456789')",
+                None,
+            ),
+            ("$(x|1)", None),
+        ] {
+            let text_form = parsed(text)
+                .as_constant()
+                .map(|value| value.to_text().into_owned());
+            assert_eq!(text_form.as_deref(), expected.map(str::as_bytes), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_expression_says_what_it_names() {
+        let expr = parsed("$(a{$(k)}|$(b)) + $f($upper($(c)), $upper('x'))");
+        let names: Vec<String> = expr
+            .references()
+            .map(|reference| match reference {
+                Reference::Variable(name) => format!("variable {name}"),
+                Reference::BuiltIn(name) => format!("built-in {name}"),
+                Reference::Own(name) => format!("own {name}"),
+            })
+            .collect();
+        let expected = [
+            "variable k",
+            "variable a",
+            "variable b",
+            "variable c",
+            "built-in upper",
+            "own f",
+        ];
+        assert_eq!(names, expected);
+        assert!(!expr.touches_response());
+        assert!(parsed("0 & $set_redirect('/')").touches_response());
+    }
+
+    #[test]
+    fn what_looks_wrong_is_told_with_its_place() {
+        for (text, offset, message) in [
+            (
+                "1 | $lowr('a')",
+                4,
+                "unknown function $lowr; $lower is known",
+            ),
+            (
+                "1 | $len($(a), 2)",
+                4,
+                "$len takes 1 arguments, was given 2",
+            ),
+            (
+                "1 | $add_header('a')",
+                4,
+                "$add_header takes 2 arguments, was given 1",
+            ),
+            ("$(a) == 7 / 0", 10, "division by zero"),
+            (
+                "$(a) matches '('",
+                5,
+                "bad regular expression: unclosed group",
+            ),
+        ] {
+            let issues: Vec<(usize, String)> = parsed(text)
+                .issues()
+                .iter()
+                .map(|issue| (issue.offset, issue.kind.to_string()))
+                .collect();
+            assert_eq!(issues, [(offset, message.to_owned())], "{text}");
+        }
+        assert!(parsed("$lower($(a)) == 'x'").issues().is_empty());
+    }
+
+    #[test]
+    fn length_and_depth_are_bounded() {
+        let limits = Limits::default();
+        let longest = format!("'{}'", "x".repeat(8190));
+        assert!(Expr::parse(longest.as_bytes(), &limits).is_ok());
+        let longer = format!("'{}'", "x".repeat(8191));
+        let kind = Expr::parse(longer.as_bytes(), &limits).unwrap_err().kind;
+        assert_eq!(
+            kind,
+            ParseErrorKind::TooLong {
+                length: 8193,
+                limit: 8192
+            }
+        );
+
+        let wide = vec!["1"; 4000].join("+");
+        assert_eq!(parsed(&wide).as_constant(), Some(&Value::Integer(4000)));
+
+        for (open, middle, close) in [
+            ("(", "1", ")"),
+            ("[", "1", "]"),
+            ("{1:", "1", "}"),
+            ("$lower(", "1", ")"),
+            ("!", "1", ""),
+            ("- ", "$(a)", ""),
+            ("$(a|", "$(a)", ")"),
+            ("$(a{", "$(a)", "})"),
+            ("1|1&!1==1+1*-(", "1", ")"),
+        ] {
+            let nested = |depth| format!("{}{middle}{}", open.repeat(depth), close.repeat(depth));
+            let parse = |depth| Expr::parse(nested(depth).as_bytes(), &limits);
+            assert!(parse(20).is_ok(), "{open}");
+            for depth in [65, 500] {
+                let kind = parse(depth).unwrap_err().kind;
+                assert_eq!(kind, ParseErrorKind::TooDeep { limit: 64 }, "{open}");
+            }
+        }
+    }
+}

@@ -1,5 +1,7 @@
 //! Text with `$(…)` and `$name(…)` in it, cut into pieces once.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 
 use super::error::{EvalError, Excess};
@@ -43,10 +45,20 @@ impl Interpolation {
         let mut pieces = Vec::new();
         let mut literal_from = 0;
         let mut place = 0;
+        // What was left open when something around it could not be read is text, too; were each tried again for itself, a
+        // page of nothing but openers would be read as often as they may nest.
+        let mut left_open = BTreeSet::new();
         while let Some(offset) = next_dollar(text, place) {
-            let Some((expr, length)) = dynamic(&text[offset..], limits) else {
-                place = offset + 1;
+            place = offset + 1;
+            if left_open.remove(&offset) {
                 continue;
+            }
+            let (expr, length) = match dynamic(&text[offset..], limits) {
+                Ok(read) => read,
+                Err(open) => {
+                    left_open.extend(open.into_iter().skip(1).map(|inner| offset + inner));
+                    continue;
+                }
             };
             push_literal(&mut pieces, text.slice(literal_from..offset));
             match expr.as_constant() {
@@ -206,26 +218,143 @@ fn next_dollar(text: &[u8], from: usize) -> Option<usize> {
     memchr::memchr(b'$', rest).map(|place| from + place)
 }
 
-/// The reference or call at the start of a text, and its length. What is read ahead is bounded by the length of an
-/// expression, so that a page full of openers costs no more than its length times that.
-fn dynamic(text: &[u8], limits: &Limits) -> Option<(Expr, usize)> {
+/// The reference or call at the start of a text, and its length; else the places of all that were begun there and not
+/// ended. No more is read than an expression may be long.
+fn dynamic(text: &[u8], limits: &Limits) -> Result<(Expr, usize), Vec<usize>> {
     let text = &text[..text.len().min(limits.expression_bytes)];
-    let after = text.get(1..)?;
+    let after = text.get(1..).unwrap_or_default();
     if after.first() == Some(&b'(') {
+        let mut open = Vec::new();
         let mut cursor = Cursor::new(text, 0);
-        let written = reference::read(&mut cursor, limits.depth).ok()?;
-        return Some((Expr::of_reference(&written, limits), cursor.place()));
+        return match reference::read(&mut cursor, limits.depth, &mut open) {
+            Ok(written) => Ok((Expr::of_reference(&written, limits), cursor.place())),
+            Err(_) => Err(open),
+        };
     }
-    let name = leading_name(after)?;
-    if after.get(name) != Some(&b'(') {
-        return None;
+    match leading_name(after) {
+        Some(length) if after.get(length) == Some(&b'(') => {
+            let (writer, length) = parse::call(text, limits)?;
+            Ok((writer.into(), length))
+        }
+        _ => Err(Vec::new()),
     }
-    let (writer, length) = parse::call(text, limits).ok()?;
-    Some((writer.into(), length))
 }
 
 fn push_literal(pieces: &mut Vec<Piece>, text: Bytes) {
     if !text.is_empty() {
         pieces.push(Piece::Literal(text));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::expr::{RequestFacts, World};
+
+    fn cut(text: &str) -> Interpolation {
+        Interpolation::parse(&Bytes::from(text.to_owned()), &Limits::default())
+    }
+
+    fn scope() -> Scope {
+        let facts = RequestFacts {
+            query: Bytes::from("a=<"),
+            ..RequestFacts::default()
+        };
+        Scope::new(Arc::new(facts), Limits::default())
+    }
+
+    #[test]
+    fn what_depends_on_nothing_is_carried_out_once() {
+        assert_eq!(
+            cut("a$upper('b')c").as_literal().as_deref(),
+            Some(&b"aBc"[..])
+        );
+        assert_eq!(cut("").as_literal().as_deref(), Some(&b""[..]));
+        assert_eq!(cut("a$(b)").as_literal(), None);
+    }
+
+    #[test]
+    fn issues_and_references_are_those_of_all_pieces() {
+        let text = cut("ab $lowr('x') $(c) $set_redirect($(d))");
+        let issues: Vec<String> = text
+            .issues()
+            .iter()
+            .map(|issue| format!("{}: {}", issue.offset, issue.kind))
+            .collect();
+        assert_eq!(issues, ["3: unknown function $lowr; $lower is known"]);
+        assert_eq!(text.references().count(), 4);
+        assert!(text.touches_response());
+    }
+
+    #[test]
+    fn a_value_is_tainted_when_a_part_is_and_nothing_in_it_is_escaped() {
+        let mut scope = scope();
+        let (value, failures) = cut("<b>$(QUERY_STRING{a})").value(&mut scope, &mut World::empty());
+        assert_eq!(value, Value::tainted_text("<b><"));
+        assert!(failures.is_empty());
+        let (value, _) = cut("<b>$(nope|x)").value(&mut scope, &mut World::empty());
+        assert_eq!(value, Value::text("<b>x"));
+    }
+
+    #[test]
+    fn emitting_stops_when_there_is_enough() {
+        let mut out = Vec::new();
+        let text = cut("$(QUERY_STRING)b$(QUERY_STRING)c");
+        text.emit(Escape::Html, 7, &mut scope(), &mut World::empty(), &mut out);
+        assert_eq!(out, b"a=&lt;ba=&lt;");
+    }
+
+    #[test]
+    fn a_value_too_large_is_no_value() {
+        let text = cut(&"$(QUERY_STRING)".repeat(4));
+        let limits = Limits {
+            value_bytes: 10,
+            ..Limits::default()
+        };
+        let mut scope = Scope::new(Arc::clone(scope().request()), limits);
+        let (value, failures) = text.value(&mut scope, &mut World::empty());
+        assert_eq!(value, Value::Missing);
+        let excess = EvalError::Excess(Excess::Bytes { limit: 10 });
+        assert_eq!(failures, [(45, excess.clone())]);
+        let (url, failures) = text.url(&mut scope, &mut World::empty());
+        assert_eq!(url, None);
+        assert_eq!(failures, [(30, excess)]);
+    }
+
+    #[test]
+    fn openers_in_any_number_are_text() {
+        for opener in [
+            "$(",
+            "$(a|",
+            "$(a{",
+            "$(a{$(",
+            "$f(",
+            "$f(1,",
+            "$f($(",
+            "$f('",
+            "$f('$f(\"",
+            "$f([",
+            "$",
+        ] {
+            let text = Bytes::from(opener.repeat(20_000));
+            let cut = Interpolation::parse(&text, &Limits::default());
+            assert_eq!(cut.as_literal(), Some(text), "{opener}");
+        }
+    }
+
+    #[test]
+    fn what_is_whole_inside_what_is_not_is_read() {
+        let mut out = Vec::new();
+        let text = cut("$f($upper('a'), $(nope $upper('b') $f( $(QUERY_STRING{a}|x)");
+        text.emit(
+            Escape::Html,
+            1000,
+            &mut scope(),
+            &mut World::empty(),
+            &mut out,
+        );
+        assert_eq!(String::from_utf8_lossy(&out), "$f(A, $(nope B $f( &lt;");
     }
 }

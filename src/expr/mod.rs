@@ -32,6 +32,8 @@ mod operators;
 mod parse;
 mod pattern;
 mod program;
+#[cfg(test)]
+mod properties;
 mod reference;
 pub mod request;
 pub mod scope;

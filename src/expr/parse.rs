@@ -37,12 +37,17 @@ pub(super) fn expression<'a>(text: &'a [u8], limits: &'a Limits) -> Parsed<Write
     }
 }
 
-/// Reads the call at the start of a text, `$name(…)`, and says where it ends.
-pub(super) fn call<'a>(text: &'a [u8], limits: &'a Limits) -> Parsed<(Writer<'a>, usize)> {
+/// Reads the call at the start of a text, `$name(…)`, and says where it ends. When there is none, gives the places of all
+/// calls and references that were begun and not ended.
+pub(super) fn call<'a>(
+    text: &'a [u8],
+    limits: &'a Limits,
+) -> Result<(Writer<'a>, usize), Vec<usize>> {
     let mut parser = Parser::new(text, 0, limits);
-    parser.primary()?;
-    let end = parser.cursor.place();
-    Ok((parser.writer, end))
+    match parser.primary() {
+        Ok(()) => Ok((parser.writer, parser.cursor.place())),
+        Err(_) => Err(parser.open),
+    }
 }
 
 struct Parser<'a> {
@@ -50,6 +55,8 @@ struct Parser<'a> {
     peeked: Option<Peeked<'a>>,
     writer: Writer<'a>,
     depth: usize,
+    /// Where the calls and references start that are being read.
+    open: Vec<usize>,
 }
 
 /// A token that has been looked at: where it starts, and the cursor behind it.
@@ -80,6 +87,7 @@ impl<'a> Parser<'a> {
             peeked: None,
             writer: Writer::new(limits),
             depth: 0,
+            open: Vec::new(),
         }
     }
 
@@ -233,7 +241,7 @@ impl<'a> Parser<'a> {
         let offset = self.advance()?;
         let limit = self.writer.limits.depth;
         let room = limit.saturating_sub(self.depth);
-        let kind = match reference::read(&mut self.cursor, room) {
+        let kind = match reference::read(&mut self.cursor, room, &mut self.open) {
             Ok(written) => {
                 self.writer.reference(&written);
                 return Ok(());
@@ -246,6 +254,7 @@ impl<'a> Parser<'a> {
 
     fn call(&mut self) -> Parsed {
         let offset = self.peek_start()?;
+        self.open.push(offset);
         let Token::Call(name) = self.peek()? else {
             return Err(self.unexpected("a call"));
         };
@@ -254,6 +263,7 @@ impl<'a> Parser<'a> {
         };
         self.advance()?;
         let count = self.separated(")", "`,` or `)`", Self::or)?;
+        self.open.pop();
         self.writer.call(offset, name, count);
         Ok(())
     }

@@ -180,9 +180,10 @@ impl<'a> Writer<'a> {
     /// The end of a right side: the step at `jump` comes here.
     pub(super) fn land(&mut self, jump: usize) {
         let here = self.steps.len();
-        match self.steps.get_mut(jump) {
-            Some(Step::Decide { target, .. } | Step::KeepUnlessEmpty(target)) => *target = here,
-            _ => {}
+        if let Some(Step::Decide { target, .. } | Step::KeepUnlessEmpty(target)) =
+            self.steps.get_mut(jump)
+        {
+            *target = here;
         }
         self.barrier = here;
     }
@@ -274,10 +275,10 @@ impl<'a> Writer<'a> {
         const SMALL: usize = 256;
         let Some(constants) = self.constants(count) else {
             // An argument count that is wrong is wrong whatever the arguments are.
-            if let Step::CallBuiltIn(function, count) = &step {
-                if let Err(error) = function.check_count(*count) {
-                    self.issue(offset, IssueKind::Fails(error));
-                }
+            if let Step::CallBuiltIn(function, count) = &step
+                && let Err(error) = function.check_count(*count)
+            {
+                self.issue(offset, IssueKind::Fails(error));
             }
             return self.steps.push(step);
         };

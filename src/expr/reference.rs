@@ -42,20 +42,26 @@ pub(super) enum NoReference {
 }
 
 /// Reads the reference at the cursor, which stands on its `$(`; then the cursor stands behind its `)`. `depth` references
-/// may nest, this one included.
-pub(super) fn read(cursor: &mut Cursor<'_>, depth: usize) -> Result<Written, NoReference> {
+/// may nest, this one included. On failure the places of all that were begun and not ended are left in `open`.
+pub(super) fn read(
+    cursor: &mut Cursor<'_>,
+    depth: usize,
+    open: &mut Vec<usize>,
+) -> Result<Written, NoReference> {
+    open.push(cursor.place());
     let depth = depth.checked_sub(1).ok_or(NoReference::TooDeep)?;
     expect(cursor, b"$(")?;
     let name = read_name(cursor)?;
     let key = match cursor.rest().first() {
-        Some(b'{') => Some(read_key(cursor, depth)?),
+        Some(b'{') => Some(read_key(cursor, depth, open)?),
         _ => None,
     };
     let default = match cursor.rest().first() {
-        Some(b'|') => Some(read_default(cursor, depth)?),
+        Some(b'|') => Some(read_default(cursor, depth, open)?),
         _ => None,
     };
     expect(cursor, b")")?;
+    open.pop();
     Ok(Written { name, key, default })
 }
 
@@ -69,10 +75,14 @@ pub(super) fn read_name(cursor: &mut Cursor<'_>) -> Result<Name, NoReference> {
 }
 
 /// Reads `{key}` at the cursor.
-pub(super) fn read_key(cursor: &mut Cursor<'_>, depth: usize) -> Result<Key, NoReference> {
+pub(super) fn read_key(
+    cursor: &mut Cursor<'_>,
+    depth: usize,
+    open: &mut Vec<usize>,
+) -> Result<Key, NoReference> {
     expect(cursor, b"{")?;
     if cursor.rest().starts_with(b"$(") {
-        let nested = read(cursor, depth)?;
+        let nested = read(cursor, depth, open)?;
         expect(cursor, b"}")?;
         return Ok(Key::Nested(Box::new(nested)));
     }
@@ -86,12 +96,16 @@ pub(super) fn read_key(cursor: &mut Cursor<'_>, depth: usize) -> Result<Key, NoR
     Ok(Key::Bare(bare.to_vec()))
 }
 
-fn read_default(cursor: &mut Cursor<'_>, depth: usize) -> Result<Default, NoReference> {
+fn read_default(
+    cursor: &mut Cursor<'_>,
+    depth: usize,
+    open: &mut Vec<usize>,
+) -> Result<Default, NoReference> {
     expect(cursor, b"|")?;
     let start = cursor.place();
     cursor.skip_space();
     if cursor.rest().starts_with(b"$(") {
-        let nested = read(cursor, depth)?;
+        let nested = read(cursor, depth, open)?;
         cursor.skip_space();
         return Ok(Default::Nested(Box::new(nested)));
     }
@@ -144,7 +158,7 @@ mod tests {
 
     fn read_all(text: &str) -> Result<(Written, usize), NoReference> {
         let mut cursor = Cursor::new(text.as_bytes(), 0);
-        let written = read(&mut cursor, 4)?;
+        let written = read(&mut cursor, 4, &mut Vec::new())?;
         Ok((written, cursor.place()))
     }
 

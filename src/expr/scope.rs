@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::collection::List;
-use super::error::{AssignError, EvalError, Excess};
+use super::error::{AssignError, EvalError};
 use super::limits::Limits;
 use super::name::Name;
 use super::number;
@@ -146,7 +146,7 @@ impl Scope {
         if self.calls.len() >= limit {
             return Err(EvalError::FunctionDepth { limit });
         }
-        let arguments = List::new(arguments, &self.limits).map_err(Excess::from)?;
+        let arguments = List::new(arguments, &self.limits)?;
         self.calls.push(Value::List(Arc::new(arguments)));
         Ok(())
     }
@@ -184,4 +184,134 @@ fn entry(whole: &Value, key: &[u8]) -> Value {
         _ => None,
     }
     .unwrap_or(Value::Missing)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::expr::{Excess, Expr, Target, World};
+
+    fn scope() -> Scope {
+        Scope::new(Arc::new(RequestFacts::default()), Limits::default())
+    }
+
+    fn set(scope: &mut Scope, name: &str, value: &str) {
+        let value = get(scope, value);
+        let target = Target::parse(name.as_bytes(), scope.limits()).unwrap();
+        target.assign(value, scope, &mut World::empty()).unwrap();
+    }
+
+    fn get(scope: &mut Scope, expression: &str) -> Value {
+        let expr = Expr::parse(expression.as_bytes(), scope.limits()).unwrap();
+        expr.evaluate(scope, &mut World::empty()).unwrap()
+    }
+
+    #[test]
+    fn a_failed_attempt_leaves_nothing_behind() {
+        let mut scope = scope();
+        set(&mut scope, "kept", "1");
+        set(&mut scope, "d", "{'k': 'v'}");
+        get(&mut scope, "'a' matches 'a'");
+        let snapshot = scope.snapshot();
+        set(&mut scope, "kept", "2");
+        set(&mut scope, "d{k}", "'w'");
+        set(&mut scope, "new", "3");
+        get(&mut scope, "'b' matches 'b'");
+        scope.restore(snapshot);
+        let state = get(&mut scope, "[$(kept), $(d), $(new), $(MATCHES{0})]");
+        assert_eq!(state.to_text(), &b"1,k=v,,a"[..]);
+    }
+
+    #[test]
+    fn a_loop_gives_its_item_back() {
+        let mut scope = scope();
+        set(&mut scope, "x", "'before'");
+        let name = Name::parse(b"x").unwrap();
+        let shadowed = scope.shadow(&name).unwrap();
+        let rounds = get(&mut scope, "{'a': 1, 'b': [2, 3]}").rounds();
+        let mut seen = Vec::new();
+        for item in rounds {
+            scope.assign(&name, item).unwrap();
+            seen.push(
+                get(&mut scope, "$(x{0}) + '=' + $(x{1})")
+                    .to_text()
+                    .into_owned(),
+            );
+        }
+        scope.unshadow(shadowed);
+        assert_eq!(seen, [&b"a=1"[..], b"b=2,3"]);
+        assert_eq!(get(&mut scope, "$(x)"), Value::text("before"));
+    }
+
+    #[test]
+    fn an_unset_item_is_unset_after_the_loop() {
+        let mut scope = scope();
+        let name = Name::parse(b"x").unwrap();
+        let shadowed = scope.shadow(&name).unwrap();
+        scope.assign(&name, Value::Integer(1)).unwrap();
+        scope.unshadow(shadowed);
+        assert_eq!(scope.variable(&name, None), Value::Missing);
+        assert!(scope.shadow(&Name::parse(b"HTTP_HOST").unwrap()).is_err());
+    }
+
+    #[test]
+    fn nothing_grows_beyond_its_bound() {
+        let mut scope = scope();
+        set(&mut scope, "k", "'0123456789abcdef'");
+        for _ in 0..15 {
+            set(&mut scope, "k", "$(k) + $(k)");
+        }
+        let fails = |scope: &mut Scope, expression: &str| {
+            let expr = Expr::parse(expression.as_bytes(), scope.limits()).unwrap();
+            expr.evaluate(scope, &mut World::empty()).err()
+        };
+        let bytes = EvalError::Excess(Excess::Bytes { limit: 1 << 20 });
+        let entries = EvalError::Excess(Excess::Entries { limit: 10_000 });
+        for expression in [
+            "$(k) + $(k) + $(k)",
+            "[$(k), $(k)]",
+            "{'a': $(k), 'b': $(k)}",
+            "$replace($(k), 'a', '0123456789abcdef0123456789abcdef')",
+            "$join([1..1000], $substr($(k), 0, 2000))",
+            "$url_encode($replace($(k), 'a', '////////////'))",
+            "$(k) matches '((((.*))))'",
+            "[[1..9999], [1..9999], [1..9999], [1..9999], [1..9999]]",
+        ] {
+            assert_eq!(
+                fails(&mut scope, expression),
+                Some(bytes.clone()),
+                "{expression}"
+            );
+        }
+        for expression in [
+            "[1..10001]",
+            "[-9223372036854775808..9223372036854775807]",
+            "[1..9999] + [1, 2]",
+            "$string_split($(k), '')",
+            "$string_split($(k), 'a')",
+        ] {
+            assert_eq!(
+                fails(&mut scope, expression),
+                Some(entries.clone()),
+                "{expression}"
+            );
+        }
+        assert_eq!(get(&mut scope, "$len([1..10000])"), Value::Integer(10_000));
+        let name = Name::parse(b"more").unwrap();
+        let large = Value::text(vec![b'x'; 600_000]);
+        let excess = Excess::Bytes { limit: 1 << 20 };
+        assert_eq!(scope.assign(&name, large), Err(AssignError::Excess(excess)));
+    }
+
+    #[test]
+    fn lists_in_lists_end_somewhere() {
+        let mut scope = scope();
+        set(&mut scope, "l", "[]");
+        for _ in 0..63 {
+            set(&mut scope, "l", "[$(l)]");
+        }
+        let expr = Expr::parse(b"[$(l)]", scope.limits()).unwrap();
+        let error = expr.evaluate(&mut scope, &mut World::empty()).unwrap_err();
+        assert_eq!(error, EvalError::Excess(Excess::Nesting { limit: 64 }));
+    }
 }

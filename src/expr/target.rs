@@ -32,12 +32,11 @@ impl Target {
         }
         let mut cursor = Cursor::new(text, 0);
         let name = reference::read_name(&mut cursor).map_err(|_| AssignError::NotAName)?;
-        let key = match cursor.rest() {
-            [] => None,
-            _ => {
-                let key = reference::read_key(&mut cursor, limits.depth);
-                Some(key.map_err(|_| AssignError::NotAName)?)
-            }
+        let key = if cursor.rest().is_empty() {
+            None
+        } else {
+            let key = reference::read_key(&mut cursor, limits.depth, &mut Vec::new());
+            Some(key.map_err(|_| AssignError::NotAName)?)
         };
         if !cursor.rest().is_empty() {
             return Err(AssignError::NotAName);

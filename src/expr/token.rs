@@ -113,15 +113,12 @@ impl<'a> Cursor<'a> {
                 return Ok(text);
             }
             // A backslash: it makes a quote or a backslash literal and else stands for itself.
-            match tail.get(stop + 1) {
-                Some(escaped @ (b'\'' | b'"' | b'\\')) => {
-                    text.push(*escaped);
-                    place += stop + 2;
-                }
-                _ => {
-                    text.push(b'\\');
-                    place += stop + 1;
-                }
+            if let Some(escaped @ (b'\'' | b'"' | b'\\')) = tail.get(stop + 1) {
+                text.push(*escaped);
+                place += stop + 2;
+            } else {
+                text.push(b'\\');
+                place += stop + 1;
             }
         }
     }

@@ -9,7 +9,7 @@ use super::error::{AssignError, Excess};
 use super::limits::Limits;
 use super::name::Name;
 use super::number;
-use super::value::Value;
+use super::value::{Kind, Value};
 
 /// What a variable counts beside its name and value.
 const VARIABLE_WEIGHT: usize = 24;
@@ -65,28 +65,56 @@ impl Variables {
         value: Value,
         limits: &Limits,
     ) -> Result<(), AssignError> {
-        let no_entries = |found: &Value| AssignError::NoEntries {
+        let no_entries = |found: Kind| AssignError::NoEntries {
             name: name.to_string(),
-            found: found.kind(),
+            found,
         };
-        let changed = match self.get(name) {
-            None if matches!(key, Value::Integer(_)) => return Err(no_entries(&Value::Missing)),
-            None => dictionary_with(&Dictionary::default(), key, value, limits)?,
-            Some(Value::Dictionary(dictionary)) => dictionary_with(dictionary, key, value, limits)?,
-            Some(Value::List(list)) => {
-                let out_of_range = || AssignError::OutOfRange {
-                    name: name.to_string(),
-                    length: list.items().len(),
-                };
-                let index = index_of(key).ok_or_else(out_of_range)?;
-                let changed = list
-                    .with_item(index, value, limits)
-                    .ok_or_else(out_of_range)?;
-                Value::List(Arc::new(changed?))
+        let former = match self.get(name) {
+            None if matches!(key, Value::Integer(_)) => return Err(no_entries(Kind::Missing)),
+            None => {
+                let pairs = vec![(key.clone(), value)];
+                let dictionary = Dictionary::new(pairs, limits)?;
+                return self.set(name, Value::Dictionary(Arc::new(dictionary)), limits);
             }
-            Some(other) => return Err(no_entries(other)),
+            Some(whole) => whole.weight(),
         };
-        self.set(name, changed, limits)
+        // What this variable may grow to while the others stay as they are.
+        let room = Limits {
+            value_bytes: limits.value_bytes.saturating_sub(self.weight - former),
+            ..*limits
+        };
+        let of_all = |excess| match excess {
+            Excess::Bytes { .. } => Excess::Bytes {
+                limit: limits.value_bytes,
+            },
+            other => other,
+        };
+        let whole = Arc::make_mut(&mut self.values).get_mut(name);
+        let weight = match whole {
+            Some(Value::Dictionary(dictionary)) => {
+                let dictionary = Arc::make_mut(dictionary);
+                dictionary.set(key, value, &room).map_err(of_all)?;
+                dictionary.weight()
+            }
+            Some(Value::List(list)) => {
+                let list = Arc::make_mut(list);
+                let index = index_of(key).unwrap_or(usize::MAX);
+                if !list.set(index, value, &room).map_err(of_all)? {
+                    return Err(AssignError::OutOfRange {
+                        name: name.to_string(),
+                        length: list.items().len(),
+                    });
+                }
+                list.weight()
+            }
+            other => {
+                return Err(no_entries(
+                    other.map_or(Kind::Missing, |other| other.kind()),
+                ));
+            }
+        };
+        self.weight = self.weight - former + weight;
+        Ok(())
     }
 
     /// Puts a variable aside.
@@ -118,17 +146,6 @@ impl Variables {
             VARIABLE_WEIGHT + name.as_bytes().len() + value.weight()
         })
     }
-}
-
-fn dictionary_with(
-    dictionary: &Dictionary,
-    key: &Value,
-    value: Value,
-    limits: &Limits,
-) -> Result<Value, Excess> {
-    let mut changed = dictionary.clone();
-    changed.set(key, value, limits)?;
-    Ok(Value::Dictionary(Arc::new(changed)))
 }
 
 fn index_of(key: &Value) -> Option<usize> {
@@ -164,6 +181,32 @@ mod tests {
         assert!(variables.set(&name("a"), Value::Missing, &limits).is_ok());
         assert_eq!(variables.weight, 0);
         assert!(variables.set(&name("b"), text(75), &limits).is_ok());
+    }
+
+    #[test]
+    fn an_entry_that_does_not_fit_changes_nothing() {
+        let limits = Limits {
+            value_bytes: 200,
+            ..Limits::default()
+        };
+        let mut variables = Variables::default();
+        let d = name("d");
+        let text = |length| Value::text(vec![b'x'; length]);
+        variables.set_entry(&d, &text(1), text(1), &limits).unwrap();
+        variables.set(&name("a"), text(60), &limits).unwrap();
+        let weight = variables.weight;
+        assert!(
+            variables
+                .set_entry(&d, &text(1), text(60), &limits)
+                .is_err()
+        );
+        assert_eq!(variables.weight, weight);
+        assert_eq!(variables.get(&d).unwrap().to_text(), &b"x=x"[..]);
+        variables.set_entry(&d, &text(1), text(5), &limits).unwrap();
+        assert_eq!(variables.weight, weight + 4);
+        variables.set(&d, Value::Missing, &limits).unwrap();
+        variables.set(&name("a"), Value::Missing, &limits).unwrap();
+        assert_eq!(variables.weight, 0);
     }
 
     #[test]

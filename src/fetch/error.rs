@@ -27,6 +27,15 @@ impl FetchError {
         }
     }
 
+    /// The setting whose bound was hit, if that is what happened.
+    pub fn limit(&self) -> Option<&'static str> {
+        match self {
+            Self::Upstream(error) => error.limit(),
+            Self::Body(BodyError::Stalled) => Some("upstreams.body_idle_timeout"),
+            Self::Body(_) | Self::Deadline => None,
+        }
+    }
+
     /// Whether there is no room now.
     pub fn is_overload(&self) -> bool {
         matches!(self, Self::Upstream(error) if error.is_overload())

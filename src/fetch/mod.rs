@@ -9,7 +9,10 @@ pub mod gather;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::header::{
+    CONTENT_LENGTH, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE, RANGE,
+    TRANSFER_ENCODING,
+};
 use http::{HeaderMap, Method, StatusCode};
 use tokio::sync::oneshot;
 
@@ -101,6 +104,11 @@ impl Fetcher {
         &self.cache
     }
 
+    /// Who hears of what is fetched.
+    pub fn observer(&self) -> &Observer {
+        &self.observer
+    }
+
     /// What is at hand for a GET with these fields, without waiting.
     pub fn at_hand(&self, key: &CacheKey, request: &HeaderMap) -> Lookup {
         let found = self.cache.look_up(key, request);
@@ -139,7 +147,7 @@ impl Fetcher {
                 ask.notes.cache(CacheUse::Hit);
                 Ok(Fetched::Stored(object, CacheUse::Hit))
             }
-            Some(Lookup::Miss) if ask.request.method() == Method::GET => self.coalesced(ask).await,
+            Some(Lookup::Miss) if is_whole(&ask) => self.coalesced(ask).await,
             Some(Lookup::HitForMiss) => self.alone(ask, CacheUse::HitForMiss).await,
             Some(Lookup::Miss) | None => self.alone(ask, CacheUse::Pass).await,
         }
@@ -287,6 +295,21 @@ impl Fetcher {
             came,
         }))
     }
+}
+
+/// Whether the answer can be somebody else's too: a GET without range and conditions.
+fn is_whole(ask: &Ask) -> bool {
+    let fields = ask.request.headers();
+    *ask.request.method() == Method::GET
+        && ![
+            RANGE,
+            IF_NONE_MATCH,
+            IF_MODIFIED_SINCE,
+            IF_MATCH,
+            IF_UNMODIFIED_SINCE,
+        ]
+        .iter()
+        .any(|name| fields.contains_key(name))
 }
 
 async fn wait_until(deadline: Deadline, wait: Wait) -> Result<Landed, FetchError> {

@@ -1,5 +1,6 @@
 //! `Cache-Status` (RFC 9211): how the cache treated the request, ours appended behind those of caches before us.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use http::{HeaderValue, Method, StatusCode};
@@ -29,21 +30,22 @@ pub fn value(told: Told, method: &Method) -> Option<HeaderValue> {
         CacheUse::Miss => text.push_str("; fwd=uri-miss"),
         CacheUse::HitForMiss => text.push_str("; fwd=uri-miss; detail=hit-for-miss"),
         CacheUse::Pass if *method == Method::GET || *method == Method::HEAD => {
-            text.push_str("; fwd=bypass")
+            text.push_str("; fwd=bypass");
         }
         CacheUse::Pass => text.push_str("; fwd=method"),
     }
     if let (Some(status), false) = (told.forwarded, text.ends_with("hit")) {
-        text.push_str(&format!("; fwd-status={}", status.as_u16()));
+        // Writing into a string cannot fail.
+        let _ = write!(text, "; fwd-status={}", status.as_u16());
     }
     if let Some(fresh_for) = told.fresh_for {
         if !text.ends_with("hit") {
             text.push_str("; stored");
         }
-        text.push_str(&format!("; ttl={}", fresh_for.as_secs()));
+        let _ = write!(text, "; ttl={}", fresh_for.as_secs());
     }
     if let (Some(reason), CacheUse::Miss) = (told.personal, told.cache) {
-        text.push_str(&format!("; detail=\"{}\"", reason.as_str()));
+        let _ = write!(text, "; detail=\"{}\"", reason.as_str());
     }
     HeaderValue::from_str(&text).ok()
 }

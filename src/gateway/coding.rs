@@ -184,10 +184,10 @@ pub fn encode(body: Body, coding: Coding) -> Body {
             Vec::new(),
             Level::Precise(4),
         )),
-        Coding::Brotli => Encoder::Brotli(codec::BrotliEncoder::with_quality(
+        Coding::Brotli => Encoder::Brotli(Box::new(codec::BrotliEncoder::with_quality(
             Vec::new(),
             Level::Precise(4),
-        )),
+        ))),
         Coding::Zstd => Encoder::Zstd(codec::ZstdEncoder::with_quality(
             Vec::new(),
             Level::Precise(3),
@@ -198,7 +198,7 @@ pub fn encode(body: Body, coding: Coding) -> Body {
             let mut encoder = encoder;
             match encoder.write(bytes).and_then(|()| encoder.finish()) {
                 Ok(()) => Body::full(encoder.take()),
-                Err(error) => Body::stream(Encoded::failed(error)),
+                Err(error) => Body::stream(Encoded::failed(&error)),
             }
         }
         None => Body::stream(Encoded {
@@ -212,7 +212,7 @@ pub fn encode(body: Body, coding: Coding) -> Body {
 
 enum Encoder {
     Gzip(codec::GzipEncoder<Vec<u8>>),
-    Brotli(codec::BrotliEncoder<Vec<u8>>),
+    Brotli(Box<codec::BrotliEncoder<Vec<u8>>>),
     Zstd(codec::ZstdEncoder<Vec<u8>>),
 }
 
@@ -220,7 +220,7 @@ impl Encoder {
     fn writer(&mut self) -> &mut (dyn AsyncWrite + Unpin + Send) {
         match self {
             Self::Gzip(encoder) => encoder,
-            Self::Brotli(encoder) => encoder,
+            Self::Brotli(encoder) => &mut **encoder,
             Self::Zstd(encoder) => encoder,
         }
     }
@@ -269,7 +269,7 @@ enum State {
 }
 
 impl Encoded {
-    fn failed(error: io::Error) -> Self {
+    fn failed(error: &io::Error) -> Self {
         Self {
             body: Body::empty(),
             encoder: Encoder::Gzip(codec::GzipEncoder::new(Vec::new())),

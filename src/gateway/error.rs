@@ -56,6 +56,16 @@ impl GatewayError {
         }
     }
 
+    /// The setting whose bound was hit, if that is what happened.
+    pub fn limit(&self) -> Option<&'static str> {
+        match self {
+            Self::Memory => Some("compose.memory"),
+            Self::Deadline => Some("compose.page_timeout"),
+            Self::Fetch(error) => error.limit(),
+            _ => None,
+        }
+    }
+
     /// Whether it is the client's doing, and so no line for the operator.
     pub fn is_clients(&self) -> bool {
         self.status().is_client_error()

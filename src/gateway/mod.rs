@@ -9,6 +9,7 @@ pub mod coding;
 pub mod conditional;
 pub mod documents;
 pub mod error;
+pub mod fragments;
 pub mod language;
 pub mod origin_request;
 mod page;
@@ -22,9 +23,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cache::Cache;
-use crate::cache::key::CacheKey;
+use crate::compose::Composer;
 use crate::compose::limits::Memory;
-use crate::config::{ComposeConfig, Config, ServerConfig};
+use crate::compose::request_scope::ReadableCookies;
+use crate::config::{ComposeConfig, Config, OnError, ServerConfig};
 use crate::fetch::error::FetchError;
 use crate::fetch::{Ask, Fetched, Fetcher};
 use crate::gateway::answer::Answer;
@@ -49,6 +51,11 @@ pub struct Gateway {
     trust: Trust,
     compose: Arc<ComposeConfig>,
     server: ServerConfig,
+    composer: Composer,
+    /// The same, but it waits for nothing: for HEAD.
+    peeking: Composer,
+    /// Which cookies templates may read.
+    readable: Arc<ReadableCookies>,
     /// `compose.memory`.
     memory: Memory,
     observer: Observer,
@@ -85,6 +92,17 @@ impl Gateway {
             routes: Arc::new(Router::new(routes)),
             fetcher: Fetcher::new(cache, observer.clone()),
             trust: Trust::new(&config.server, &config.identity),
+            composer: Composer::new(config.compose.clone()),
+            peeking: Composer::new(ComposeConfig {
+                on_error: OnError::Empty,
+                head_wait: Duration::ZERO,
+                merge_set_cookie: false,
+                ..config.compose.clone()
+            }),
+            readable: Arc::new(ReadableCookies::new(
+                config.compose.readable_cookies.as_deref(),
+                &config.identity.session_cookies,
+            )),
             compose: Arc::new(config.compose.clone()),
             server: config.server.clone(),
             memory: Memory::new(config.compose.memory.as_u64()),
@@ -122,6 +140,9 @@ impl Gateway {
         let walked = self.walk(&visit, body, page.trace()).await;
         let answer = walked.unwrap_or_else(|error| {
             tell(&error, &visit);
+            if let Some(setting) = error.limit() {
+                self.observer.limit_hit(setting);
+            }
             Answer::plain(respond::error(&error))
         });
         answer
@@ -175,14 +196,11 @@ impl Gateway {
         *request.method_mut() = visit.method.clone();
         *request.headers_mut() =
             origin_request::fields(visit, &route.config, &visit.host, Purpose::Page);
-        // The target was a URI when it came, and dot segments alone were taken out of it.
-        if let Ok(target) = visit.target.parse() {
-            *request.uri_mut() = target;
-        }
+        *request.uri_mut() = visit.uri.clone();
         let fetched = self
             .fetcher
             .fetch(Ask {
-                key: CacheKey::new(visit.scheme, &visit.host, &visit.target),
+                key: visit.key(&visit.host, &visit.target),
                 request,
                 upstream: Arc::clone(&route.upstream),
                 cacheable: route.config.cache,

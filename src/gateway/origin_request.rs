@@ -31,7 +31,7 @@ pub fn fields(visit: &Visit, route: &RouteConfig, host: &str, purpose: Purpose) 
     insert(&mut fields, HOST, host);
     credentials(&mut fields, visit, &route.forward_cookies, host);
     encoding(&mut fields, fragment);
-    tell_client(&mut fields, visit);
+    tell_client(&mut fields, visit, host);
     if composes {
         announce(&mut fields, visit, route.dialects);
     }
@@ -133,8 +133,9 @@ pub fn preferred(accept_encoding: &str) -> Coding {
     best.0
 }
 
-/// `X-Forwarded-*`, `Via`, `X-Request-Id`, `traceparent`. What a trusted proxy said stays and is added to.
-fn tell_client(fields: &mut HeaderMap, visit: &Visit) {
+/// `X-Forwarded-*`, `Via`, `X-Request-Id`, `traceparent`. Host and port are those that are part of the cache key: an application
+/// that builds its URLs from them must not have its answer shared with another host.
+fn tell_client(fields: &mut HeaderMap, visit: &Visit, host: &str) {
     let before = visit
         .from_proxy
         .then(|| joined(&visit.client_headers, &headers::X_FORWARDED_FOR))
@@ -146,26 +147,23 @@ fn tell_client(fields: &mut HeaderMap, visit: &Visit) {
     };
     insert(fields, headers::X_FORWARDED_FOR, &chain);
     insert(fields, headers::X_FORWARDED_PROTO, visit.scheme);
-    if !(visit.from_proxy && fields.contains_key(headers::X_FORWARDED_HOST)) {
-        insert(fields, headers::X_FORWARDED_HOST, &visit.host);
-    }
-    if !(visit.from_proxy && fields.contains_key(headers::X_FORWARDED_PORT)) {
-        insert(fields, headers::X_FORWARDED_PORT, port(visit));
-    }
+    let told = visit.told_host(host);
+    insert(fields, headers::X_FORWARDED_HOST, told);
+    insert(fields, headers::X_FORWARDED_PORT, port(told, visit.scheme));
     headers::append_via(fields, visit.version);
     insert(fields, headers::X_REQUEST_ID, visit.id.as_str());
     insert(
         fields,
         headers::TRACEPARENT,
-        &visit.trace_context.to_string(),
+        &visit.trace_context.child().to_string(),
     );
 }
 
-fn port(visit: &Visit) -> &str {
-    let bare = crate::routing::without_port(&visit.host);
-    match visit.host[bare.len()..].strip_prefix(':') {
+fn port<'a>(host: &'a str, scheme: &str) -> &'a str {
+    let bare = crate::routing::without_port(host);
+    match host[bare.len()..].strip_prefix(':') {
         Some(port) => port,
-        None if visit.scheme == "https" => "443",
+        None if scheme == "https" => "443",
         None => "80",
     }
 }

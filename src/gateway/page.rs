@@ -1,23 +1,52 @@
-//! From a fetched skeleton to the answer: composed when it is a document, else passed on.
+//! From a fetched skeleton to the answer: composed when it is a document that holds tags, else passed on.
 
-use std::sync::Arc;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 
-use http::Method;
-use http::header::CONTENT_LENGTH;
+use bytes::Bytes;
+use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, LOCATION, SET_COOKIE};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use crate::cache::object::Object;
+use crate::compose::limits::Reservation;
+use crate::compose::source::{FragmentError, Part, Place};
+use crate::compose::url::Url;
+use crate::compose::watch::{Fallback, Watcher};
+use crate::compose::{ComposeError, Composed, HeadEdits, Skeleton};
 use crate::fetch::{Fetched, Streamed};
 use crate::gateway::answer::{Answer, insert_age};
 use crate::gateway::cache_status::Told;
-use crate::gateway::conditional;
+use crate::gateway::documents::Documents;
 use crate::gateway::error::GatewayError;
+use crate::gateway::fragments::{self, PageFragments};
+use crate::gateway::origin_request::{Coding, preferred};
+use crate::gateway::page_head::{PageHead, PartPolicy};
 use crate::gateway::route::Route;
 use crate::gateway::visit::Visit;
-use crate::gateway::{Gateway, page_head};
+use crate::gateway::{Gateway, coding, conditional, page_head};
 use crate::message::deadline::Deadline;
-use crate::message::{Body, Response};
+use crate::message::{Body, BodyError, Response};
+use crate::observe::Observer;
 use crate::observe::outcome::CacheUse;
 use crate::observe::page::PageTrace;
+use crate::template::Template;
+
+/// A body at hand that is smaller than this, in bytes, is sent plain: with the head it fits into one packet anyway.
+const WORTH_ENCODING: usize = 1000;
+
+/// A document that is to be composed.
+struct Page {
+    status: StatusCode,
+    /// The head of the skeleton.
+    headers: HeaderMap,
+    template: Arc<Template>,
+    /// What the skeleton allows those behind us.
+    policy: PartPolicy,
+    reservation: Option<Reservation>,
+    told: Told,
+}
 
 impl Gateway {
     /// The page of a skeleton.
@@ -30,19 +59,260 @@ impl Gateway {
         trace: &PageTrace,
     ) -> Result<Answer, GatewayError> {
         match fetched {
-            Fetched::Stored(object, used) => Ok(stored(visit, &object, used)),
-            Fetched::Streamed(streamed) => Ok(passed(streamed)),
+            Fetched::Stored(object, used) => {
+                self.stored(visit, route, &object, used, deadline, trace)
+                    .await
+            }
+            Fetched::Streamed(streamed) => {
+                self.streamed(visit, route, streamed, deadline, trace).await
+            }
         }
+    }
+
+    async fn stored(
+        &self,
+        visit: &Arc<Visit>,
+        route: &Route,
+        object: &Object,
+        used: CacheUse,
+        deadline: Deadline,
+        trace: &PageTrace,
+    ) -> Result<Answer, GatewayError> {
+        let told = Told {
+            cache: used,
+            fresh_for: Some(object.fresh_for()),
+            forwarded: Some(object.status),
+            personal: None,
+        };
+        if !route.documents.is_document(object.status, &object.headers) {
+            return Ok(pass_stored(visit, object, told));
+        }
+        let document = route
+            .documents
+            .of(object)
+            .map_err(|error| GatewayError::Document(error.to_string()))?;
+        match document.template.filter(|template| template.has_tags()) {
+            None => Ok(pass_stored(visit, object, told)),
+            Some(template) => {
+                let page = Page {
+                    status: object.status,
+                    headers: object.headers.clone(),
+                    template,
+                    policy: PartPolicy::of_stored(object),
+                    reservation: None,
+                    told,
+                };
+                self.composed(visit, page, deadline, trace).await
+            }
+        }
+    }
+
+    async fn streamed(
+        &self,
+        visit: &Arc<Visit>,
+        route: &Arc<Route>,
+        streamed: Streamed,
+        deadline: Deadline,
+        trace: &PageTrace,
+    ) -> Result<Answer, GatewayError> {
+        let Streamed {
+            response,
+            cache,
+            personal,
+            came,
+        } = streamed;
+        let told = Told {
+            cache,
+            fresh_for: None,
+            forwarded: Some(response.status()),
+            personal,
+        };
+        let (mut head, body) = response.into_parts();
+        if !route.documents.is_document(head.status, &head.headers) {
+            let undeclared = route.documents.is_undeclared(head.status, &head.headers);
+            let body = if undeclared {
+                noticing(body, &route.documents)
+            } else {
+                body
+            };
+            return Ok(Answer {
+                response: Response::from_parts(head, body),
+                told: Some(told),
+            });
+        }
+        if visit.method == Method::HEAD {
+            // It is not here to be looked into, so it counts as holding tags.
+            page_head::unknown(&mut head.headers);
+            return Ok(Answer {
+                response: Response::from_parts(head, Body::empty()),
+                told: Some(told),
+            });
+        }
+        let collected =
+            fragments::collect(body, self.compose.max_document.as_usize(), &self.memory);
+        let (bytes, reservation) = deadline
+            .bound(collected)
+            .await
+            .map_err(|_| GatewayError::Deadline)?
+            .map_err(|error| unreadable(&error))?;
+        let document = route
+            .documents
+            .read(head.status, &head.headers, &bytes)
+            .map_err(|error| GatewayError::Document(error.to_string()))?;
+        let Some(template) = document.template.filter(|template| template.has_tags()) else {
+            head.headers.remove(CONTENT_LENGTH);
+            return Ok(Answer {
+                response: Response::from_parts(head, Body::full(bytes)),
+                told: Some(told),
+            });
+        };
+        let mut reservation = reservation;
+        if coding::is_encoded(&head.headers) && !reservation.grow(document.body.len() as u64) {
+            return Err(GatewayError::Memory);
+        }
+        let policy = PartPolicy::of_fetched(&head.headers, personal, came);
+        let page = Page {
+            status: head.status,
+            headers: head.headers,
+            template,
+            policy,
+            reservation: Some(reservation),
+            told,
+        };
+        self.composed(visit, page, deadline, trace).await
+    }
+
+    /// Composes a page up to its head, and writes what the head may promise.
+    async fn composed(
+        &self,
+        visit: &Arc<Visit>,
+        page: Page,
+        deadline: Deadline,
+        trace: &PageTrace,
+    ) -> Result<Answer, GatewayError> {
+        trace.composed();
+        let promised = Arc::new(Mutex::new(None));
+        let head_only = visit.method == Method::HEAD;
+        let source = PageFragments {
+            visit: Arc::clone(visit),
+            routes: Arc::clone(&self.routes),
+            fetcher: self.fetcher.clone(),
+            compose: Arc::clone(&self.compose),
+            readable: Arc::clone(&self.readable),
+            memory: self.memory.clone(),
+            deadline,
+            trace: trace.clone(),
+            documents: Arc::default(),
+            promised: Arc::clone(&promised),
+            head_only,
+        };
+        let url = Url::new(
+            visit.scheme == "https",
+            visit.host.as_bytes(),
+            visit.target.as_bytes(),
+        )
+        .map_err(|error| GatewayError::Document(error.to_string()))?;
+        let reads_request = page.template.reads_values();
+        if head_only && page.template.writes_head() {
+            // What its functions would say is known only when all of it is composed.
+            let mut response = Response::new(Body::empty());
+            *response.headers_mut() = page.headers;
+            page_head::unknown(response.headers_mut());
+            return Ok(Answer {
+                response,
+                told: Some(page.told),
+            });
+        }
+        let skeleton = Skeleton {
+            template: page.template,
+            url: Arc::new(url),
+            deadline,
+            reservation: page.reservation,
+        };
+        let composer = if head_only {
+            &self.peeking
+        } else {
+            &self.composer
+        };
+        let watcher = Arc::new(PageWatcher {
+            trace: trace.clone(),
+            observer: self.observer.clone(),
+        });
+        let composed = composer
+            .compose(skeleton, source, watcher)
+            .await
+            .map_err(failed)?;
+        let mut head = PageHead::new(&page.policy);
+        composed.parts.iter().for_each(|part| match part {
+            Part::Here(policy) | Part::Expected(policy) => head.add(policy),
+            Part::Unknown => head.add_unknown(),
+            Part::Failed => head.add_failed(),
+        });
+        if reads_request || !composed.set_cookies.is_empty() {
+            head.add_unknown();
+        }
+        let response = written(visit, page.status, page.headers, &head, composed);
+        *promised.lock().unwrap_or_else(PoisonError::into_inner) = Some(head);
+        Ok(Answer {
+            response,
+            told: Some(page.told),
+        })
     }
 }
 
-fn stored(visit: &Visit, object: &Object, used: CacheUse) -> Answer {
-    let told = Told {
-        cache: used,
-        fresh_for: Some(object.fresh_for()),
-        forwarded: Some(object.status),
-        personal: None,
-    };
+/// The response of a composed page.
+fn written(
+    visit: &Visit,
+    status: StatusCode,
+    mut headers: HeaderMap,
+    head: &PageHead,
+    composed: Composed<PartPolicy>,
+) -> Response {
+    head.write(&mut headers);
+    for cookie in composed.set_cookies {
+        headers.append(SET_COOKIE, cookie);
+    }
+    let status = edited(status, &mut headers, composed.edits);
+    let body = encoded(visit, &mut headers, composed.body);
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
+}
+
+/// What the page's own functions change in its head.
+fn edited(status: StatusCode, headers: &mut HeaderMap, edits: HeadEdits) -> StatusCode {
+    let wanted = edits
+        .final_status()
+        .and_then(|code| StatusCode::from_u16(code).ok());
+    for (name, value) in edits.headers {
+        headers.append(name, value);
+    }
+    if let Some(url) = edits.redirect {
+        headers.insert(LOCATION, url);
+    }
+    wanted.unwrap_or(status)
+}
+
+/// The body as the client likes it best; small ones plain.
+fn encoded(visit: &Visit, headers: &mut HeaderMap, body: Body) -> Body {
+    let small = body
+        .as_full()
+        .is_some_and(|bytes| bytes.len() < WORTH_ENCODING);
+    let wish = visit
+        .client_headers
+        .get(ACCEPT_ENCODING)
+        .and_then(|wish| wish.to_str().ok());
+    let best = wish.map_or(Coding::Identity, preferred);
+    if small || best == Coding::Identity {
+        return body;
+    }
+    headers.insert(CONTENT_ENCODING, HeaderValue::from_static(best.as_str()));
+    coding::encode(body, best)
+}
+
+/// A stored answer as it is, or 304 when the client has it.
+fn pass_stored(visit: &Visit, object: &Object, told: Told) -> Answer {
     let mut response = Response::new(Body::full(object.body.clone()));
     *response.status_mut() = object.status;
     *response.headers_mut() = object.headers.clone();
@@ -50,7 +320,7 @@ fn stored(visit: &Visit, object: &Object, used: CacheUse) -> Answer {
     if visit.is_safe()
         && conditional::not_modified(&visit.client_headers, object.status, &object.headers)
     {
-        *response.status_mut() = http::StatusCode::NOT_MODIFIED;
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
         conditional::strip_for_304(response.headers_mut());
         *response.body_mut() = Body::empty();
     }
@@ -60,15 +330,103 @@ fn stored(visit: &Visit, object: &Object, used: CacheUse) -> Answer {
     }
 }
 
-fn passed(streamed: Streamed) -> Answer {
-    let told = Told {
-        cache: streamed.cache,
-        fresh_for: None,
-        forwarded: Some(streamed.response.status()),
-        personal: streamed.personal,
-    };
-    Answer {
-        response: streamed.response,
-        told: Some(told),
+fn unreadable(error: &FragmentError) -> GatewayError {
+    match error {
+        FragmentError::Overloaded(_) => GatewayError::Memory,
+        FragmentError::TimedOut => GatewayError::Deadline,
+        other => GatewayError::Document(other.to_string()),
+    }
+}
+
+fn failed(error: ComposeError) -> GatewayError {
+    match error {
+        ComposeError::TooLate => GatewayError::Deadline,
+        other => GatewayError::Compose(other.to_string()),
+    }
+}
+
+/// Tells the page's record what compose finds wrong.
+struct PageWatcher {
+    trace: PageTrace,
+    observer: Observer,
+}
+
+impl Watcher for PageWatcher {
+    fn template_error(&self, _: &Place) {
+        self.trace.template_errors(1);
+    }
+
+    fn fragment_failed(
+        &self,
+        _: &Place,
+        _: Option<&Url>,
+        error: &FragmentError,
+        fallback: Fallback,
+    ) {
+        let setting = match error {
+            FragmentError::Depth(_) => Some("compose.max_depth"),
+            FragmentError::TooMany(_) => Some("compose.max_includes"),
+            FragmentError::TooLarge(_) => Some("compose.max_document"),
+            FragmentError::TimedOut => Some("compose.fragment_timeout"),
+            _ => None,
+        };
+        if let Some(setting) = setting {
+            self.observer.limit_hit(setting);
+        }
+        // A failure that something else makes good is no error.
+        if matches!(
+            fallback,
+            Fallback::Empty | Fallback::Message | Fallback::Page
+        ) {
+            self.trace.template_errors(1);
+        }
+    }
+}
+
+/// A body that passes undeclared, looked at for tags as it goes by.
+fn noticing(body: Body, documents: &Arc<Documents>) -> Body {
+    match body.as_full() {
+        Some(bytes) => {
+            documents.notice_undeclared(bytes);
+            body
+        }
+        None => Body::stream(Noticing {
+            body,
+            documents: Some(Arc::clone(documents)),
+        }),
+    }
+}
+
+struct Noticing {
+    body: Body,
+    /// Taken once tags were noticed.
+    documents: Option<Arc<Documents>>,
+}
+
+impl HttpBody for Noticing {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(context));
+        if let (Some(Ok(frame)), Some(documents)) = (&frame, &self.documents)
+            && frame
+                .data_ref()
+                .is_some_and(|bytes| documents.notice_undeclared(bytes))
+        {
+            self.documents = None;
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }

@@ -3,12 +3,13 @@
 //! Each part (the skeleton, each fragment) becomes a [`PartPolicy`]; [`PageHead`] folds them. A part that is not known when the
 //! head leaves counts as personal.
 
+use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 
+use http::HeaderMap;
 use http::header::{
     AGE, CACHE_CONTROL, COOKIE, DATE, EXPIRES, HeaderName, HeaderValue, PRAGMA, SET_COOKIE, VARY,
 };
-use http::{HeaderMap, StatusCode};
 
 use crate::cache::freshness::{Downstream, Terms};
 use crate::cache::object::Object;
@@ -61,6 +62,13 @@ impl PartPolicy {
         let mut policy = Self::new(terms, headers, age, terms.personal || !harmless);
         policy.personal |= headers.contains_key(SET_COOKIE);
         policy
+    }
+
+    /// The same, personal in any case where `personal` says so: a document that reads the request is another one for another user.
+    #[must_use]
+    pub fn or_personal(mut self, personal: bool) -> Self {
+        self.personal |= personal;
+        self
     }
 
     fn new(terms: Downstream, headers: &HeaderMap, age: Duration, personal: bool) -> Self {
@@ -188,8 +196,9 @@ impl PageHead {
                 || longer(self.s_maxage, part.s_maxage))
     }
 
-    /// Writes what the page promises over the head of its skeleton.
-    pub fn write(&self, headers: &mut HeaderMap, encodes: bool) {
+    /// Writes what the page promises over the head of its skeleton. A page is encoded as its client likes it, so it always varies
+    /// by that.
+    pub fn write(&self, headers: &mut HeaderMap) {
         headers::remove_skeleton_only(headers);
         for name in [
             AGE,
@@ -208,11 +217,18 @@ impl PageHead {
         if let Ok(value) = HeaderValue::from_str(&self.cache_control()) {
             headers.insert(CACHE_CONTROL, value);
         }
-        let mut vary: Vec<&str> = self.vary.iter().map(HeaderName::as_str).collect();
+        // What we say upstream of ourselves is the same for all clients.
+        let ours = |name: &&str| *name != headers::SURROGATE_CAPABILITY.as_str();
+        let mut vary: Vec<&str> = self
+            .vary
+            .iter()
+            .map(HeaderName::as_str)
+            .filter(ours)
+            .collect();
         if self.personal && !vary.contains(&"cookie") {
             vary.push("cookie");
         }
-        if encodes && !vary.contains(&"accept-encoding") {
+        if !vary.contains(&"accept-encoding") {
             vary.push("accept-encoding");
         }
         if !vary.is_empty()
@@ -236,13 +252,11 @@ impl PageHead {
         let Some(max_age) = self.max_age.filter(|lifetime| lifetime.as_secs() > 0) else {
             return "no-cache".to_owned();
         };
-        let mut value = String::new();
-        if self.public {
-            value.push_str("public, ");
-        }
-        value.push_str(&format!("max-age={}", max_age.as_secs()));
+        let public = if self.public { "public, " } else { "" };
+        let mut value = format!("{public}max-age={}", max_age.as_secs());
         if let Some(s_maxage) = self.s_maxage.filter(|lifetime| lifetime.as_secs() > 0) {
-            value.push_str(&format!(", s-maxage={}", s_maxage.as_secs()));
+            // Writing into a string cannot fail.
+            let _ = write!(value, ", s-maxage={}", s_maxage.as_secs());
         }
         if self.must_revalidate {
             value.push_str(", must-revalidate");
@@ -252,15 +266,14 @@ impl PageHead {
 }
 
 /// The head of a document whose parts cannot be known, such as one that was asked for by HEAD and is not in the cache.
-pub fn unknown(status: StatusCode, headers: &mut HeaderMap, encodes: bool) {
-    debug_assert!(status.is_success(), "only documents are composed");
+pub fn unknown(headers: &mut HeaderMap) {
     let mut head = PageHead::new(&PartPolicy::of_fetched(
         headers,
         Some(Reason::Request),
         SystemTime::now(),
     ));
     head.add_unknown();
-    head.write(headers, encodes);
+    head.write(headers);
 }
 
 #[cfg(test)]
@@ -428,7 +441,7 @@ mod tests {
             ("content-md5", "x"),
             ("cache-control", "public, max-age=600"),
             ("content-type", "text/html"),
-            ("vary", "Accept-Language"),
+            ("vary", "Accept-Language, Surrogate-Capability"),
         ] {
             headers.insert(
                 HeaderName::from_static(name),
@@ -438,7 +451,7 @@ mod tests {
         let skeleton = PartPolicy::of_fetched(&headers, None, SystemTime::now());
         let mut head = PageHead::new(&skeleton);
         head.add_unknown();
-        head.write(&mut headers, true);
+        head.write(&mut headers);
         let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
         assert_eq!(left, ["cache-control", "content-type", "date", "vary"]);

@@ -5,8 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use http::header::{AUTHORIZATION, COOKIE, HOST};
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Method, Version};
+use http::{HeaderMap, HeaderValue, Method, Uri, Version};
 
+use crate::cache::key::CacheKey;
 use crate::config::pattern::Network;
 use crate::config::{IdentityConfig, ServerConfig};
 use crate::message::client::Connection;
@@ -26,8 +27,12 @@ pub struct Visit {
     pub scheme: &'static str,
     /// The client's `Host`: lower case, its port unless that is the scheme's own.
     pub host: String,
+    /// The host that the client named to a trusted proxy before us; else the same as `host`.
+    pub public_host: String,
     /// The path, dot segments removed, and the query exactly as it came.
     pub target: String,
+    /// The same, as a request's target.
+    pub uri: Uri,
     /// Who asks, behind trusted proxies.
     pub client: IpAddr,
     /// The other end of the socket.
@@ -95,6 +100,7 @@ impl Visit {
             .get(HOST)
             .and_then(|host| host.to_str().ok())
             .unwrap_or_default();
+        let host = without_default_port(host, scheme).to_owned();
         let client = if from_proxy {
             behind_proxies(&client_headers, peer.ip(), trust)
         } else {
@@ -104,10 +110,16 @@ impl Visit {
             .then(|| client_headers.get(headers::X_REQUEST_ID)?.to_str().ok())
             .flatten()
             .and_then(RequestId::parse);
+        let target = target(head.uri.path_and_query())?;
         let visit = Self {
-            target: target(head.uri.path_and_query())?,
+            uri: target.parse().map_err(|_| TargetError::NotAbsolute)?,
+            target,
             scheme,
-            host: without_default_port(host, scheme).to_owned(),
+            public_host: public_host(&client_headers, from_proxy).map_or_else(
+                || host.clone(),
+                |host| without_default_port(&host, scheme).to_owned(),
+            ),
+            host,
             client,
             peer,
             from_proxy,
@@ -128,6 +140,23 @@ impl Visit {
     /// The path without the query.
     pub fn path(&self) -> &str {
         self.target.split('?').next().unwrap_or_default()
+    }
+
+    /// The key of a URL as this visitor's upstreams see it: what they are told of the client's host is part of it.
+    pub fn key(&self, host: &str, target: &str) -> CacheKey {
+        if host == self.host && self.public_host != self.host {
+            return CacheKey::new(self.scheme, &format!("{host}^{}", self.public_host), target);
+        }
+        CacheKey::new(self.scheme, host, target)
+    }
+
+    /// The host that upstreams are told the client named, for a request to `host`.
+    pub fn told_host<'a>(&'a self, host: &'a str) -> &'a str {
+        if host == self.host {
+            &self.public_host
+        } else {
+            host
+        }
     }
 
     /// Whether it asks without wanting to change anything.
@@ -186,6 +215,27 @@ fn scheme(headers: &HeaderMap, connection: Option<Connection>, from_proxy: bool)
         Some(b"https") => "https",
         Some(b"http") => "http",
         _ => spoken,
+    }
+}
+
+/// The host that a trusted proxy was asked for, with its port where it tells one.
+fn public_host(headers: &HeaderMap, from_proxy: bool) -> Option<String> {
+    let said = |name| headers.get(name)?.to_str().ok();
+    let host = from_proxy
+        .then(|| said(headers::X_FORWARDED_HOST))
+        .flatten()?
+        .trim()
+        .to_ascii_lowercase();
+    let plain = |byte: u8| {
+        byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b':' | b'[' | b']')
+    };
+    if host.is_empty() || !host.bytes().all(plain) {
+        return None;
+    }
+    let port = said(headers::X_FORWARDED_PORT).filter(|port| port.parse::<u16>().is_ok());
+    match port {
+        Some(port) if routing::without_port(&host) == host => Some(format!("{host}:{port}")),
+        _ => Some(host),
     }
 }
 

@@ -2,17 +2,20 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
+use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::message::{Body, BodyError};
-use crate::server::Limits;
 use crate::server::socket::Answering;
+use crate::server::{LimitHit, Limits};
 
 /// A client's body as it comes; trailers are dropped.
 pub struct Upload {
@@ -23,6 +26,7 @@ pub struct Upload {
     /// Fires when the client has sent nothing for too long, or the whole has taken too long.
     timer: Pin<Box<Sleep>>,
     ends: Instant,
+    hit: LimitHit,
 }
 
 impl Upload {
@@ -42,6 +46,7 @@ impl Upload {
                 ends.min(now + limits.body_idle_timeout),
             )),
             ends,
+            hit: limits.hit.clone(),
         })
     }
 }
@@ -65,6 +70,7 @@ impl HttpBody for Upload {
                         continue;
                     };
                     let Some(left) = self.left.checked_sub(bytes.len() as u64) else {
+                        self.hit.tell("server.max_request_body");
                         return Poll::Ready(Some(Err(BodyError::TooLarge(self.limit))));
                     };
                     self.left = left;
@@ -74,11 +80,12 @@ impl HttpBody for Upload {
                 }
                 Poll::Pending => {
                     std::task::ready!(self.timer.as_mut().poll(context));
-                    let error = if Instant::now() >= self.ends {
-                        BodyError::TooLate
+                    let (error, setting) = if Instant::now() >= self.ends {
+                        (BodyError::TooLate, "server.body_timeout")
                     } else {
-                        BodyError::Stalled
+                        (BodyError::Stalled, "server.body_idle_timeout")
                     };
+                    self.hit.tell(setting);
                     return Poll::Ready(Some(Err(error)));
                 }
             }
@@ -97,14 +104,16 @@ impl HttpBody for Upload {
 /// A body of ours on its way out: its request counts as being answered until it has left.
 pub struct Download {
     body: Body,
+    stall: Option<StallWatch>,
     _answering: Answering,
 }
 
 impl Download {
-    /// Sends `body`.
-    pub fn new(body: Body, answering: Answering) -> Self {
+    /// Sends `body`; `stall` watches whether the client takes it, where the socket cannot see that.
+    pub fn new(body: Body, answering: Answering, stall: Option<StallWatch>) -> Self {
         Self {
             body,
+            stall,
             _answering: answering,
         }
     }
@@ -118,7 +127,11 @@ impl HttpBody for Download {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        Pin::new(&mut self.body).poll_frame(context)
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        if let Some(stall) = &self.stall {
+            stall.turn(frame.is_ready());
+        }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {
@@ -127,5 +140,41 @@ impl HttpBody for Download {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+/// Ends a connection whose client does not take a streamed body.
+///
+/// On HTTP/2 a client that opens no window keeps hyper waiting where no write waits, and with it the server whose answer streams
+/// through. So it is watched whether the next piece is asked for in time.
+pub struct StallWatch {
+    /// Since when the client has had a piece and not asked for the next.
+    since: Arc<Mutex<Option<Instant>>>,
+    _task: AbortOnDropHandle<()>,
+}
+
+impl StallWatch {
+    /// Tells `ended` when a piece has not been taken for so long.
+    pub fn new(timeout: Duration, ended: Arc<Notify>) -> Self {
+        let since: Arc<Mutex<Option<Instant>>> = Arc::default();
+        let watched = Arc::clone(&since);
+        let task = tokio::spawn(async move {
+            loop {
+                let since = *watched.lock().unwrap_or_else(PoisonError::into_inner);
+                match since {
+                    Some(since) if since.elapsed() >= timeout => return ended.notify_one(),
+                    Some(since) => tokio::time::sleep_until(since + timeout).await,
+                    None => tokio::time::sleep(timeout).await,
+                }
+            }
+        });
+        Self {
+            since,
+            _task: AbortOnDropHandle::new(task),
+        }
+    }
+
+    fn turn(&self, clients: bool) {
+        *self.since.lock().unwrap_or_else(PoisonError::into_inner) = clients.then(Instant::now);
     }
 }

@@ -13,11 +13,12 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Notify;
 
 use crate::message::Body;
 use crate::message::client::Connection;
 use crate::server::Limits;
-use crate::server::body::{Download, Upload};
+use crate::server::body::{Download, StallWatch, Upload};
 use crate::server::drain::Drain;
 use crate::server::framing::{self, Refusal};
 use crate::server::handler::Handler;
@@ -46,17 +47,22 @@ pub async fn serve<S, H>(
         Arc::clone(&activity),
         Arc::clone(&limits),
     ));
+    let stalled = Arc::new(Notify::new());
     let service = service_fn(|request: Request<Incoming>| {
         let visit = Visit {
             facts,
             limits: Arc::clone(&limits),
             handler: Arc::clone(&handler),
         };
-        let activity = Arc::clone(&activity);
+        let (activity, stalled) = (Arc::clone(&activity), Arc::clone(&stalled));
         async move {
-            let answering = activity.begin(request.version() == Version::HTTP_2);
+            let multiplexed = request.version() == Version::HTTP_2;
+            let answering = activity.begin(multiplexed);
+            let timeout = visit.limits.write_timeout;
             let response = visit.answer(request).await;
-            Ok::<_, Infallible>(response.map(|body| Download::new(body, answering)))
+            let watched = multiplexed && response.body().as_full().is_none();
+            let stall = watched.then(|| StallWatch::new(timeout, stalled));
+            Ok::<_, Infallible>(response.map(|body| Download::new(body, answering, stall)))
         }
     });
     let builder = builder(&limits);
@@ -64,6 +70,10 @@ pub async fn serve<S, H>(
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
+        () = stalled.notified() => {
+            limits.hit.tell("server.write_timeout");
+            return tracing::debug!(peer = %facts.peer, "a client did not read");
+        }
         () = drain.started() => {
             connection.as_mut().graceful_shutdown();
             connection.await
@@ -139,6 +149,7 @@ impl<H: Handler> Visit<H> {
             plain(status, "Bad request")
         })?;
         if request.body().size_hint().lower() > self.limits.max_request_body {
+            self.limits.hit.tell("server.max_request_body");
             return Err(plain(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "The request body is too large",

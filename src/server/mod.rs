@@ -24,6 +24,34 @@ use crate::message::client::Connection;
 use crate::server::drain::Drain;
 use crate::server::handler::Handler;
 
+/// Hears the name of a setting whose bound was hit.
+#[derive(Clone)]
+pub struct LimitHit(Arc<dyn Fn(&'static str) + Send + Sync>);
+
+impl LimitHit {
+    /// Calls `hear`.
+    pub fn new(hear: impl Fn(&'static str) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(hear))
+    }
+
+    /// The bound of this setting was hit.
+    pub fn tell(&self, setting: &'static str) {
+        (self.0)(setting);
+    }
+}
+
+impl Default for LimitHit {
+    fn default() -> Self {
+        Self::new(|_| {})
+    }
+}
+
+impl std::fmt::Debug for LimitHit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("LimitHit")
+    }
+}
+
 /// What a client may cost. Taken from `[server]`; the admin listener and the demo's origins use the defaults.
 #[derive(Debug, Clone)]
 pub struct Limits {
@@ -41,6 +69,8 @@ pub struct Limits {
     pub max_request_head: usize,
     /// Largest request body in bytes.
     pub max_request_body: u64,
+    /// Who hears when one of these, or the number of connections, is hit.
+    pub hit: LimitHit,
 }
 
 impl From<&crate::config::ServerConfig> for Limits {
@@ -53,6 +83,7 @@ impl From<&crate::config::ServerConfig> for Limits {
             write_timeout: config.write_timeout,
             max_request_head: config.max_request_head.as_usize(),
             max_request_body: config.max_request_body.as_u64(),
+            hit: LimitHit::default(),
         }
     }
 }
@@ -116,6 +147,9 @@ impl Listener {
     pub async fn run<H: Handler>(self, handler: Arc<H>, drain: Drain) {
         loop {
             // At the limit the next client waits in the backlog until another one leaves.
+            if self.connections.available_permits() == 0 {
+                self.limits.hit.tell("server.max_connections");
+            }
             let permit = tokio::select! {
                 permit = Arc::clone(&self.connections).acquire_owned() => permit,
                 () = drain.started() => return,
@@ -179,7 +213,10 @@ impl Accepted {
         match tokio::time::timeout(self.limits.header_timeout, acceptor.accept(self.stream)).await {
             Ok(Ok(stream)) => connection::serve(stream, facts, self.limits, handler, drain).await,
             Ok(Err(error)) => tracing::debug!(%error, peer = %self.peer, "TLS handshake failed"),
-            Err(_) => tracing::debug!(peer = %self.peer, "TLS handshake took too long"),
+            Err(_) => {
+                self.limits.hit.tell("server.header_timeout");
+                tracing::debug!(peer = %self.peer, "TLS handshake took too long");
+            }
         }
     }
 }

@@ -54,6 +54,11 @@ impl Activity {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether a head has begun to come.
+    fn has_begun(&self) -> bool {
+        self.lock().head_since.is_some()
+    }
+
     fn bytes_came(&self) {
         let mut state = self.lock();
         if state.requests == 0 && !state.multiplexed && state.head_since.is_none() {
@@ -120,6 +125,9 @@ impl<S> Socket<S> {
             }
             ready!(self.read_timer.as_mut().poll(context));
             if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                if self.activity.has_begun() {
+                    self.limits.hit.tell("server.header_timeout");
+                }
                 return Poll::Ready(io::Error::from(io::ErrorKind::TimedOut));
             }
             self.read_timer.as_mut().reset(check);
@@ -141,6 +149,7 @@ impl<S> Socket<S> {
             .write_timer
             .get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
         ready!(timer.as_mut().poll(context));
+        self.limits.hit.tell("server.write_timeout");
         Poll::Ready(Err(io::Error::from(io::ErrorKind::TimedOut)))
     }
 }

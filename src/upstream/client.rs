@@ -54,7 +54,7 @@ pub async fn exchange(
     place: usize,
 ) -> Result<Response<Body>, Failed> {
     let progress = request.body().progress.clone();
-    let flood = count_interim(&mut request);
+    let flood = Flood::of(&mut request);
     let sending = connection.sender().try_send_request(request);
     tokio::pin!(sending);
     let waited = wait_for_head(sending.as_mut(), &progress, &flood, server, limits)
@@ -89,24 +89,36 @@ pub async fn exchange(
     Ok(Response::from_parts(head, arrival.into_body()))
 }
 
-/// Bounds the interim answers of `request`: the notification comes when there are too many.
-fn count_interim(request: &mut Request<Outbound>) -> Arc<Notify> {
-    let flood = Arc::new(Notify::new());
-    let told = Arc::clone(&flood);
-    let count = AtomicUsize::new(0);
-    hyper::ext::on_informational(request, move |_| {
-        if count.fetch_add(1, Ordering::Relaxed) >= MOST_INTERIM {
-            told.notify_one();
-        }
-    });
-    flood
+/// Counts the interim answers (1xx) of one request: a server that sends nothing else is broken.
+#[derive(Default)]
+struct Flood {
+    count: AtomicUsize,
+    full: Notify,
+}
+
+impl Flood {
+    /// Counts those of `request`.
+    fn of(request: &mut Request<Outbound>) -> Arc<Self> {
+        let flood = Arc::new(Self::default());
+        let counted = Arc::clone(&flood);
+        hyper::ext::on_informational(request, move |_| {
+            if counted.count.fetch_add(1, Ordering::Relaxed) == MOST_INTERIM {
+                counted.full.notify_one();
+            }
+        });
+        flood
+    }
+
+    fn is_full(&self) -> bool {
+        self.count.load(Ordering::Relaxed) > MOST_INTERIM
+    }
 }
 
 /// Waits for the head, as long as the request still moves and then as long as the server may take.
 async fn wait_for_head<F: Future>(
     mut sending: Pin<&mut F>,
     progress: &Progress,
-    flood: &Notify,
+    flood: &Flood,
     server: &str,
     limits: ExchangeLimits,
 ) -> Result<F::Output, UpstreamError> {
@@ -116,12 +128,17 @@ async fn wait_for_head<F: Future>(
     loop {
         tokio::select! {
             biased;
-            answered = sending.as_mut() => return Ok(answered),
-            () = flood.notified() => {
-                let reason = "too many interim answers".to_owned();
-                return Err(UpstreamError::Malformed { server: server.to_owned(), reason });
-            }
+            () = flood.full.notified() => {}
+            // All of them may have come together with the answer.
+            answered = sending.as_mut() => if !flood.is_full() { return Ok(answered) },
             () = tokio::time::sleep_until(patience.instant()) => {}
+        }
+        if flood.is_full() {
+            let reason = "too many interim answers".to_owned();
+            return Err(UpstreamError::Malformed {
+                server: server.to_owned(),
+                reason,
+            });
         }
         // The server's time begins when it has the whole request.
         let sent = progress.bytes.load(Ordering::Relaxed);

@@ -84,6 +84,16 @@ impl UpstreamError {
         )
     }
 
+    /// The setting of the upstream whose bound was hit, if that is what happened.
+    pub fn limit(&self) -> Option<&'static str> {
+        match self {
+            Self::QueueFull { .. } => Some("upstreams.queue"),
+            Self::QueueTimeout { .. } => Some("upstreams.queue_timeout"),
+            Self::FirstByte { .. } => Some("upstreams.first_byte_timeout"),
+            _ => None,
+        }
+    }
+
     /// Whether it was a matter of time (504), not of a broken answer (502).
     pub fn is_timeout(&self) -> bool {
         matches!(self, Self::FirstByte { .. } | Self::Deadline { .. })

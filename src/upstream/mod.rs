@@ -168,7 +168,7 @@ impl Upstream {
                     {
                         // The server had closed it meanwhile: it is replaced once. The permit is here, or on its way back.
                         Err(UpstreamError::Closed { .. }) if outgoing.can_repeat() => {
-                            permit = slot.take()
+                            permit = slot.take();
                         }
                         ended => return ended,
                     }

@@ -34,16 +34,9 @@ pub(super) fn html_decode(arguments: &Arguments<'_>) -> Result {
     while let Some(place) = memchr::memchr(b'&', rest) {
         out.extend_from_slice(&rest[..place]);
         rest = &rest[place..];
-        match html_reference(rest) {
-            Some((character, length)) => {
-                out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
-                rest = &rest[length..];
-            }
-            None => {
-                out.push(b'&');
-                rest = &rest[1..];
-            }
-        }
+        let (character, length) = html_reference(rest).unwrap_or(('&', 1));
+        out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+        rest = &rest[length..];
     }
     out.extend_from_slice(rest);
     Ok(Value::text(out))

@@ -57,10 +57,9 @@ pub(super) fn split(arguments: &Arguments<'_>) -> Result {
 /// `$list_delitem(list, i)`; a position that is not there deletes nothing.
 pub(super) fn delete_item(arguments: &Arguments<'_>) -> Result {
     let mut items = arguments.items(0)?.to_vec();
-    if let Ok(index) = usize::try_from(arguments.integer(1)?) {
-        if index < items.len() {
-            items.remove(index);
-        }
+    let index = usize::try_from(arguments.integer(1)?).unwrap_or(usize::MAX);
+    if index < items.len() {
+        items.remove(index);
     }
     Ok(Value::List(Arc::new(List::new(items, arguments.limits)?)))
 }

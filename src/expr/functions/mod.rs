@@ -1,16 +1,22 @@
 //! The built-in functions: rows of one table, found by name when an expression is parsed.
 //!
-//! What a row needs to know of an argument it asks [`Arguments`], which turns a wrong type into the failure to report. Taint
-//! is dealt with in one place, [`Function::finish`], so that no function can forget it.
+//! What a row needs to know of an argument it asks `Arguments`, which turns a wrong type into the failure to report. Taint
+//! is dealt with in one place, `Function::finish`, so that no function can forget it.
 
+#![allow(
+    clippy::unnecessary_wraps,
+    reason = "the rows of one table have one signature, whether they can fail or not"
+)]
+
+mod arguments;
 mod encoding;
 mod kind;
 mod list;
+mod nearest;
 mod response;
 pub(super) mod text;
 mod time;
 
-use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -18,10 +24,11 @@ use super::collection::List;
 use super::error::{EvalError, Excess};
 use super::host::Host;
 use super::limits::Limits;
-use super::number::{self, Number};
 use super::scope::Scope;
 use super::value::Value;
 
+use arguments::Arguments;
+pub use nearest::nearest;
 pub use time::{http_time, strftime};
 
 /// A built-in function.
@@ -180,37 +187,6 @@ pub fn is_built_in(name: &[u8]) -> bool {
     find(name).is_some()
 }
 
-/// The built-in name that is spelled most like this one: at most two letters apart, and less than half of them.
-pub fn nearest(name: &[u8]) -> Option<&'static str> {
-    const FARTHEST: usize = 2;
-    let distances = TABLE.iter().map(|function| {
-        let distance = edit_distance(name, function.name.as_bytes());
-        (distance, function.name)
-    });
-    let (distance, nearest) = distances.min_by_key(|(distance, _)| *distance)?;
-    (distance <= FARTHEST && distance * 2 < nearest.len()).then_some(nearest)
-}
-
-/// How many bytes must be put in, taken out or replaced to make one text the other. Cheap, because one of them is the name
-/// of a built-in function.
-fn edit_distance(left: &[u8], right: &[u8]) -> usize {
-    let mut row: Vec<usize> = (0..=right.len()).collect();
-    for (line, left_byte) in left.iter().enumerate() {
-        let mut diagonal = line;
-        let mut before = line + 1;
-        if let Some(first) = row.first_mut() {
-            *first = before;
-        }
-        for (cell, right_byte) in row.iter_mut().skip(1).zip(right) {
-            let replaced = diagonal + usize::from(left_byte != right_byte);
-            diagonal = *cell;
-            before = replaced.min(*cell + 1).min(before + 1);
-            *cell = before;
-        }
-    }
-    row.last().copied().unwrap_or_default()
-}
-
 impl Function {
     /// Its result.
     pub(super) fn apply(
@@ -220,7 +196,7 @@ impl Function {
         host: &mut dyn Host,
     ) -> Result<Value, EvalError> {
         match self.action {
-            Action::Pure(_) => self.apply_pure(values, &*scope.limits()),
+            Action::Pure(_) => self.apply_pure(values, scope.limits()),
             Action::Effect(action) => {
                 let limits = *scope.limits();
                 let arguments = self.arguments(values, &limits)?;
@@ -298,126 +274,9 @@ impl fmt::Debug for Action {
     }
 }
 
-/// The arguments of one call; their number has been checked.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Arguments<'a> {
-    function: &'static str,
-    values: &'a [Value],
-    pub(super) limits: &'a Limits,
-}
-
-impl<'a> Arguments<'a> {
-    /// An argument; missing when it was left out.
-    pub(super) fn value(&self, place: usize) -> &'a Value {
-        self.values.get(place).unwrap_or(&Value::Missing)
-    }
-
-    /// An argument as text: anything but a list or dictionary, nothing being empty.
-    pub(super) fn text(&self, place: usize) -> Result<Cow<'a, [u8]>, EvalError> {
-        match self.value(place) {
-            Value::List(_) | Value::Dictionary(_) => Err(self.wrong(place, "text")),
-            other => Ok(other.to_text()),
-        }
-    }
-
-    /// An argument as text, or this text when it was left out or is missing.
-    pub(super) fn text_or(
-        &self,
-        place: usize,
-        otherwise: &'static [u8],
-    ) -> Result<Cow<'a, [u8]>, EvalError> {
-        match self.value(place) {
-            Value::Missing => Ok(Cow::Borrowed(otherwise)),
-            _ => self.text(place),
-        }
-    }
-
-    /// An argument as an integer: one, or text that looks like one.
-    pub(super) fn integer(&self, place: usize) -> Result<i64, EvalError> {
-        let integer = match self.value(place) {
-            Value::Integer(integer) => Some(*integer),
-            Value::Text { bytes, .. } => number::read_integer(bytes),
-            _ => None,
-        };
-        integer.ok_or_else(|| self.wrong(place, "an integer"))
-    }
-
-    /// An argument as an integer, when it was given and is not missing.
-    pub(super) fn optional_integer(&self, place: usize) -> Result<Option<i64>, EvalError> {
-        match self.value(place) {
-            Value::Missing => Ok(None),
-            _ => self.integer(place).map(Some),
-        }
-    }
-
-    /// An argument as a list; nothing is an empty one.
-    pub(super) fn items(&self, place: usize) -> Result<&'a [Value], EvalError> {
-        match self.value(place) {
-            Value::List(list) => Ok(list.items()),
-            Value::Missing => Ok(&[]),
-            _ => Err(self.wrong(place, "a list")),
-        }
-    }
-
-    /// An argument as a number cut to an integer.
-    pub(super) fn number(&self, place: usize) -> Result<i64, EvalError> {
-        let number = Number::of(self.value(place)).and_then(|number| number.truncated());
-        number.ok_or_else(|| self.wrong(place, "a number of at most 64 bits"))
-    }
-
-    /// The failure that an argument is not what the function takes.
-    pub(super) fn wrong(&self, place: usize, accepted: &'static str) -> EvalError {
-        EvalError::Argument {
-            function: self.function,
-            position: place + 1,
-            accepted,
-            given: self.value(place).kind(),
-        }
-    }
-
-    /// The failure that the host refuses.
-    pub(super) fn refused(&self, reason: &'static str) -> EvalError {
-        EvalError::Refused {
-            function: self.function,
-            reason,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn distances_count_single_changes() {
-        for (left, right, distance) in [
-            ("", "abc", 3),
-            ("abc", "", 3),
-            ("lower", "lower", 0),
-            ("lowr", "lower", 1),
-            ("kitten", "sitting", 3),
-        ] {
-            assert_eq!(
-                edit_distance(left.as_bytes(), right.as_bytes()),
-                distance,
-                "{left} {right}"
-            );
-        }
-    }
-
-    #[test]
-    fn the_nearest_name_is_near() {
-        for (name, expected) in [
-            ("lowr", Some("lower")),
-            ("urlencode", Some("url_encode")),
-            ("substring", None),
-            ("md5", None),
-            ("frobnicate", None),
-            ("x", None),
-        ] {
-            assert_eq!(nearest(name.as_bytes()), expected, "{name}");
-        }
-    }
 
     #[test]
     fn names_are_in_the_table_once() {

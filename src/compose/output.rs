@@ -1,0 +1,252 @@
+//! What a page will emit, in order: lists of pieces, some of which wait for fragments, and the cursor that turns them into
+//! bytes.
+
+use bytes::{Bytes, BytesMut};
+
+use crate::compose::document::Unit;
+use crate::compose::include::{Slot, State};
+use crate::expr::escape::append_json;
+use crate::template::tree::Span;
+
+/// Pieces in order. The page is one, and so is each fragment, each attempt, each inline.
+#[derive(Debug, Default)]
+pub(super) struct List {
+    pub(super) pieces: Vec<Piece>,
+    /// Whether nothing will be added.
+    pub(super) complete: bool,
+    /// Whether it must not be emitted yet: an attempt whose outcome is open.
+    pub(super) held: bool,
+    /// Whether all of it goes into a string of a JSON document.
+    pub(super) in_string: bool,
+    /// Whether values go in as they are, because the whole becomes a value; `tainted` then tells of them.
+    pub(super) raw: bool,
+    pub(super) tainted: bool,
+}
+
+/// A piece of output.
+#[derive(Debug)]
+pub(super) enum Piece {
+    /// Bytes of a document.
+    Text(u32, Span),
+    /// Shared bytes: a fragment.
+    Bytes(Bytes),
+    /// Values.
+    Owned(Vec<u8>),
+    /// What an include brings.
+    Slot(usize),
+    /// Another list.
+    List(usize),
+}
+
+impl List {
+    /// Ends the values at the end, so that they can be emitted although the list goes on.
+    pub(super) fn seal(&mut self) {
+        if matches!(self.pieces.last(), Some(Piece::Owned(_))) {
+            self.pieces.push(Piece::Bytes(Bytes::new()));
+        }
+    }
+
+    /// Where values are appended.
+    pub(super) fn values(&mut self) -> &mut Vec<u8> {
+        if !matches!(self.pieces.last(), Some(Piece::Owned(_))) {
+            self.pieces.push(Piece::Owned(Vec::new()));
+        }
+        match self.pieces.last_mut() {
+            Some(Piece::Owned(bytes)) => bytes,
+            // The line above has just put one there.
+            _ => unreachable!("the last piece holds values"),
+        }
+    }
+}
+
+/// What a cursor reads.
+#[derive(Clone, Copy)]
+pub(super) struct Pages<'p> {
+    pub(super) units: &'p [Unit],
+    pub(super) lists: &'p [List],
+    pub(super) slots: &'p [Slot],
+}
+
+/// How far output has come.
+#[derive(Debug)]
+pub(super) struct Cursor {
+    /// The lists being read, outermost first: the list, the next piece, whether its output goes into a JSON string.
+    stack: Vec<(usize, usize, bool)>,
+    /// A large piece that has been read and waits for its own frame.
+    large: Option<Bytes>,
+}
+
+/// What stands next in the output.
+enum Next<'p> {
+    Bytes(&'p [u8], Option<&'p Bytes>, bool),
+    Waiting,
+    End,
+}
+
+/// Pieces from this size on are sent as they are when a page streams, not copied together with their neighbours.
+const SENT_ALONE: usize = 64 * 1024;
+
+/// A frame of copied pieces is not made larger than this.
+const FRAME: usize = 256 * 1024;
+
+impl Cursor {
+    /// At the start of a list.
+    pub(super) fn new(list: usize) -> Self {
+        Self {
+            stack: vec![(list, 0, false)],
+            large: None,
+        }
+    }
+
+    /// The next bytes and a step over them. `Waiting` takes no step.
+    fn next<'p>(&mut self, pages: Pages<'p>) -> Next<'p> {
+        loop {
+            let Some(top) = self.stack.last_mut() else {
+                return Next::End;
+            };
+            let list = &pages.lists[top.0];
+            let in_string = top.2 || list.in_string;
+            if list.held {
+                return Next::Waiting;
+            }
+            let Some(piece) = list.pieces.get(top.1) else {
+                if !list.complete {
+                    return Next::Waiting;
+                }
+                self.stack.pop();
+                continue;
+            };
+            let inner = match piece {
+                Piece::Text(unit, span) => {
+                    top.1 += 1;
+                    return Next::Bytes(
+                        pages.units[*unit as usize].template.text(*span),
+                        None,
+                        in_string,
+                    );
+                }
+                Piece::Bytes(bytes) => {
+                    top.1 += 1;
+                    return Next::Bytes(bytes, Some(bytes), in_string);
+                }
+                Piece::Owned(bytes) => {
+                    // More may be appended to the last piece of an open list.
+                    if top.1 + 1 == list.pieces.len() && !list.complete {
+                        return Next::Waiting;
+                    }
+                    top.1 += 1;
+                    return Next::Bytes(bytes, None, in_string);
+                }
+                Piece::Slot(slot) => match &pages.slots[*slot].state {
+                    // What is kept is taken out by the thread that waits for it.
+                    State::Waiting
+                    | State::Template(_)
+                    | State::KeptBytes(_)
+                    | State::KeptList(_) => {
+                        return Next::Waiting;
+                    }
+                    State::Empty => {
+                        top.1 += 1;
+                        continue;
+                    }
+                    State::Bytes(bytes) => {
+                        top.1 += 1;
+                        return Next::Bytes(bytes, Some(bytes), in_string);
+                    }
+                    State::List(list) => *list,
+                },
+                Piece::List(list) => *list,
+            };
+            top.1 += 1;
+            self.stack.push((inner, 0, in_string));
+        }
+    }
+
+    /// The bytes that can be sent now, as one frame: small pieces copied together, a large one alone. `None`: nothing is at
+    /// hand; [`Cursor::at_end`] tells whether something will be.
+    pub(super) fn frame(&mut self, pages: Pages<'_>) -> Option<Bytes> {
+        if self.large.is_some() {
+            return self.large.take();
+        }
+        let mut frame = BytesMut::new();
+        while frame.len() < FRAME {
+            match self.next(pages) {
+                Next::Bytes(_, Some(shared), false) if shared.len() >= SENT_ALONE => {
+                    if frame.is_empty() {
+                        return Some(shared.clone());
+                    }
+                    self.large = Some(shared.clone());
+                    break;
+                }
+                Next::Bytes(bytes, _, in_string) => append(bytes, in_string, &mut frame),
+                Next::Waiting | Next::End => break,
+            }
+        }
+        (!frame.is_empty()).then(|| frame.freeze())
+    }
+
+    /// Whether all has been read.
+    pub(super) fn at_end(&self) -> bool {
+        self.stack.is_empty() && self.large.is_none()
+    }
+}
+
+fn append(bytes: &[u8], in_string: bool, out: &mut BytesMut) {
+    if in_string {
+        let mut escaped = Vec::with_capacity(bytes.len() + bytes.len() / 8);
+        append_json(bytes, &mut escaped);
+        out.extend_from_slice(&escaped);
+    } else {
+        out.extend_from_slice(bytes);
+    }
+}
+
+/// Whether everything in a list is here.
+pub(super) fn is_whole(list: usize, pages: Pages<'_>) -> bool {
+    let mut cursor = Cursor::new(list);
+    loop {
+        match cursor.next(pages) {
+            Next::Bytes(..) => {}
+            Next::Waiting => return false,
+            Next::End => return true,
+        }
+    }
+}
+
+/// All bytes of a whole list, copied once into one buffer of the right size.
+pub(super) fn collect(list: usize, pages: Pages<'_>) -> Bytes {
+    let mut length = 0;
+    let mut cursor = Cursor::new(list);
+    while let Next::Bytes(bytes, ..) = cursor.next(pages) {
+        length += bytes.len();
+    }
+    let mut out = BytesMut::with_capacity(length);
+    let mut cursor = Cursor::new(list);
+    while let Next::Bytes(bytes, _, in_string) = cursor.next(pages) {
+        append(bytes, in_string, &mut out);
+    }
+    out.freeze()
+}
+
+/// The slots of a list in page order, those in nested lists too.
+pub(super) fn slots_in_order(list: usize, pages: Pages<'_>) -> Vec<usize> {
+    let mut found = Vec::new();
+    let mut stack = vec![(list, 0)];
+    while let Some((list, at)) = stack.pop() {
+        let Some(piece) = pages.lists[list].pieces.get(at) else {
+            continue;
+        };
+        stack.push((list, at + 1));
+        match piece {
+            Piece::Slot(slot) => {
+                found.push(*slot);
+                if let State::List(inner) = &pages.slots[*slot].state {
+                    stack.push((*inner, 0));
+                }
+            }
+            Piece::List(inner) => stack.push((*inner, 0)),
+            _ => {}
+        }
+    }
+    found
+}

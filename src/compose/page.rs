@@ -1,0 +1,301 @@
+//! One page being composed: its documents, what they emit, and the fragments in flight.
+//!
+//! No task is spawned: whoever polls the page (the composer before its head, the body afterwards) drives it, and dropping it drops
+//! all fetches. Evaluation runs ahead in *threads*, one for each document and a few for content whose turn comes late
+//! (`except`, `stub`); nesting is this queue of threads, not recursion.
+
+use std::collections::VecDeque;
+use std::fmt::Display;
+use std::sync::{Arc, LazyLock};
+use std::task::{Context, Poll};
+
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+
+use crate::compose::attempt::Attempt;
+use crate::compose::document::{Document, Ssi, Unit};
+use crate::compose::error::ComposeError;
+use crate::compose::evaluate::Thread;
+use crate::compose::flight::Flight;
+use crate::compose::head::HeadEdits;
+use crate::compose::include::Slot;
+use crate::compose::limits::Reservation;
+use crate::compose::output::{List, Pages};
+use crate::compose::source::{FragmentSource, Part, Place};
+use crate::compose::url::Url;
+use crate::compose::watch::Watcher;
+use crate::config::ComposeConfig;
+use crate::expr::{self, Escape, RequestFacts, Scope};
+use crate::template::Template;
+
+/// How many issues of one document are logged for one page.
+const LOGGED_ISSUES: usize = 16;
+
+/// Bounds and choices, and those of expressions among them.
+#[derive(Debug)]
+pub(super) struct Rules {
+    pub(super) config: ComposeConfig,
+    pub(super) expressions: expr::Limits,
+}
+
+/// A page being composed.
+pub(super) struct Page<S: FragmentSource> {
+    pub(super) rules: Arc<Rules>,
+    pub(super) source: S,
+    pub(super) watcher: Arc<dyn Watcher>,
+    request: Option<Arc<RequestFacts>>,
+    pub(super) units: Vec<Unit>,
+    pub(super) documents: Vec<Document>,
+    pub(super) lists: Vec<List>,
+    pub(super) slots: Vec<Slot>,
+    pub(super) attempts: Vec<Attempt>,
+    runnable: VecDeque<Thread>,
+    blocked: Vec<Thread>,
+    flying: FuturesUnordered<Flight<S::Policy>>,
+    waiting: VecDeque<Flight<S::Policy>>,
+    /// What the parts mean for the head, while it has not left.
+    pub(super) parts: Option<Vec<Part<S::Policy>>>,
+    pub(super) head: HeadEdits,
+    pub(super) includes: usize,
+    pub(super) rounds: usize,
+    /// Bytes emitted so far, dropped ones too.
+    size: u64,
+    /// Includes of the page itself that have not been answered.
+    pub(super) page_unanswered: usize,
+    pub(super) failure: Option<ComposeError>,
+    pub(super) now: i64,
+    /// Shares of the memory for documents, held until the page is done.
+    pub(super) reservations: Vec<Reservation>,
+}
+
+/// The request of documents that read nothing of it.
+static NO_REQUEST: LazyLock<Arc<RequestFacts>> = LazyLock::new(Arc::default);
+
+impl<S: FragmentSource> Page<S> {
+    pub(super) fn new(rules: Arc<Rules>, source: S, watcher: Arc<dyn Watcher>, now: i64) -> Self {
+        Self {
+            rules,
+            source,
+            watcher,
+            request: None,
+            units: Vec::new(),
+            documents: Vec::new(),
+            lists: Vec::new(),
+            slots: Vec::new(),
+            attempts: Vec::new(),
+            runnable: VecDeque::new(),
+            blocked: Vec::new(),
+            flying: FuturesUnordered::new(),
+            waiting: VecDeque::new(),
+            parts: Some(Vec::new()),
+            head: HeadEdits::default(),
+            includes: 0,
+            rounds: 0,
+            size: 0,
+            page_unanswered: 0,
+            failure: None,
+            now,
+            reservations: Vec::new(),
+        }
+    }
+
+    /// Starts a document of its own; gives the list that will hold its output.
+    pub(super) fn start_document(
+        &mut self,
+        unit: Unit,
+        ssi: Option<Ssi>,
+        around: Option<Escape>,
+    ) -> usize {
+        let template = Arc::clone(&unit.template);
+        let list = self.new_list();
+        let is_page = unit.parent.is_none();
+        let unit = self.add_unit(unit);
+        if !template.has_tags() {
+            self.push_shared(list, template.document().clone());
+            self.lists[list].complete = true;
+            return list;
+        }
+        // A type of which nothing is known is shown inside its page: what is escaped there must be escaped here.
+        let escape = match (template.escape(), around) {
+            (Escape::None, Some(around)) => around,
+            (own, _) => own,
+        };
+        let scope = self.scope(&template);
+        let silent = self.rules.config.ssi_silent_errors;
+        self.documents.push(Document {
+            scope: Some(scope),
+            functions: Arc::default(),
+            inlines: Vec::new(),
+            ssi: ssi.unwrap_or_else(|| Ssi::new(silent)),
+            escape,
+            is_page,
+            writes_head: is_page && template.writes_head(),
+        });
+        let document = self.documents.len() - 1;
+        let thread = Thread::new(document, list, None, unit, template.root());
+        self.runnable.push_back(thread);
+        list
+    }
+
+    fn scope(&mut self, template: &Template) -> Scope {
+        let request = if template.reads_values() {
+            let source = &self.source;
+            Arc::clone(self.request.get_or_insert_with(|| source.request()))
+        } else {
+            Arc::clone(&NO_REQUEST)
+        };
+        Scope::new(request, self.rules.expressions)
+    }
+
+    /// The request, as the directives of SSI see it.
+    pub(super) fn request_facts(&self) -> &Arc<RequestFacts> {
+        self.request.as_ref().unwrap_or(&NO_REQUEST)
+    }
+
+    /// Adds a text and logs what is wrong in it.
+    pub(super) fn add_unit(&mut self, unit: Unit) -> usize {
+        let template = Arc::clone(&unit.template);
+        self.units.push(unit);
+        let unit = self.units.len() - 1;
+        let issues = template.issues();
+        for issue in issues.iter().take(LOGGED_ISSUES) {
+            self.template_error(unit, issue.offset, &issue.kind);
+        }
+        if let Some(next) = issues.get(LOGGED_ISSUES) {
+            let more = issues.len() - LOGGED_ISSUES;
+            self.template_error(
+                unit,
+                next.offset,
+                &format_args!("{more} more issues from here on"),
+            );
+        }
+        unit
+    }
+
+    pub(super) fn new_list(&mut self) -> usize {
+        self.lists.push(List::default());
+        self.lists.len() - 1
+    }
+
+    /// Evaluation of something goes on when its turn comes.
+    pub(super) fn spawn(&mut self, thread: Thread) {
+        self.runnable.push_back(thread);
+    }
+
+    /// A fetch that must be waited for.
+    pub(super) fn take_off(&mut self, flight: Flight<S::Policy>) {
+        if self.flying.len() < self.rules.config.concurrency.max(1) {
+            self.flying.push(flight);
+        } else {
+            self.waiting.push_back(flight);
+        }
+    }
+
+    /// Evaluates all that can be evaluated without waiting.
+    pub(super) fn run(&mut self) {
+        while self.failure.is_none()
+            && let Some(thread) = self.runnable.pop_front()
+        {
+            if let Some(thread) = self.run_thread(thread) {
+                self.lists[thread.list].seal();
+                self.blocked.push(thread);
+            }
+        }
+    }
+
+    /// Goes on as far as what has arrived allows. Ready: nothing is in flight and nothing is left to evaluate, or the page
+    /// has failed.
+    pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        loop {
+            self.run();
+            if self.failure.is_some() {
+                return Poll::Ready(());
+            }
+            match self.flying.poll_next_unpin(context) {
+                Poll::Ready(Some((slot, result))) => {
+                    if let Some(next) = self.waiting.pop_front() {
+                        self.flying.push(next);
+                    }
+                    self.deliver(slot, result);
+                    self.runnable.extend(self.blocked.drain(..));
+                }
+                Poll::Ready(None) if self.runnable.is_empty() => {
+                    if !self.blocked.is_empty() {
+                        self.failure = Some(ComposeError::Stuck);
+                    }
+                    return Poll::Ready(());
+                }
+                Poll::Ready(None) => {}
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    /// Whether nothing is in flight and nothing is left to evaluate.
+    pub(super) fn is_idle(&self) -> bool {
+        self.flying.is_empty()
+            && self.waiting.is_empty()
+            && self.runnable.is_empty()
+            && self.blocked.is_empty()
+    }
+
+    /// Whether every include of the page itself has been answered, and no further one can come.
+    pub(super) fn is_decided(&self) -> bool {
+        let of_page = |thread: &Thread| self.documents[thread.document].is_page;
+        self.page_unanswered == 0
+            && !self.runnable.iter().any(of_page)
+            && !self.blocked.iter().any(of_page)
+    }
+
+    pub(super) fn pages(&self) -> Pages<'_> {
+        Pages {
+            units: &self.units,
+            lists: &self.lists,
+            slots: &self.slots,
+        }
+    }
+
+    /// Counts bytes that will be emitted; beyond the limit the page fails.
+    pub(super) fn count(&mut self, bytes: usize) {
+        self.size += bytes as u64;
+        let limit = self.rules.config.max_page.as_u64();
+        if self.size > limit && self.failure.is_none() {
+            tracing::error!(limit, "the page is larger than compose.max_page");
+            self.failure = Some(ComposeError::TooLarge(limit));
+        }
+    }
+
+    /// The log line for a tag that could not be carried out.
+    pub(super) fn template_error(&self, unit: usize, offset: usize, error: &dyn Display) {
+        let place = self.place(unit, offset);
+        tracing::error!(document = %place.document, offset, "{error}");
+        self.watcher.template_error(&place);
+    }
+
+    pub(super) fn place(&self, unit: usize, offset: usize) -> Place {
+        Place {
+            document: Arc::clone(&self.units[unit].url),
+            offset,
+        }
+    }
+
+    pub(super) fn url(&self, unit: usize) -> &Arc<Url> {
+        &self.units[unit].url
+    }
+
+    /// What a part turned out to be: for the head, or for whoever must know that the head has left.
+    pub(super) fn settle_part(&mut self, index: Option<usize>, part: Part<S::Policy>) {
+        match (&mut self.parts, index) {
+            (None, _) => self.source.late_part(&part),
+            (Some(parts), Some(index)) => parts[index] = part,
+            (Some(parts), None) => parts.push(part),
+        }
+    }
+
+    /// A part that is not here yet; gives its place among the parts.
+    pub(super) fn expect_part(&mut self, expected: Option<S::Policy>) -> Option<usize> {
+        let parts = self.parts.as_mut()?;
+        parts.push(expected.map_or(Part::Unknown, Part::Expected));
+        Some(parts.len() - 1)
+    }
+}
