@@ -14,6 +14,7 @@ pub mod diagnostic;
 pub mod expr;
 pub mod fetch;
 pub mod gateway;
+pub mod lint;
 pub mod message;
 pub mod observe;
 pub mod routing;

@@ -102,6 +102,11 @@ impl Diagnostic {
     }
 }
 
+/// A text from elsewhere as it may go to a terminal: what would steer it is made visible.
+pub fn shown(text: &str) -> String {
+    normalize_untrusted_str(text)
+}
+
 /// `3:1: unknown key ...`: for logs, where no source line can be drawn.
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
