@@ -64,7 +64,7 @@ pub fn render_title(message: &str, color: bool) -> String {
     format!("{}\n", renderer(color).render(&[Group::with_title(title)]))
 }
 
-/// `2 errors, 1 warning`; warnings are left out when there are none.
+/// `2 errors, 1 warning`; what there is none of is left out.
 pub fn count<'d>(diagnostics: impl IntoIterator<Item = &'d Diagnostic>) -> String {
     let (mut errors, mut warnings) = (0, 0);
     for diagnostic in diagnostics {
@@ -74,10 +74,11 @@ pub fn count<'d>(diagnostics: impl IntoIterator<Item = &'d Diagnostic>) -> Strin
         }
     }
     let of = |found: usize, word: &str| format!("{found} {word}{}", plural(found));
-    if warnings == 0 {
-        return of(errors, "error");
+    match (errors, warnings) {
+        (_, 0) => of(errors, "error"),
+        (0, _) => of(warnings, "warning"),
+        _ => format!("{}, {}", of(errors, "error"), of(warnings, "warning")),
     }
-    format!("{}, {}", of(errors, "error"), of(warnings, "warning"))
 }
 
 fn plural(count: usize) -> &'static str {

@@ -68,7 +68,10 @@ pub(super) fn explain(page: &Page, span: Range<usize>, fault: &DirectiveFault) -
             Finding::error("bad-value", place, message).help(format!("accepted: {accepted}"))
         }
         DirectiveFault::Stray(command) => {
-            let message = format!("`#{command}` without its start");
+            let message = match *command {
+                "else" | "elif" => format!("`#{command}` without `#if`, or behind its `#else`"),
+                _ => format!("`#{command}` without its start"),
+            };
             let start = if *command == "endblock" {
                 "block"
             } else {

@@ -34,6 +34,9 @@ pub(super) fn errors(page: &Page) -> Vec<Finding> {
 
 const NOTHING: &str = "nothing";
 const DROPPED: &str = "nothing: it is dropped with its content";
+/// What an include that always fails emits.
+pub(super) const FAILED: &str =
+    "what stands in for a failed include: `alt`, `<esi:except>`, else nothing";
 const AS_IF_NOT_WRITTEN: &str = "its content, as if the tag was not written";
 
 fn error(page: &Page, issue: &Issue) -> Option<Finding> {
@@ -199,9 +202,7 @@ fn missing_attribute(page: &Page, span: Range<usize>, element: &str, attribute: 
         None => format!("write `<{element} {attribute}=\"…\">`"),
     };
     let emitted = match element {
-        "esi:include" | "esi:eval" => {
-            "nothing: it fails, and what stands in for a failure is emitted"
-        }
+        "esi:include" | "esi:eval" => FAILED,
         "esi:when" => "nothing: a test that is not there is false",
         "esi:assign" => "nothing, and nothing is assigned",
         "esi:return" => "the function's output: the tag is dropped",

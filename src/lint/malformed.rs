@@ -159,15 +159,13 @@ impl<'t> Reader<'t> {
         self.space();
         let quote = match self.peek() {
             Some(quote @ (b'"' | b'\'')) => quote,
-            Some(b'>') | None => {
-                let name = shortened(&String::from_utf8_lossy(name));
-                let message = format!("`{name}=` without its value");
-                let help = format!("write `{name}=\"…\"`");
-                return Some(Why::new(start..self.at, message, help));
-            }
+            Some(b'>') | None => return Some(self.without_value(name, start)),
             Some(_) => {
-                self.skip(|byte| !is_space(byte) && !matches!(byte, b'>' | b'\'' | b'"'));
-                return None;
+                let value =
+                    self.skip(|byte| !is_space(byte) && !matches!(byte, b'>' | b'\'' | b'"'));
+                // The `/` of `/>` belongs to the end of the tag.
+                let empty = value == b"/" && self.peek() == Some(b'>');
+                return empty.then(|| self.without_value(name, start));
             }
         };
         let opening = self.at;
@@ -183,6 +181,13 @@ impl<'t> Reader<'t> {
         }
         self.at += 1;
         None
+    }
+
+    fn without_value(&self, name: &[u8], start: usize) -> Why {
+        let name = shortened(&String::from_utf8_lossy(name));
+        let message = format!("`{name}=` without its value");
+        let help = format!("write `{name}=\"…\"`");
+        Why::new(start..self.at, message, help)
     }
 
     fn missing_quote(&self) -> Option<Why> {

@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 use std::ops::Range;
 
+use super::explain::FAILED;
 use super::finding::Finding;
 use super::page::Page;
 use super::{Warnings, dialects};
@@ -56,7 +57,7 @@ impl Walk<'_, '_> {
                 for branch in &choice.branches {
                     if let Some(truth) = branch.condition.as_ref().and_then(constant) {
                         let span = self.page.value_span(branch.offset, "expr");
-                        self.constant_test(span, truth);
+                        self.constant_test(span, truth, SSI_TEST);
                     }
                     self.bodies.push((branch.body, guarded));
                 }
@@ -93,7 +94,12 @@ impl Walk<'_, '_> {
                 self.references(when.offset, test.references());
                 if let Some(value) = test.as_constant() {
                     let span = self.page.value_span(when.offset, "test");
-                    self.constant_test(span, value.is_true());
+                    let written = self.page.bytes(span.clone());
+                    let quoted = [&b"'$("[..], b"\"$("]
+                        .iter()
+                        .any(|opener| memchr::memmem::find(written, opener).is_some());
+                    let help = if quoted { QUOTED_TEST } else { ESI_TEST };
+                    self.constant_test(span, value.is_true(), help);
                 }
             }
             self.bodies.push((when.body, guarded));
@@ -102,16 +108,7 @@ impl Walk<'_, '_> {
             .extend(choose.otherwise.map(|body| (body, guarded)));
     }
 
-    fn constant_test(&mut self, span: Range<usize>, truth: bool) {
-        let written = self.page.bytes(span.clone());
-        let quoted = [&b"'$("[..], b"\"$("]
-            .iter()
-            .any(|opener| memchr::memmem::find(written, opener).is_some());
-        let help = if quoted {
-            "references are not replaced inside strings; write `$(…)` without quotes"
-        } else {
-            "compare something of the request, such as `$(HTTP_COOKIE{name}) == 'x'`; to switch content off write `<esi:remove>`"
-        };
+    fn constant_test(&mut self, span: Range<usize>, truth: bool, help: &str) {
         let (code, message, emitted) = if truth {
             (
                 "test-always-true",
@@ -141,7 +138,8 @@ impl Walk<'_, '_> {
                 Some(ssi) if ssi.file => "file",
                 Some(_) => "virtual",
             };
-            self.url(self.page.value_span(tag, attribute), text);
+            let ssi = include.ssi.is_some();
+            self.url(self.page.value_span(tag, attribute), text, ssi);
             if attribute == "file" {
                 self.file(tag, text);
             }
@@ -195,7 +193,7 @@ impl Walk<'_, '_> {
         );
     }
 
-    fn url(&mut self, span: Range<usize>, text: &Text) {
+    fn url(&mut self, span: Range<usize>, text: &Text, ssi: bool) {
         let constant = match text {
             Text::Constant(url) => url,
             Text::Esi(text) => {
@@ -205,7 +203,7 @@ impl Walk<'_, '_> {
                     && let Err(UrlError::Scheme) =
                         page_url().map_or(Ok(()), |url| url.join(start).map(drop))
                 {
-                    self.bad_url(span, UrlError::Scheme);
+                    self.bad_url(span, UrlError::Scheme, false);
                 }
                 return;
             }
@@ -213,7 +211,7 @@ impl Walk<'_, '_> {
         };
         let refused = page_url().and_then(|page| page.join(constant).err());
         if let Some(error) = refused {
-            return self.bad_url(span, error);
+            return self.bad_url(span, error, ssi);
         }
         if constant.iter().any(u8::is_ascii_whitespace) {
             let inside = constant.trim_ascii().iter().any(u8::is_ascii_whitespace);
@@ -230,7 +228,7 @@ impl Walk<'_, '_> {
         }
     }
 
-    fn bad_url(&mut self, span: Range<usize>, error: UrlError) {
+    fn bad_url(&mut self, span: Range<usize>, error: UrlError, ssi: bool) {
         let (code, help) = match error {
             UrlError::Empty => ("empty-url", "write the URL of the fragment"),
             UrlError::Scheme => (
@@ -242,7 +240,11 @@ impl Walk<'_, '_> {
             UrlError::EncodedSlash => ("bad-url", "write the path without `%2f` beside dots"),
         };
         let finding = Finding::warning(code, span, format!("this include always fails: {error}"));
-        let finding = finding.emitted("nothing: what stands in for a failure is emitted");
+        let finding = finding.emitted(if ssi {
+            "the error message, or the stub"
+        } else {
+            FAILED
+        });
         self.warnings.add(finding.help(help));
     }
 
@@ -358,6 +360,10 @@ impl Walk<'_, '_> {
         piece.map_or(from..from + 1, |piece| piece.span.clone())
     }
 }
+
+const QUOTED_TEST: &str = "references are not replaced inside strings; write `$(…)` without quotes";
+const ESI_TEST: &str = "compare something of the request, such as `$(HTTP_COOKIE{name}) == 'x'`; to switch content off write `<esi:remove>`";
+const SSI_TEST: &str = "compare a variable, such as `$cookie_name = x`";
 
 /// The variables of the request that have one name.
 const REQUEST: [&str; 9] = [
