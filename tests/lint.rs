@@ -26,7 +26,7 @@ fn pages_are_told_all_their_faults() {
         let output = marquetry(&[&name]);
         assert_eq!(text(&output.stdout), "", "{name}");
         let printed = text(&output.stderr);
-        hold(&page.with_added_extension("expected"), &printed, &mut wrong);
+        hold(Path::new(&format!("{name}.expected")), &printed, &mut wrong);
         codes.extend(printed.lines().filter_map(code).map(str::to_owned));
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));

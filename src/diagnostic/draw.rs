@@ -30,9 +30,10 @@ fn draw(renderer: &Renderer, path: &str, text: &str, diagnostic: &Diagnostic) ->
         title = title.id(code);
     }
     let window = Window::of(text, diagnostic);
-    let origin = match window.cut {
-        false => path.to_owned(),
-        true => format!("{path}:{}:{}", diagnostic.line, diagnostic.column),
+    let origin = if window.cut {
+        format!("{path}:{}:{}", diagnostic.line, diagnostic.column)
+    } else {
+        path.to_owned()
     };
     let emitted = diagnostic.emitted.iter().map(|text| {
         let level = Level::NOTE.with_name("emitted");

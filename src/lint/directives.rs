@@ -8,7 +8,7 @@ use super::finding::Finding;
 use super::page::Page;
 use crate::diagnostic::nearest;
 use crate::template::issue::DirectiveFault;
-use crate::template::survey::{Piece, PieceKind};
+use crate::template::survey::{Attribute, Piece, PieceKind};
 
 const COMMANDS: [&str; 10] = [
     "include", "block", "endblock", "echo", "set", "if", "elif", "else", "endif", "config",
@@ -176,9 +176,7 @@ fn unknown_parameter(
     parameter: &str,
 ) -> Finding {
     let written = piece.and_then(|piece| piece.attribute(parameter));
-    let place = written
-        .and_then(|written| written.name_span())
-        .unwrap_or(span);
+    let place = written.and_then(Attribute::name_span).unwrap_or(span);
     if let Some(foreign) = dialects::parameter(parameter) {
         let of = foreign.of;
         let message =

@@ -202,7 +202,7 @@ fn missing_attribute(page: &Page, span: Range<usize>, element: &str, attribute: 
         None => format!("write `<{element} {attribute}=\"…\">`"),
     };
     let emitted = match element {
-        "esi:include" | "esi:eval" => FAILED,
+        "esi:include" | "esi:eval" => "what an `<esi:except>` says, else nothing: it fails",
         "esi:when" => "nothing: a test that is not there is false",
         "esi:assign" => "nothing, and nothing is assigned",
         "esi:return" => "the function's output: the tag is dropped",

@@ -38,8 +38,7 @@ fn slip(kind: &ParseErrorKind) -> Option<String> {
     };
     let found = found.trim_matches(['`', '"', '\'']);
     let help = match &found.to_ascii_lowercase()[..] {
-        "=" => "compare with `==`",
-        "eq" => "compare with `==`",
+        "=" | "eq" => "compare with `==`",
         "ne" => "compare with `!=`",
         "and" => "join tests with `&`",
         "or" => "join tests with `|`",

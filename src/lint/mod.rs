@@ -1,8 +1,8 @@
 //! What is wrong with a page, and what in it works but will surprise its author: every finding at once, each with its place,
 //! what is emitted instead and what to write.
 //!
-//! Errors are what the compiler of templates told ([`explain`]); warnings come from the compiled tree ([`nodes`]) and from the
-//! tags as they are written ([`writing`], [`text`]). Nothing here serves a request, and nothing is fetched. `cli/lint` reads the
+//! Errors are what the compiler of templates told (`explain`, with `malformed`, `expressions` and `directives`); warnings come
+//! from the compiled tree (`nodes`, with `includes` and `variables`) and from what is written (`writing`, `text`). Nothing here serves a request, and nothing is fetched. `cli/lint` reads the
 //! files and prints what a [`Report`] draws.
 
 mod dialects;
@@ -11,12 +11,14 @@ mod elements;
 mod explain;
 mod expressions;
 mod finding;
+mod includes;
 mod malformed;
 mod nodes;
 mod page;
 mod report;
 mod shown;
 mod text;
+mod variables;
 mod writing;
 
 use bytes::Bytes;

@@ -1,6 +1,6 @@
 //! A page as it is examined: its bytes, its template, its tags.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -16,7 +16,7 @@ pub(super) struct Page {
     pub(super) pieces: Vec<Piece>,
     pub(super) settings: Settings,
     /// The document's own functions, each with the place of its first definition.
-    pub(super) functions: HashMap<String, usize>,
+    pub(super) functions: BTreeMap<String, usize>,
     /// The variables that something in the document sets.
     pub(super) variables: Vec<String>,
     /// The contents of functions.
@@ -36,7 +36,7 @@ impl Page {
                 .nodes()
                 .iter()
                 .any(|node| matches!(node, Node::Eval(_))),
-            functions: HashMap::new(),
+            functions: BTreeMap::new(),
             variables: Vec::new(),
             function_bodies: contents(&pieces, &["function"]),
             dropped: contents(&pieces, &["remove", "comment"]),
@@ -50,9 +50,9 @@ impl Page {
     }
 
     /// The names of functions that survived compilation, with the place of their tag.
-    fn defined(&self) -> HashMap<String, usize> {
+    fn defined(&self) -> BTreeMap<String, usize> {
         let nodes = self.template.nodes().iter();
-        let mut names: HashMap<String, usize> = nodes
+        let mut names: BTreeMap<String, usize> = nodes
             .filter_map(|node| match node {
                 Node::Function(function) => Some((function.name.to_string(), usize::MAX)),
                 _ => None,

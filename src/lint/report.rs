@@ -1,5 +1,6 @@
 //! The findings about one page as people and programs read them.
 
+use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -109,10 +110,11 @@ impl Report {
         let path = self.path.display().to_string();
         let path = diagnostic::shown(&path);
         if self.diagnostics.is_empty() {
-            drawn.push_str(&format!("{path}: ok\n"));
+            // Writing to a string cannot fail.
+            let _ = writeln!(drawn, "{path}: ok");
         } else {
             let count = diagnostic::count(&self.diagnostics);
-            drawn.push_str(&format!("{count} in {path}\n"));
+            let _ = writeln!(drawn, "{count} in {path}");
         }
         drawn
     }

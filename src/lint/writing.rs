@@ -39,20 +39,16 @@ fn attribute_in_vain(
     }
     let span = attribute.name_span().unwrap_or_else(|| piece.span.clone());
     let tag = format!("`<esi:{}>`", element.name);
-    let foreign = dialects::attribute(name);
-    let finding = match foreign {
-        Some(foreign) => {
-            let message = format!("`{name}` belongs to {}, and means nothing here", foreign.of);
-            Finding::warning("foreign-attribute", span, message).help(foreign.instead)
-        }
-        None => {
-            let message = format!("{tag} has no attribute `{name}`");
-            let finding = Finding::warning("unknown-attribute", span, message);
-            match nearest(name, element.attributes.iter().copied()) {
-                Some(meant) => finding.help(format!("did you mean `{meant}`?")),
-                None if element.attributes.is_empty() => finding.help("remove it"),
-                None => finding.help(format!("known are: {}", element.attributes.join(", "))),
-            }
+    let finding = if let Some(foreign) = dialects::attribute(name) {
+        let message = format!("`{name}` belongs to {}, and means nothing here", foreign.of);
+        Finding::warning("foreign-attribute", span, message).help(foreign.instead)
+    } else {
+        let message = format!("{tag} has no attribute `{name}`");
+        let finding = Finding::warning("unknown-attribute", span, message);
+        match nearest(name, element.attributes.iter().copied()) {
+            Some(meant) => finding.help(format!("did you mean `{meant}`?")),
+            None if element.attributes.is_empty() => finding.help("remove it"),
+            None => finding.help(format!("known are: {}", element.attributes.join(", "))),
         }
     };
     Some(finding.emitted("the element, as if the attribute was not written"))
