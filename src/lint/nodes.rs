@@ -8,7 +8,7 @@ use super::finding::Finding;
 use super::includes::blocks;
 use super::page::Page;
 use crate::expr::Piece as TextPiece;
-use crate::template::ssi_text::{Comparison, Condition};
+use crate::template::condition::{Comparison, Condition};
 use crate::template::tree::{Assigned, Body, Choose, Node};
 
 /// Looks at every node of the page.
