@@ -4,6 +4,7 @@
 
 pub mod check;
 pub mod demo;
+pub mod lint;
 pub mod run;
 pub mod wire;
 
@@ -35,6 +36,8 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
+    /// Tells the faults of pages (ESI and SSI): exit code 0, 1 for warnings with --strict, 2 for errors.
+    Lint(lint::LintArguments),
     /// Opens an embedded bookshop behind a gateway on loopback: nothing else is needed.
     Demo {
         /// Where the gateway listens; the admin listener takes the port 1000 above. 0 takes free ones.
@@ -48,6 +51,7 @@ pub fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Run { config } => run::run(&config),
         Command::Check { config } => check::check(&config),
+        Command::Lint(arguments) => lint::run(&arguments),
         Command::Demo { port } => demo::demo(port),
     }
 }
