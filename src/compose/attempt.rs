@@ -150,9 +150,14 @@ impl<S: FragmentSource> Page<S> {
     fn enter_except(&mut self, thread: &mut Thread, unit: usize, body: Body, list: usize) {
         let outer = std::mem::replace(&mut thread.list, list);
         self.lists[list].held = false;
-        thread
-            .frames
-            .push(Frame::new(unit, body, FrameKind::Inside { outer }));
+        thread.frames.push(Frame::new(
+            unit,
+            body,
+            FrameKind::Inside {
+                outer,
+                answers: None,
+            },
+        ));
     }
 
     /// Drops what an attempt has put out.

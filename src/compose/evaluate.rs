@@ -12,6 +12,7 @@ use crate::compose::include::{Purpose, State};
 use crate::compose::output::{self, Piece};
 use crate::compose::page::Page;
 use crate::compose::source::FragmentSource;
+use crate::compose::url::Url;
 use crate::expr::{self, EvalError, Expr, Name, Scope, Value};
 use crate::template::Template;
 use crate::template::tree::{
@@ -58,6 +59,8 @@ pub(super) enum Wait {
     Attempt(usize),
     /// All of a list.
     Whole(usize),
+    /// All of the content that answers an include.
+    Inline(usize),
 }
 
 /// Nodes being evaluated.
@@ -88,8 +91,11 @@ pub(super) enum FrameKind {
         before: Option<Box<Before>>,
         breaking: bool,
     },
-    /// The content of `inline` or `except`, which goes into a list of its own.
-    Inside { outer: usize },
+    /// The content of `inline` or `except`, which goes into a list of its own. An inline answers for its URL once it is there.
+    Inside {
+        outer: usize,
+        answers: Option<Arc<Url>>,
+    },
     /// The content of `assign`.
     Assign { node: u32, outer: usize },
 }
@@ -254,12 +260,13 @@ impl<S: FragmentSource> Page<S> {
         match thread.frames.last().map(|frame| &frame.kind) {
             Some(FrameKind::Attempt { .. }) => return self.leave_try(thread, scope),
             Some(FrameKind::Loop { .. }) => self.next_round(thread, scope),
-            Some(FrameKind::Inside { outer }) => {
-                let outer = *outer;
-                self.lists[thread.list].complete = true;
-                self.taint_outer(outer, thread.list);
-                thread.list = outer;
-                thread.frames.pop();
+            Some(FrameKind::Inside { outer, answers }) => {
+                let (outer, answers) = (*outer, answers.clone());
+                if let Some(url) = answers {
+                    let inlines = &mut self.documents[thread.document].inlines;
+                    inlines.push((url, thread.list));
+                }
+                self.leave_list(thread, outer);
             }
             Some(FrameKind::Assign { .. }) => {
                 self.lists[thread.list].complete = true;
@@ -275,6 +282,14 @@ impl<S: FragmentSource> Page<S> {
         None
     }
 
+    /// Output goes back to the list around the one at hand.
+    fn leave_list(&mut self, thread: &mut Thread, outer: usize) {
+        self.lists[thread.list].complete = true;
+        self.taint_outer(outer, thread.list);
+        thread.list = outer;
+        thread.frames.pop();
+    }
+
     /// Whether a wait is over; what came is then put in its place. Gives the wait back when it is not.
     fn resume(&mut self, thread: &mut Thread, scope: &mut Scope, wait: Wait) -> Option<Wait> {
         match wait {
@@ -286,6 +301,15 @@ impl<S: FragmentSource> Page<S> {
                 open.then_some(wait)
             }
             Wait::Whole(list) => (!output::is_whole(list, self.pages())).then_some(wait),
+            Wait::Inline(list) => {
+                if !output::is_whole(list, self.pages()) {
+                    return Some(wait);
+                }
+                // Copied, so that inlines that show each other stay within the limit of the page.
+                let bytes = output::collect(list, self.pages());
+                self.push_shared(thread.list, bytes);
+                None
+            }
             Wait::Assign { slot, .. } | Wait::Evaluate { slot, .. } => {
                 match &self.slots[slot].state {
                     State::Waiting => return Some(wait),
@@ -481,19 +505,22 @@ impl<S: FragmentSource> Page<S> {
     // Elements.
 
     fn inline(&mut self, thread: &mut Thread, unit: usize, inline: &Inline) {
+        // It may be shown again in text, so values in it are escaped as in text even where all around becomes a value.
         let list = self.new_list();
-        self.lists[list].raw = self.lists[thread.list].raw;
         self.lists[thread.list].pieces.push(Piece::List(list));
-        match self.url(unit).join(&inline.name) {
-            Ok(url) => self.documents[thread.document]
-                .inlines
-                .push((Arc::new(url), list)),
-            Err(error) => self.template_error(unit, inline.offset, &error),
-        }
+        let answers = match self.url(unit).join(&inline.name) {
+            Ok(url) => Some(Arc::new(url)),
+            Err(error) => {
+                self.template_error(unit, inline.offset, &error);
+                None
+            }
+        };
         let outer = std::mem::replace(&mut thread.list, list);
-        thread
-            .frames
-            .push(Frame::new(unit, inline.body, FrameKind::Inside { outer }));
+        thread.frames.push(Frame::new(
+            unit,
+            inline.body,
+            FrameKind::Inside { outer, answers },
+        ));
     }
 
     fn choose(&mut self, thread: &mut Thread, scope: &mut Scope, unit: usize, choose: &Choose) {
@@ -680,12 +707,9 @@ impl<S: FragmentSource> Page<S> {
                     frame.next = frame.end;
                     return;
                 }
-                FrameKind::Inside { outer } | FrameKind::Assign { outer, .. } => {
+                FrameKind::Inside { outer, .. } | FrameKind::Assign { outer, .. } => {
                     let outer = *outer;
-                    self.lists[thread.list].complete = true;
-                    self.taint_outer(outer, thread.list);
-                    thread.list = outer;
-                    thread.frames.pop();
+                    self.leave_list(thread, outer);
                 }
                 FrameKind::Body => {
                     thread.frames.pop();
@@ -703,6 +727,14 @@ impl<S: FragmentSource> Page<S> {
         code: Code,
         scope: &mut Scope,
     ) -> Result<Value, EvalError> {
+        // Functions that call themselves twice would otherwise double with each level. Calls count as rounds of loops do.
+        if self.rounds >= self.rules.config.limits.loop_rounds {
+            return Err(EvalError::Refused {
+                function: "f()",
+                reason: "too many rounds of loops and calls of functions in one page",
+            });
+        }
+        self.rounds += 1;
         let (lists, attempts) = (self.lists.len(), self.attempts.len());
         let list = self.new_list();
         self.lists[list].raw = true;
@@ -710,7 +742,7 @@ impl<S: FragmentSource> Page<S> {
         // Nothing in a function waits: it holds no include.
         self.advance(&mut thread, scope);
         self.lists[list].complete = true;
-        let value = match thread.result {
+        let value = match thread.result.take() {
             Some(value) => value,
             None => self.value_of(list),
         };

@@ -98,18 +98,13 @@ impl<S: FragmentSource> Page<S> {
             unit,
             purpose,
         };
+        self.includes += 1;
         let url = self.resolve(thread, scope, &call, include.src.as_ref());
         if let Ok(url) = &url
             && purpose == Purpose::Show
-            && let Some((_, list)) = self.documents[thread.document]
-                .inlines
-                .iter()
-                .rev()
-                .find(|(name, _)| name == url)
+            && let Some(list) = self.inline_named(thread.document, url)
         {
-            let list = *list;
-            self.lists[thread.list].pieces.push(Piece::List(list));
-            return None;
+            return Some(Wait::Inline(list));
         }
         let fetched = url.and_then(|url| {
             self.admit(unit, &url)?;
@@ -124,6 +119,16 @@ impl<S: FragmentSource> Page<S> {
                 self.wait_for(&call, slot)
             }
         }
+    }
+
+    /// The content that answers for this URL in a document.
+    fn inline_named(&self, document: usize, url: &Url) -> Option<usize> {
+        let inlines = &self.documents[document].inlines;
+        inlines
+            .iter()
+            .rev()
+            .find(|(name, _)| **name == *url)
+            .map(|(_, list)| *list)
     }
 
     fn fetch(
@@ -235,17 +240,15 @@ impl<S: FragmentSource> Page<S> {
     }
 
     /// Whether one more include of this URL is within the bounds of the page.
-    fn admit(&mut self, unit: usize, url: &Url) -> Result<(), FragmentError> {
+    fn admit(&self, unit: usize, url: &Url) -> Result<(), FragmentError> {
         let config = &self.rules.config;
-        if self.includes >= config.max_includes {
+        if self.includes > config.max_includes {
             return Err(FragmentError::TooMany(config.max_includes));
         }
         if self.units[unit].depth >= config.max_depth {
             return Err(FragmentError::Depth(config.max_depth));
         }
-        self.refuse_ancestor(unit, url)?;
-        self.includes += 1;
-        Ok(())
+        self.refuse_ancestor(unit, url)
     }
 
     fn refuse_ancestor(&self, unit: usize, url: &Url) -> Result<(), FragmentError> {
@@ -344,11 +347,15 @@ impl<S: FragmentSource> Page<S> {
         request: FragmentRequest,
     ) -> usize {
         let include = call.include;
-        // Its text means what it meant when the include was reached.
-        let alt = include.alt.as_ref().map(|alt| {
-            let reference = self.link(thread, scope, call.unit, include.offset, alt);
-            Box::new((reference, request.clone()))
-        });
+        // Its text means what it meant when the include was reached. Without `src` there is nothing that it stands in for.
+        let alt = include
+            .alt
+            .as_ref()
+            .filter(|_| include.src.is_some())
+            .map(|alt| {
+                let reference = self.link(thread, scope, call.unit, include.offset, alt);
+                Box::new((reference, request.clone()))
+            });
         let document = &self.documents[thread.document];
         let stub = include.ssi.as_ref().and_then(|ssi| {
             let code = document.ssi.blocks.get(ssi.stub.as_ref()?)?;
@@ -551,6 +558,10 @@ impl<S: FragmentSource> Page<S> {
 
     /// Both URLs have failed, or the only one.
     fn failed(&mut self, slot: usize, error: FragmentError) {
+        // A block may hold includes with stubs of their own: beyond the limit this must end.
+        if matches!(error, FragmentError::TooMany(_)) {
+            self.slots[slot].stub = None;
+        }
         let asked = &mut self.slots[slot];
         let on_page = self.documents[asked.document].is_page;
         let fallback = if asked.on_error_continue {

@@ -4,6 +4,7 @@
 //! all fetches. Evaluation runs ahead in *threads*, one for each document and a few for content whose turn comes late
 //! (`except`, `stub`); nesting is this queue of threads, not recursion.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::fmt::Display;
 use std::sync::{Arc, LazyLock};
@@ -30,6 +31,9 @@ use crate::template::Template;
 
 /// How many issues of one document are logged for one page.
 const LOGGED_ISSUES: usize = 16;
+
+/// How many template errors of one page are logged: a loop could repeat one thousands of times.
+const LOGGED_ERRORS: usize = 100;
 
 /// Bounds and choices, and those of expressions among them.
 #[derive(Debug)]
@@ -64,6 +68,8 @@ pub(super) struct Page<S: FragmentSource> {
     pub(super) page_unanswered: usize,
     pub(super) failure: Option<ComposeError>,
     pub(super) now: i64,
+    /// Template errors told so far.
+    errors: Cell<usize>,
     /// Shares of the memory for documents, held until the page is done.
     pub(super) reservations: Vec<Reservation>,
 }
@@ -95,6 +101,7 @@ impl<S: FragmentSource> Page<S> {
             page_unanswered: 0,
             failure: None,
             now,
+            errors: Cell::new(0),
             reservations: Vec::new(),
         }
     }
@@ -193,12 +200,22 @@ impl<S: FragmentSource> Page<S> {
 
     /// Evaluates all that can be evaluated without waiting.
     pub(super) fn run(&mut self) {
-        while self.failure.is_none()
-            && let Some(thread) = self.runnable.pop_front()
-        {
-            if let Some(thread) = self.run_thread(thread) {
-                self.lists[thread.list].seal();
-                self.blocked.push(thread);
+        let mut ended = false;
+        while self.failure.is_none() {
+            match self.runnable.pop_front() {
+                Some(thread) => match self.run_thread(thread) {
+                    Some(thread) => {
+                        self.lists[thread.list].seal();
+                        self.blocked.push(thread);
+                    }
+                    None => ended = true,
+                },
+                // One that waits may wait for one that has just ended.
+                None if ended && !self.blocked.is_empty() => {
+                    ended = false;
+                    self.runnable.extend(self.blocked.drain(..));
+                }
+                None => break,
             }
         }
     }
@@ -268,7 +285,12 @@ impl<S: FragmentSource> Page<S> {
     /// The log line for a tag that could not be carried out.
     pub(super) fn template_error(&self, unit: usize, offset: usize, error: &dyn Display) {
         let place = self.place(unit, offset);
-        tracing::error!(document = %place.document, offset, "{error}");
+        let told = self.errors.replace(self.errors.get() + 1);
+        if told < LOGGED_ERRORS {
+            tracing::error!(document = %place.document, offset, "{error}");
+        } else if told == LOGGED_ERRORS {
+            tracing::error!(document = %place.document, "further errors of this page are only counted");
+        }
         self.watcher.template_error(&place);
     }
 
