@@ -35,31 +35,51 @@ impl Shop {
     /// Status line and fields, and the body.
     fn ask(&self, method: &str, target: &str, cookie: &str, body: &str) -> (String, String) {
         let mut socket = TcpStream::connect(&self.address).expect("it listens");
-        let cookie = if cookie.is_empty() { String::new() } else { format!("Cookie: {cookie}\r\n") };
+        let cookie = if cookie.is_empty() {
+            String::new()
+        } else {
+            format!("Cookie: {cookie}\r\n")
+        };
         let length = if body.is_empty() {
             String::new()
         } else {
-            format!("Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n", body.len())
+            format!(
+                "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n",
+                body.len()
+            )
         };
         // HTTP/1.0: the body has no chunks and ends with the connection.
-        let head = format!("{method} {target} HTTP/1.0\r\nHost: {}\r\n{cookie}{length}\r\n", self.address);
-        socket.write_all(format!("{head}{body}").as_bytes()).expect("it reads");
+        let head = format!(
+            "{method} {target} HTTP/1.0\r\nHost: {}\r\n{cookie}{length}\r\n",
+            self.address
+        );
+        socket
+            .write_all(format!("{head}{body}").as_bytes())
+            .expect("it reads");
         let mut answer = String::new();
-        socket.read_to_string(&mut answer).expect("it answers in UTF-8");
+        socket
+            .read_to_string(&mut answer)
+            .expect("it answers in UTF-8");
         let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
         (head.to_ascii_lowercase(), body.to_owned())
     }
 
     fn get(&self, target: &str, cookie: &str) -> String {
         let (head, body) = self.ask("GET", target, cookie, "");
-        assert!(head.starts_with("http/1.0 200") || head.starts_with("http/1.1 200"), "{target}: {head}");
+        assert!(
+            head.starts_with("http/1.0 200") || head.starts_with("http/1.1 200"),
+            "{target}: {head}"
+        );
         body
     }
 
     /// The session of somebody who has just logged in.
     fn log_in(&self, name: &str) -> String {
         let (head, _) = self.ask("POST", "/login", "", &format!("name={name}"));
-        let line = head.lines().find_map(|line| line.strip_prefix("set-cookie: ")).expect("a session begins");
+        let line = head
+            .lines()
+            .find_map(|line| line.strip_prefix("set-cookie: "))
+            .expect("a session begins");
         line.split(';').next().expect("a cookie").to_owned()
     }
 }
@@ -80,7 +100,10 @@ fn the_front_is_composed_of_shared_and_personal_parts() {
         assert!(front.contains(&format!("data-part=\"{part}\"")), "{part}");
     }
     let ssi = shop.get("/ssi", "");
-    assert!(!ssi.contains("<!--#") && ssi.contains("data-part="), "SSI is composed too");
+    assert!(
+        !ssi.contains("<!--#") && ssi.contains("data-part="),
+        "SSI is composed too"
+    );
 }
 
 #[test]
@@ -95,7 +118,12 @@ fn two_who_are_logged_in_never_see_each_others_parts() {
                     let page = shop.get("/", &sessions[me].1).to_lowercase();
                     let greets = |name: &str| page.contains(&format!("<strong>{name}</strong>"));
                     assert!(greets(sessions[me].0), "{} is greeted", sessions[me].0);
-                    assert!(!greets(sessions[other].0), "{} sees {}", sessions[me].0, sessions[other].0);
+                    assert!(
+                        !greets(sessions[other].0),
+                        "{} sees {}",
+                        sessions[me].0,
+                        sessions[other].0
+                    );
                 }
             });
         }
@@ -108,18 +136,36 @@ fn a_post_changes_the_basket_of_its_user_alone() {
     let (ada, grace) = (shop.log_in("ada"), shop.log_in("grace"));
     let before = basket(&shop.get("/", &grace));
     let page = shop.get("/", &ada);
-    let form = page.split("action=\"/basket/add\"").nth(1).expect("a book can be put into the basket");
-    let value = form.split("value=\"").nth(1).and_then(|rest| rest.split('"').next()).expect("a number");
-    let name = form.split("name=\"").nth(1).and_then(|rest| rest.split('"').next()).expect("a name");
+    let form = page
+        .split("action=\"/basket/add\"")
+        .nth(1)
+        .expect("a book can be put into the basket");
+    let value = form
+        .split("value=\"")
+        .nth(1)
+        .and_then(|rest| rest.split('"').next())
+        .expect("a number");
+    let name = form
+        .split("name=\"")
+        .nth(1)
+        .and_then(|rest| rest.split('"').next())
+        .expect("a name");
     let (head, _) = shop.ask("POST", "/basket/add", &ada, &format!("{name}={value}"));
     assert!(head.contains(" 303 "), "{head}");
-    assert_ne!(basket(&shop.get("/", &ada)), before, "ada's basket has changed");
+    assert_ne!(
+        basket(&shop.get("/", &ada)),
+        before,
+        "ada's basket has changed"
+    );
     assert_eq!(basket(&shop.get("/", &grace)), before, "grace's has not");
 }
 
 /// What the basket says of itself.
 fn basket(page: &str) -> String {
-    let part = page.split("data-part=\"basket\"").nth(1).expect("there is a basket");
+    let part = page
+        .split("data-part=\"basket\"")
+        .nth(1)
+        .expect("there is a basket");
     let text = part.split("Basket").nth(1).expect("it is named");
     text.chars().take_while(|c| *c != '<').collect()
 }
