@@ -178,7 +178,7 @@ impl Canteen {
         canned: &Canned,
         request: &FragmentRequest,
     ) -> Result<Fragment<()>, FragmentError> {
-        if canned.headers.get("Content-Encoding").is_some() {
+        if canned.headers.contains_key("Content-Encoding") {
             return Err(FragmentError::Broken("not gzip".to_owned()));
         }
         let media_type = canned

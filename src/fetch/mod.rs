@@ -161,7 +161,9 @@ impl Fetcher {
                 &ask.key,
                 has_credentials(ask.request.headers()),
             ) {
-                Role::Leader(lead, interest) => return self.lead(ask, lead, interest).await,
+                Role::Leader(lead, interest) => {
+                    return self.lead_unless_landed(ask, lead, interest).await;
+                }
                 Role::Waiter(wait) => match wait_until(ask.deadline, wait).await? {
                     Landed::Shared(object)
                         if object.is_fresh() && object.is_for(ask.request.headers()) =>
@@ -178,6 +180,28 @@ impl Fetcher {
             }
         }
         self.alone(ask, CacheUse::Miss).await
+    }
+
+    /// Leads, unless an earlier leader stored an answer and left between the look-up and the joining: then that answer is told.
+    async fn lead_unless_landed(
+        &self,
+        ask: Ask,
+        lead: Lead,
+        interest: Arc<Interest>,
+    ) -> Result<Fetched, FetchError> {
+        match self.cache.look_up(&ask.key, ask.request.headers()) {
+            Lookup::Miss => self.lead(ask, lead, interest).await,
+            Lookup::Hit(object) => {
+                lead.land(Landed::Shared(Arc::clone(&object)));
+                self.observer.cache().used(CacheUse::Hit);
+                ask.notes.cache(CacheUse::Hit);
+                Ok(Fetched::Stored(object, CacheUse::Hit))
+            }
+            Lookup::HitForMiss => {
+                lead.land(Landed::Personal);
+                self.alone(ask, CacheUse::HitForMiss).await
+            }
+        }
     }
 
     /// Fetches for oneself and for those who wait, as a task that lives while anybody wants it.

@@ -39,7 +39,7 @@ pub struct ExchangeLimits {
 /// How an exchange failed.
 pub enum Failed {
     /// The connection was closed before the request was written: it may be sent on another one, whatever its method.
-    Unsent(Request<Outbound>),
+    Unsent(Box<Request<Outbound>>),
     /// Anything else.
     Error(UpstreamError),
 }
@@ -64,7 +64,7 @@ pub async fn exchange(
         Ok(response) => response,
         Err(mut error) => {
             if let Some(unsent) = error.take_message() {
-                return Err(Failed::Unsent(unsent));
+                return Err(Failed::Unsent(Box::new(unsent)));
             }
             return Err(Failed::Error(failure(error.error(), &progress, server)));
         }

@@ -1,0 +1,220 @@
+//! What operators see: health, metrics, status, waterfalls, the access log, and the fields that tell how an answer came about.
+//! No cookie and no credential stands in any of it.
+
+mod support;
+
+use serde_json::Value;
+use support::{Client, Gate, Gateway, Origin, Reply, Setup, ask};
+
+const SECRETS: &[&str] = &["s3cret-session", "czNjcmV0"];
+
+/// A page with a shared, a personal and a failing fragment.
+async fn site(server: &str) -> (Origin, Gateway) {
+    let origin = Origin::start().await;
+    let page = "<esi:include src=\"/f/top\"/><esi:include src=\"/f/me\"/><esi:include src=\"/f/bad\" onerror=\"continue\"/>";
+    origin.on(
+        "/page",
+        Reply::html(page).header("Cache-Control", "public, s-maxage=60"),
+    );
+    origin.on(
+        "/f/top",
+        Reply::html("top").header("Cache-Control", "public, s-maxage=60"),
+    );
+    origin.on(
+        "/f/me",
+        Reply::html("me").header("Cache-Control", "private"),
+    );
+    origin.on("/f/bad", Reply::error(500));
+    let gateway = Setup::new()
+        .server(server)
+        .upstream("app", &origin, "")
+        .route("/", "app", "compose = \"always\"")
+        .start()
+        .await;
+    (origin, gateway)
+}
+
+fn secret(target: &str) -> support::Ask {
+    ask("GET", target)
+        .header("Cookie", "session=s3cret-session")
+        .header("Authorization", "Basic czNjcmV0")
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+fn holds_no_secret(text: &str) {
+    for word in SECRETS {
+        assert!(!text.contains(word), "{word} in {text}");
+    }
+}
+
+#[tokio::test]
+async fn it_says_that_it_lives_and_is_ready() {
+    let (_origin, gateway) = site("").await;
+    for path in ["/healthz", "/readyz"] {
+        assert_eq!(gateway.admin(path).await.status, 200, "{path}");
+    }
+    assert_eq!(gateway.admin("/no/such/path").await.status, 404);
+}
+
+#[tokio::test]
+async fn metrics_have_the_names_that_were_promised() {
+    let (_origin, gateway) = site("").await;
+    for _ in 0..3 {
+        gateway
+            .fetch(&secret("/page?q=in-the-query"))
+            .await
+            .is(200, "topme");
+    }
+    gateway
+        .metric_reaches("marquetry_requests_total", "status=\"200\"", 3.0)
+        .await;
+    for (name, label, least) in [
+        ("marquetry_requests_total", "route=", 3.0),
+        ("marquetry_fragments_total", "upstream=\"app\"", 3.0),
+        ("marquetry_cache_hits_total", "", 2.0),
+        ("marquetry_cache_misses_total", "", 1.0),
+        ("marquetry_cache_bytes", "", 1.0),
+        ("marquetry_upstream_servers", "app", 1.0),
+    ] {
+        let found = gateway.metric(name, label).await;
+        assert!(found >= least, "{name}{{{label}}} is {found}");
+    }
+    let text = gateway.admin("/metrics").await.text();
+    for name in ["marquetry_upstream_in_flight", "marquetry_upstream_queued"] {
+        assert!(text.contains(name), "{name} in {text}");
+    }
+    holds_no_secret(&text);
+    assert!(!text.contains("in-the-query"), "names, never URLs: {text}");
+}
+
+#[tokio::test]
+async fn status_tells_what_works_and_what_waits() {
+    let (origin, gateway) = site("").await;
+    let gate = Gate::new();
+    origin.on("/held", Reply::text("held").behind(&gate));
+    let mut client = gateway.client().await;
+    client.send(ask("GET", "/held").bytes()).await;
+    origin.arrived("/held", 1).await;
+    let line = gateway.admin("/status.txt").await.text();
+    assert!(
+        line.starts_with("app: servers=1; working=1; waiter="),
+        "{line}"
+    );
+    json(&gateway.admin("/status").await.text());
+    gate.open();
+    client.answer().await.is(200, "held");
+}
+
+#[tokio::test]
+async fn a_page_is_remembered_with_all_its_fragments() {
+    let (_origin, gateway) = site("").await;
+    gateway.fetch(&secret("/page?q=%3Cscript%3E")).await;
+    support::within("the page to be told of", async {
+        while !gateway.admin("/pages").await.text().contains("/page") {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let pages = json(&gateway.admin("/pages").await.text());
+    let id = pages[0]["id"].as_str().expect("a page with its id");
+    let text = gateway.admin(&format!("/pages/{id}")).await.text();
+    json(&text);
+    for part in ["/f/top", "/f/me", "/f/bad"] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+    holds_no_secret(&text);
+}
+
+#[tokio::test]
+async fn each_request_leaves_one_line_of_json() {
+    let (_origin, gateway) = site("").await;
+    let odd = secret("/page?line=1{").header("User-Agent", "\"quoted\\");
+    gateway.fetch(&odd).await;
+    let line = gateway.printed("/page?line=1").await;
+    let line = json(&line);
+    assert!(line.is_object(), "{line}");
+    assert!(line.to_string().contains("200"), "{line}");
+    gateway.get("/another").await;
+    gateway.printed("/another").await;
+    for line in gateway.stdout().iter().chain(&gateway.stderr()) {
+        holds_no_secret(line);
+    }
+}
+
+#[tokio::test]
+async fn cache_status_tells_how_the_answer_came() {
+    let (_origin, gateway) = site("").await;
+    let first = gateway.get("/f/top").await;
+    let second = gateway.get("/f/top").await;
+    let status = |answer: &support::Answer| answer.header("cache-status").unwrap_or("").to_owned();
+    assert!(
+        status(&first).starts_with("marquetry; fwd="),
+        "{}",
+        status(&first)
+    );
+    assert!(
+        status(&second).starts_with("marquetry; hit"),
+        "{}",
+        status(&second)
+    );
+    assert!(second.header("age").is_some());
+    let personal = gateway.get_as("/f/me", "session=ann").await;
+    assert!(
+        status(&personal).starts_with("marquetry; fwd="),
+        "{}",
+        status(&personal)
+    );
+}
+
+#[tokio::test]
+async fn only_those_who_may_see_it_are_shown_what_a_page_cost() {
+    let (_origin, shut) = site("").await;
+    assert_eq!(shut.get("/page").await.header("server-timing"), None);
+    let (_origin, open) = site("debug_from = [\"127.0.0.0/8\"]").await;
+    let answer = open.fetch(&secret("/page")).await;
+    let timing = answer.header("server-timing").unwrap_or("").to_owned();
+    assert!(timing.contains("dur="), "{timing}");
+    holds_no_secret(&timing);
+}
+
+#[tokio::test]
+async fn one_id_runs_through_a_request() {
+    let (origin, gateway) = site("").await;
+    let answer = gateway.get("/page").await;
+    let id = answer.header("x-request-id").expect("an id").to_owned();
+    assert!(!id.is_empty());
+    for request in origin.requests() {
+        assert_eq!(
+            request.head.all("x-request-id"),
+            [id.as_str()],
+            "{}",
+            request.target
+        );
+    }
+    assert_ne!(
+        gateway.get("/page").await.header("x-request-id"),
+        Some(id.as_str())
+    );
+}
+
+#[tokio::test]
+async fn the_admin_listener_answers_to_its_own_name_only() {
+    let (_origin, gateway) = site("").await;
+    for host in [
+        "evil.example.com",
+        "127.0.0.1.evil.example.com",
+        "www.example.com:9090",
+    ] {
+        let mut client = Client::connect(gateway.admin).await;
+        let answer = client.fetch(&ask("GET", "/status").host(host)).await;
+        assert!(
+            (400..500).contains(&answer.status),
+            "{host}: {}",
+            answer.status
+        );
+        assert!(!answer.text().contains("app"), "{host}");
+    }
+}

@@ -1,0 +1,50 @@
+//! What every test through real sockets stands on: a gateway in a process of its own, scripted origins, a client that reads the
+//! bytes as they stand on the wire.
+//!
+//! Nothing here sleeps to let something happen: tests await events (a request arrived, a gate opened, a line was printed). Times
+//! are only guards that turn a hang into a failure.
+
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "each test uses its part of the support"
+)]
+
+pub mod client;
+pub mod gate;
+pub mod gateway;
+pub mod h2;
+pub mod origin;
+pub mod reply;
+pub mod wire;
+
+use std::future::Future;
+use std::time::Duration;
+
+pub use client::{Answer, Ask, Client, End, ask};
+pub use gate::Gate;
+pub use gateway::{Gateway, Setup};
+pub use origin::{Origin, Recorded};
+pub use reply::Reply;
+
+/// How long a test waits for what must happen before it calls it a hang.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Awaits what must happen.
+///
+/// # Panics
+/// When it does not within [`PATIENCE`].
+pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+    let waited = tokio::time::timeout(PATIENCE, future).await;
+    waited.unwrap_or_else(|_| panic!("waited {PATIENCE:?} for {what}"))
+}
+
+/// What the function makes of each item, one after the other.
+pub fn each<T>(items: impl IntoIterator<Item = T>, text: impl Fn(T) -> String) -> String {
+    items.into_iter().map(text).collect::<Vec<_>>().concat()
+}
+
+/// Whether `needle` stands somewhere in `bytes`.
+pub fn contains(bytes: &[u8], needle: &[u8]) -> bool {
+    needle.is_empty() || bytes.windows(needle.len()).any(|window| window == needle)
+}
