@@ -79,7 +79,7 @@ impl Outline<'_> {
                 Node::Inline(inline) => self.walk(inline.body),
                 Node::Choose(choose) => {
                     for when in &choose.branches {
-                        let test = self.value_at(when.offset);
+                        let test = self.test_at(when.offset);
                         self.within(format!("when {test}"), Some(when.offset), when.body);
                     }
                     if let Some(body) = choose.otherwise {
@@ -177,10 +177,13 @@ impl Outline<'_> {
         self.found.push((tag, self.around.clone()));
     }
 
-    /// What is written from here to the quote that ends it, the one that stands before it.
-    fn value_at(&self, offset: usize) -> String {
+    /// The test that is written here, up to the quote that stands before it; of a test with entities only the tag is known.
+    fn test_at(&self, offset: usize) -> String {
         let document = self.template.document();
         let rest = document.get(offset..).unwrap_or_default();
+        if rest.starts_with(b"<esi:") {
+            return shortened(&attribute(&self.tag_at(offset, b">"), "test"));
+        }
         let quote = offset
             .checked_sub(1)
             .and_then(|before| document.get(before).copied())
