@@ -7,6 +7,7 @@ use http::header::{AGE, DATE, EXPIRES, HeaderName};
 
 use crate::message::cache_control::{CacheControl, SurrogateControl, delta_seconds};
 use crate::message::headers::{CDN_CACHE_CONTROL, MARQUETRY_CACHE_CONTROL};
+use crate::message::targeted::TargetedControl;
 
 /// What a response allows a shared cache, from the first of its fields that decides (RFC 9213 2.2): `Marquetry-Cache-Control`,
 /// `CDN-Cache-Control`, `Surrogate-Control`, then `Cache-Control` and `Expires`.
@@ -20,8 +21,6 @@ pub struct Terms {
     pub private: bool,
     /// An explicit word that everybody may have it: `public`, `s-maxage`, or a lifetime in a field for surrogates.
     pub shared: bool,
-    /// `must-revalidate`: with `Authorization` that too is a word for sharing (RFC 9111 3.5).
-    pub must_revalidate: bool,
     /// How long it is fresh from its making; `None`: it does not say.
     pub lifetime: Option<Duration>,
 }
@@ -49,7 +48,6 @@ impl Terms {
             no_cache: control.no_cache,
             private: control.private,
             shared: control.public || control.s_maxage.is_some(),
-            must_revalidate: control.must_revalidate,
             lifetime: control
                 .s_maxage
                 .or(control.max_age)
@@ -88,22 +86,16 @@ pub struct Downstream {
     pub s_maxage: Option<Duration>,
 }
 
-/// A targeted field (RFC 9213), if it is there and says something.
+/// A targeted field (RFC 9213), if it is there, can be read and says something. One that cannot be read is as if it were not
+/// there, so that what `Cache-Control` forbids stays forbidden (RFC 9213 2.1).
 fn targeted(headers: &HeaderMap, field: &HeaderName) -> Option<Terms> {
-    let says_something = headers
-        .get_all(field)
-        .iter()
-        .any(|line| !line.as_bytes().trim_ascii().is_empty());
-    says_something.then(|| {
-        let control = CacheControl::read_field(headers, field);
-        Terms {
-            no_store: control.no_store,
-            no_cache: control.no_cache,
-            private: control.private,
-            shared: control.public || control.s_maxage.is_some() || control.max_age.is_some(),
-            must_revalidate: control.must_revalidate,
-            lifetime: control.s_maxage.or(control.max_age),
-        }
+    let control = TargetedControl::read(headers, field)?;
+    Some(Terms {
+        no_store: control.no_store,
+        no_cache: control.no_cache,
+        private: control.private,
+        shared: control.public || control.s_maxage.is_some() || control.max_age.is_some(),
+        lifetime: control.s_maxage.or(control.max_age),
     })
 }
 
@@ -220,6 +212,20 @@ mod tests {
             ),
             (
                 &[("cdn-cache-control", ""), ("cache-control", "max-age=4")],
+                Some(4),
+            ),
+            (
+                &[
+                    ("cdn-cache-control", "max-age=\"3\""),
+                    ("cache-control", "max-age=4"),
+                ],
+                None,
+            ),
+            (
+                &[
+                    ("cdn-cache-control", "max-age=3, ]["),
+                    ("cache-control", "max-age=4"),
+                ],
                 Some(4),
             ),
             (

@@ -22,10 +22,15 @@ const ENTRY_OVERHEAD: usize = 160;
 const MARKED_FOR: Duration = Duration::from_secs(120);
 const MOST_MARKED: u64 = 100_000;
 
+/// How long it is remembered when a key was forgotten: longer than a fetch that was on its way then can take.
+const REMOVED_FOR: Duration = Duration::from_secs(600);
+
 /// Stored objects by key, and keys whose answers were not shareable.
 pub struct Memory {
     entries: Cache<CacheKey, Arc<Entry>>,
     marked: Cache<Marked, ()>,
+    /// When a key was forgotten last.
+    removed: Cache<CacheKey, tokio::time::Instant>,
     evictions: Arc<AtomicU64>,
 }
 
@@ -83,9 +88,14 @@ impl Memory {
             .max_capacity(MOST_MARKED)
             .time_to_live(MARKED_FOR)
             .build();
+        let removed = Cache::builder()
+            .max_capacity(MOST_MARKED)
+            .time_to_live(REMOVED_FOR)
+            .build();
         Self {
             entries,
             marked,
+            removed,
             evictions,
         }
     }
@@ -152,9 +162,27 @@ impl Memory {
             .contains_key(&Marked(key.clone(), has_credentials(request)))
     }
 
-    /// Forgets a key with all its variants.
+    /// Forgets a key with all its variants, and what fetches on their way will bring for it.
     pub fn remove(&self, key: &CacheKey) {
+        self.removed
+            .insert(key.clone(), tokio::time::Instant::now());
         self.entries.invalidate(key);
+    }
+
+    /// Puts an object in whose fetch began at `began`, unless its key was forgotten since then; says whether it is in.
+    pub fn insert_unless_removed(
+        &self,
+        key: &CacheKey,
+        object: &Arc<Object>,
+        began: tokio::time::Instant,
+    ) -> bool {
+        self.insert(key, object);
+        // Looked at after the insertion: whoever forgets the key from now on takes the object out too.
+        let removed = self.removed.get(key).is_some_and(|at| at >= began);
+        if removed {
+            self.entries.invalidate(key);
+        }
+        !removed
     }
 
     /// Keys in store.
@@ -177,5 +205,42 @@ impl Memory {
     /// Objects thrown out for room.
     pub fn evictions(&self) -> u64 {
         self.evictions.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::storable::Grant;
+    use bytes::Bytes;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_fetch_from_before_its_key_was_forgotten_fills_nothing() {
+        let memory = Memory::new(1 << 20);
+        let key = CacheKey::new("http", "www.example.com", "/basket");
+        let request = HeaderMap::new();
+        let grant = Grant {
+            vary: Vec::new(),
+            lifetime: Duration::from_secs(60),
+            age: Duration::ZERO,
+            explicit: true,
+        };
+        let object = Object::new(
+            http::StatusCode::OK,
+            HeaderMap::new(),
+            Bytes::from_static(b"before"),
+            grant,
+            &request,
+        );
+        let object = Arc::new(object);
+        let before = tokio::time::Instant::now();
+        tokio::time::advance(Duration::from_secs(1)).await;
+        memory.remove(&key);
+        assert!(!memory.insert_unless_removed(&key, &object, before));
+        assert!(memory.get(&key, &request).is_none());
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let after = tokio::time::Instant::now();
+        assert!(memory.insert_unless_removed(&key, &object, after));
+        assert!(memory.get(&key, &request).is_some());
     }
 }

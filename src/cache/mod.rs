@@ -14,6 +14,7 @@ pub mod storable;
 use std::sync::Arc;
 
 use http::HeaderMap;
+use tokio::time::Instant;
 
 use crate::cache::coalesce::Flights;
 use crate::cache::key::CacheKey;
@@ -80,9 +81,10 @@ impl Cache {
         }
     }
 
-    /// Stores an object; what was remembered against its key is forgotten.
-    pub fn store(&self, key: &CacheKey, object: &Arc<Object>) {
-        self.memory.insert(key, object);
+    /// Stores an object whose fetch began at `began`; what was remembered against its key is forgotten. Where the key was forgotten
+    /// since then, the object may be what was true before, and is not stored: that is what `false` says.
+    pub fn store(&self, key: &CacheKey, object: &Arc<Object>, began: Instant) -> bool {
+        self.memory.insert_unless_removed(key, object, began)
     }
 
     /// The answer to such a request was not shareable: for a while nobody waits for another one's, and what was stored for it

@@ -10,11 +10,12 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use http::header::{
-    CONTENT_LENGTH, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE, RANGE,
-    TRANSFER_ENCODING,
+    CACHE_CONTROL, CONTENT_LENGTH, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE,
+    RANGE, TRANSFER_ENCODING,
 };
 use http::{HeaderMap, Method, StatusCode};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use crate::cache::coalesce::{self, Interest, Landed, Lead, Role, Wait};
 use crate::cache::key::CacheKey;
@@ -23,8 +24,9 @@ use crate::cache::storable::{self, Answered, Asked, Grant, Reason, Verdict};
 use crate::cache::{Cache, Lookup};
 use crate::fetch::error::FetchError;
 use crate::fetch::gather::{Gathered, gather};
+use crate::message::cache_control::CacheControl;
 use crate::message::deadline::Deadline;
-use crate::message::{Request, Response, headers};
+use crate::message::{Body, Request, Response, headers};
 use crate::observe::Observer;
 use crate::observe::outcome::CacheUse;
 use crate::observe::span::Notes;
@@ -244,6 +246,7 @@ impl Fetcher {
         self.observer.cache().used(used);
         let method = ask.request.method().clone();
         let asked_with = ask.request.headers().clone();
+        let began = Instant::now();
         let answer = ask
             .upstream
             .send(ask.request, ask.deadline, &ask.notes)
@@ -278,6 +281,7 @@ impl Fetcher {
                     &asked_with,
                     &*ask.prepare,
                     ask.deadline,
+                    began,
                 )
                 .await?
                 {
@@ -321,10 +325,12 @@ impl Fetcher {
     }
 }
 
-/// Whether the answer can be somebody else's too: a GET without range and conditions.
+/// Whether the answer can be somebody else's too: a GET without range and conditions, that lets it be stored. One that does not
+/// must neither lead those who do nor make the key remembered as personal.
 fn is_whole(ask: &Ask) -> bool {
     let fields = ask.request.headers();
     *ask.request.method() == Method::GET
+        && !(fields.contains_key(CACHE_CONTROL) && CacheControl::read(fields).no_store)
         && ![
             RANGE,
             IF_NONE_MATCH,
@@ -366,7 +372,9 @@ fn invalidate(cache: &Cache, key: &CacheKey, status: StatusCode) {
     }
 }
 
-/// Reads the body to its end and stores the object; gives the response back when it is too large.
+/// Reads the body to its end and stores the object; gives the response back when it is too large, or when a request that changes
+/// things came between.
+#[expect(clippy::too_many_arguments, reason = "each is one fact of the fetch")]
 async fn store(
     cache: &Cache,
     key: &CacheKey,
@@ -375,6 +383,7 @@ async fn store(
     asked_with: &HeaderMap,
     prepare: &dyn Prepare,
     deadline: Deadline,
+    began: Instant,
 ) -> Result<Result<Arc<Object>, Response>, FetchError> {
     let (mut head, body) = response.into_parts();
     let gathered = deadline
@@ -389,6 +398,11 @@ async fn store(
     let mut object = Object::new(head.status, head.headers, body, grant, asked_with);
     object.attachment = prepare.prepare(object.status, &object.headers, &object.body);
     let object = Arc::new(object);
-    cache.store(key, &object);
-    Ok(Ok(object))
+    if cache.store(key, &object, began) {
+        return Ok(Ok(object));
+    }
+    let mut response = Response::new(Body::full(object.body.clone()));
+    *response.status_mut() = object.status;
+    *response.headers_mut() = object.headers.clone();
+    Ok(Err(response))
 }

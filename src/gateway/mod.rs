@@ -10,7 +10,6 @@ pub mod conditional;
 pub mod documents;
 pub mod error;
 pub mod fragments;
-pub mod language;
 pub mod origin_request;
 mod page;
 pub mod page_head;
@@ -70,6 +69,7 @@ impl Gateway {
         observer: Observer,
         before: Option<&Upstreams>,
     ) -> Self {
+        let composer = Composer::new(config.compose.clone());
         let upstreams = Upstreams::new(&config.upstreams, before);
         let routes = config.routes.iter().filter_map(|route| {
             // The configuration was checked: each route names an upstream.
@@ -79,7 +79,12 @@ impl Gateway {
                 config: route.clone(),
                 upstream: Arc::clone(upstream),
                 upstream_metrics: observer.upstream(upstream.name()),
-                documents: Arc::new(Documents::new(route, &config.compose, metrics.clone())),
+                documents: Arc::new(Documents::new(
+                    route,
+                    &config.compose,
+                    &composer,
+                    metrics.clone(),
+                )),
                 metrics,
             };
             Some((
@@ -92,7 +97,7 @@ impl Gateway {
             routes: Arc::new(Router::new(routes)),
             fetcher: Fetcher::new(cache, observer.clone()),
             trust: Trust::new(&config.server, &config.identity),
-            composer: Composer::new(config.compose.clone()),
+            composer,
             peeking: Composer::new(ComposeConfig {
                 on_error: OnError::Empty,
                 head_wait: Duration::ZERO,

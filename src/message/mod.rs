@@ -10,6 +10,7 @@ pub mod cookie;
 pub mod deadline;
 pub mod headers;
 pub mod target;
+pub mod targeted;
 
 pub use body::{Body, BodyError};
 
