@@ -48,7 +48,7 @@ pub struct Options {
     /// The method of the client's request.
     #[arg(long, default_value = "GET")]
     method: http::Method,
-    /// The page's URL, absolute or from the root of http://localhost [default: http://localhost/ and the name of the page].
+    /// The page's URL, where it names no host on localhost [default: the name of the page, on localhost].
     #[arg(long)]
     url: Option<String>,
     /// A field of the client's request, may be repeated.
@@ -185,7 +185,7 @@ impl Bench {
             Ok(composed) => self.print(composed).await,
             Err(error) => Err(error.to_string()),
         };
-        self.tell(ended)
+        self.tell(&ended)
     }
 
     async fn print_plan(self) -> ExitCode {
@@ -193,10 +193,10 @@ impl Bench {
         let text = match plan {
             Ok(plan) if self.json => plan.json(),
             Ok(plan) => plan.text(),
-            Err(error) => return self.tell(Err(error)),
+            Err(error) => return self.tell(&Err(error)),
         };
         let written = write(text.as_bytes());
-        self.tell(written)
+        self.tell(&written)
     }
 
     fn skeleton(&self) -> Skeleton {
@@ -246,9 +246,9 @@ impl Bench {
     }
 
     /// Tells what went wrong; the exit code says whether anything did.
-    fn tell(&self, ended: Result<(), String>) -> ExitCode {
+    fn tell(&self, ended: &Result<(), String>) -> ExitCode {
         eprint!("{}", self.reports.text());
-        if let Err(error) = &ended {
+        if let Err(error) = ended {
             eprintln!("{}: error: {error}", self.label);
         }
         if ended.is_err() || self.reports.has_errors() {

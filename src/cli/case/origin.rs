@@ -77,7 +77,7 @@ impl Origin {
     /// Whether this is the request for the page itself.
     fn is_page(&self, host: &str, target: &str) -> bool {
         let asked = &self.vector.request;
-        if host != asked.host || target != asked.target.to_string() {
+        if host != asked.host || asked.target != target {
             return false;
         }
         let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
@@ -114,17 +114,13 @@ impl Handler for Origin {
             body,
         };
         self.note(&key, seen);
-        match self.vector.fragments.get(&key) {
-            Some(fragment) => {
-                tokio::time::sleep(fragment.delay).await;
-                answer(fragment, None)
-            }
-            None => {
-                let mut unknown = Response::new(Body::full("no such fragment"));
-                *unknown.status_mut() = StatusCode::NOT_FOUND;
-                unknown
-            }
+        if let Some(fragment) = self.vector.fragments.get(&key) {
+            tokio::time::sleep(fragment.delay).await;
+            return answer(fragment, None);
         }
+        let mut unknown = Response::new(Body::full("no such fragment"));
+        *unknown.status_mut() = StatusCode::NOT_FOUND;
+        unknown
     }
 }
 

@@ -59,8 +59,10 @@ impl Folder {
         candidates(&path, query)
             .map(|candidate| below.join(candidate))
             .find_map(|candidate| Some((self.inside(&candidate)?, candidate)))
-            .map(|(file, candidate)| self.read(&file, &candidate, limit))
-            .unwrap_or_else(|| Err(none()))
+            .map_or_else(
+                || Err(none()),
+                |(file, candidate)| self.read(&file, &candidate, limit),
+            )
     }
 
     /// The folder of another host, by its name with or without its port.

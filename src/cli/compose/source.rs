@@ -60,10 +60,10 @@ impl FragmentSource for Offline {
             Fragments::Nowhere => Fetched::Now(Err(FragmentError::Broken(
                 "neither --fragments nor --upstream says where fragments are".to_owned(),
             ))),
-            Fragments::Folder(folder) => Fetched::Now(self.from_folder(folder, &request)),
+            Fragments::Folder(folder) => Fetched::Now(self.read(folder, &request)),
             Fragments::Server(server) => Fetched::Later {
                 expected: None,
-                fragment: Box::pin(self.clone().from_server(server.clone(), request)),
+                fragment: Box::pin(self.clone().ask(server.clone(), request)),
             },
         }
     }
@@ -74,7 +74,7 @@ impl FragmentSource for Offline {
 }
 
 impl Offline {
-    fn from_folder(
+    fn read(
         &self,
         folder: &Folder,
         request: &FragmentRequest,
@@ -87,7 +87,7 @@ impl Offline {
         Ok(fragment(200, body, template))
     }
 
-    async fn from_server(
+    async fn ask(
         self,
         server: Server,
         request: FragmentRequest,
@@ -96,12 +96,12 @@ impl Offline {
         let limit = self.config.max_document.as_usize();
         let time = request.max_wait.unwrap_or(self.config.fragment_timeout);
         let deadline = Deadline::after(time);
-        let asked = server.ask(request.clone(), fields, limit, deadline).await?;
+        let answer = server.ask(request.clone(), fields, limit, deadline).await?;
         let Answer {
             status,
             headers,
             body,
-        } = asked;
+        } = answer;
         if !(200..300).contains(&status) {
             return Err(FragmentError::Status(status));
         }

@@ -215,10 +215,9 @@ fn tag_length(tag: &[u8], end: &[u8]) -> usize {
     for (at, byte) in tag.iter().enumerate() {
         match quote {
             Some(open) if open == *byte => quote = None,
-            Some(_) => {}
             None if matches!(byte, b'"' | b'\'') => quote = Some(*byte),
             None if tag[at..].starts_with(end) => return at + end.len(),
-            None => {}
+            _ => {}
         }
     }
     tag.len()
