@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 
 /// A folder and what of ours it may import besides itself.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
-    ("config", &[]),
+    ("diagnostic", &[]),
+    ("config", &["diagnostic"]),
     ("message", &[]),
     ("observe", &[]),
     ("expr", &[]),
@@ -38,11 +39,27 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ),
     ("demo", &["server", "config", "message"]),
     ("bench", &["message"]),
+    ("lint", &["template", "expr", "compose", "diagnostic"]),
     (
         "cli",
         &[
-            "admin", "bench", "cache", "compose", "config", "demo", "expr", "fetch", "gateway",
-            "message", "observe", "routing", "server", "template", "upstream",
+            "admin",
+            "bench",
+            "cache",
+            "compose",
+            "config",
+            "demo",
+            "diagnostic",
+            "expr",
+            "fetch",
+            "gateway",
+            "lint",
+            "message",
+            "observe",
+            "routing",
+            "server",
+            "template",
+            "upstream",
         ],
     ),
 ];
@@ -73,6 +90,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("moka", &["cache/memory"]),
     ("toml", &["config/file", "cli/case"]),
     ("clap", &["cli/"]),
+    ("annotate_snippets", &["diagnostic/"]),
     ("rustls", &["server/"]),
     ("tokio_rustls", &["server/"]),
     ("prometheus_client", &["observe/"]),

@@ -6,6 +6,7 @@ pub mod case;
 pub mod check;
 pub mod compose;
 pub mod demo;
+pub mod lint;
 pub mod run;
 pub mod wire;
 
@@ -37,6 +38,8 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
+    /// Tells the faults of pages (ESI and SSI): exit code 0, 1 for warnings with --strict, 2 for errors.
+    Lint(lint::LintArguments),
     /// Composes one page offline and prints it.
     Compose(compose::Options),
     /// Runs composition vectors, each against a gateway of its own.
@@ -58,6 +61,7 @@ pub fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Run { config } => run::run(&config),
         Command::Check { config } => check::check(&config),
+        Command::Lint(arguments) => lint::run(&arguments),
         Command::Case { files } => case::case(&files),
         Command::Compose(options) => compose::compose(options),
         Command::Demo { port } => demo::demo(port),
