@@ -5,6 +5,7 @@
 //! The format is that of `fixtures/esi/README.md`.
 
 mod compare;
+mod file;
 mod origin;
 mod play;
 mod vector;
@@ -56,7 +57,7 @@ fn load(files: &[PathBuf]) -> Result<Vec<Arc<Vector>>, Vec<String>> {
     let mut names: BTreeMap<String, &Path> = BTreeMap::new();
     for file in files {
         let read = std::fs::read_to_string(file).map_err(|error| error.to_string());
-        let cases = match read.and_then(|text| vector::read(&text)) {
+        let cases = match read.and_then(|text| file::read(&text)) {
             Ok(cases) => cases,
             Err(error) => {
                 faults.push(format!("{}: {error}", file.display()));
