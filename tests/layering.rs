@@ -88,7 +88,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("aho_corasick", &["template/scan"]),
     ("quick_xml", &["template/attributes", "demo/"]),
     ("moka", &["cache/memory"]),
-    ("toml", &["config/file"]),
+    ("toml", &["config/file", "cli/case"]),
     ("clap", &["cli/"]),
     ("annotate_snippets", &["diagnostic/"]),
     ("rustls", &["server/"]),

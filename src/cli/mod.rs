@@ -2,7 +2,9 @@
 //!
 //! Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.
 
+pub mod case;
 pub mod check;
+pub mod compose;
 pub mod demo;
 pub mod lint;
 pub mod run;
@@ -38,6 +40,14 @@ enum Command {
     },
     /// Tells the faults of pages (ESI and SSI): exit code 0, 1 for warnings with --strict, 2 for errors.
     Lint(lint::LintArguments),
+    /// Composes one page offline and prints it.
+    Compose(compose::Options),
+    /// Runs composition vectors, each against a gateway of its own.
+    Case {
+        /// Files of cases (TOML).
+        #[arg(value_name = "FILE", required = true)]
+        files: Vec<PathBuf>,
+    },
     /// Opens an embedded bookshop behind a gateway on loopback: nothing else is needed.
     Demo {
         /// Where the gateway listens; the admin listener takes the port 1000 above. 0 takes free ones.
@@ -52,6 +62,8 @@ pub fn main() -> ExitCode {
         Command::Run { config } => run::run(&config),
         Command::Check { config } => check::check(&config),
         Command::Lint(arguments) => lint::run(&arguments),
+        Command::Case { files } => case::case(&files),
+        Command::Compose(options) => compose::compose(options),
         Command::Demo { port } => demo::demo(port),
     }
 }

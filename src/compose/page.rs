@@ -297,7 +297,7 @@ impl<S: FragmentSource> Page<S> {
         } else if told == LOGGED_ERRORS {
             tracing::error!(document = %place.document, "further errors of this page are only counted");
         }
-        self.watcher.template_error(&place);
+        self.watcher.template_error(&place, error);
     }
 
     pub(super) fn place(&self, unit: usize, offset: usize) -> Place {
