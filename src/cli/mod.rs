@@ -2,8 +2,11 @@
 //!
 //! Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.
 
+pub mod case;
 pub mod check;
+pub mod compose;
 pub mod demo;
+pub mod lint;
 pub mod run;
 pub mod wire;
 
@@ -35,6 +38,16 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
+    /// Tells the faults of pages (ESI and SSI): exit code 0, 1 for warnings with --strict, 2 for errors.
+    Lint(lint::LintArguments),
+    /// Composes one page offline and prints it.
+    Compose(compose::Options),
+    /// Runs composition vectors, each against a gateway of its own.
+    Case {
+        /// Files of cases (TOML).
+        #[arg(value_name = "FILE", required = true)]
+        files: Vec<PathBuf>,
+    },
     /// Opens an embedded bookshop behind a gateway on loopback: nothing else is needed.
     Demo {
         /// Where the gateway listens; the admin listener takes the port 1000 above. 0 takes free ones.
@@ -48,6 +61,9 @@ pub fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Run { config } => run::run(&config),
         Command::Check { config } => check::check(&config),
+        Command::Lint(arguments) => lint::run(&arguments),
+        Command::Case { files } => case::case(&files),
+        Command::Compose(options) => compose::compose(options),
         Command::Demo { port } => demo::demo(port),
     }
 }

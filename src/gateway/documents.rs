@@ -2,6 +2,7 @@
 //! stored object so that a hit neither decodes nor parses.
 
 use std::any::Any;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -10,8 +11,8 @@ use http::{HeaderMap, StatusCode};
 use memchr::memmem;
 
 use crate::cache::object::{Attachment, Object};
+use crate::compose::Composer;
 use crate::config::{ComposeConfig, ComposeMode, RouteConfig};
-use crate::expr::Escape;
 use crate::fetch::Prepare;
 use crate::gateway::coding::{self, DecodeError};
 use crate::message::headers;
@@ -25,6 +26,8 @@ pub struct Document {
     pub body: Bytes,
     /// Compiled, where the answer is a document.
     pub template: Option<Arc<Template>>,
+    /// What its reader was told; another one, after a reload, reads it anew.
+    reader: u64,
 }
 
 /// Reads the documents of one route.
@@ -34,6 +37,8 @@ pub struct Documents {
     settings: template::Settings,
     /// Largest document, decoded, in bytes.
     limit: usize,
+    /// Tells readers apart that would read a document differently.
+    identity: u64,
     name: String,
     metrics: RouteMetrics,
     /// Whether it has been logged that an answer holds tags that nobody declared.
@@ -42,22 +47,26 @@ pub struct Documents {
 
 impl Documents {
     /// The reader for a route.
-    pub fn new(route: &RouteConfig, compose: &ComposeConfig, metrics: RouteMetrics) -> Self {
-        let limits = &compose.limits;
+    pub fn new(
+        route: &RouteConfig,
+        compose: &ComposeConfig,
+        composer: &Composer,
+        metrics: RouteMetrics,
+    ) -> Self {
+        let settings = composer.settings("text/html", route.dialects);
+        let limit = compose.max_document.as_usize();
+        let mut hasher = DefaultHasher::new();
+        format!(
+            "{:?} {:?} {settings:?} {limit}",
+            route.compose, compose.types
+        )
+        .hash(&mut hasher);
         Self {
             mode: route.compose,
             types: compose.types.clone(),
-            settings: template::Settings {
-                dialects: template::Dialects {
-                    esi: route.dialects.esi,
-                    ssi: route.dialects.ssi,
-                },
-                escape: Escape::Html,
-                longest_tag: limits.tag.as_usize(),
-                nesting: limits.nesting,
-                expressions: crate::gateway::language::expression_limits(limits),
-            },
-            limit: compose.max_document.as_usize(),
+            settings,
+            limit,
+            identity: hasher.finish(),
             name: route.name.clone(),
             metrics,
             told: AtomicBool::new(false),
@@ -111,7 +120,11 @@ impl Documents {
         let template = self
             .is_document(status, headers)
             .then(|| self.compile(headers, body.clone()));
-        Ok(Document { body, template })
+        Ok(Document {
+            body,
+            template,
+            reader: self.identity,
+        })
     }
 
     /// The document of a stored object: what was made of it when it was stored, else made now.
@@ -124,8 +137,8 @@ impl Documents {
             .as_ref()
             .and_then(|attachment| attachment.value.downcast_ref::<Document>());
         match attached {
-            Some(document) => Ok(document.clone()),
-            None => self.read(object.status, &object.headers, &object.body),
+            Some(document) if document.reader == self.identity => Ok(document.clone()),
+            _ => self.read(object.status, &object.headers, &object.body),
         }
     }
 

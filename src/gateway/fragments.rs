@@ -71,7 +71,12 @@ impl FragmentSource for PageFragments {
         let Some(route) = self.routes.find(&host, request.url.path()) else {
             return Fetched::Now(Err(FragmentError::NoRoute));
         };
-        let cacheable = route.config.cache && !request.no_store;
+        // A header that the include sets is part of what is asked for and not of the key: such an answer is nobody else's.
+        let sets_headers = request
+            .headers
+            .iter()
+            .any(|edit| !matches!(edit, HeaderEdit::Remove(_)));
+        let cacheable = route.config.cache && !request.no_store && !sets_headers;
         let headers = self.headers(&request, route, &host);
         let key = self.visit.key(&host, request.url.target());
         let mut found = None;

@@ -10,7 +10,6 @@ pub mod conditional;
 pub mod documents;
 pub mod error;
 pub mod fragments;
-pub mod language;
 pub mod origin_request;
 mod page;
 pub mod page_head;
@@ -28,6 +27,7 @@ use crate::compose::limits::Memory;
 use crate::compose::request_scope::ReadableCookies;
 use crate::config::{ComposeConfig, Config, OnError, ServerConfig};
 use crate::fetch::error::FetchError;
+use crate::fetch::gather::{Gathered, gather};
 use crate::fetch::{Ask, Fetched, Fetcher};
 use crate::gateway::answer::Answer;
 use crate::gateway::documents::Documents;
@@ -42,6 +42,9 @@ use crate::observe::outcome::Outcome;
 use crate::observe::page::{PageStart, PageTrace};
 use crate::routing::Router;
 use crate::upstream::Upstreams;
+
+/// A request body of at most so many bytes is read whole before it goes upstream.
+const SETTLED: usize = 64 * 1024;
 
 /// Answers the requests of the main listeners.
 pub struct Gateway {
@@ -70,6 +73,7 @@ impl Gateway {
         observer: Observer,
         before: Option<&Upstreams>,
     ) -> Self {
+        let composer = Composer::new(config.compose.clone());
         let upstreams = Upstreams::new(&config.upstreams, before);
         let routes = config.routes.iter().filter_map(|route| {
             // The configuration was checked: each route names an upstream.
@@ -79,7 +83,12 @@ impl Gateway {
                 config: route.clone(),
                 upstream: Arc::clone(upstream),
                 upstream_metrics: observer.upstream(upstream.name()),
-                documents: Arc::new(Documents::new(route, &config.compose, metrics.clone())),
+                documents: Arc::new(Documents::new(
+                    route,
+                    &config.compose,
+                    &composer,
+                    metrics.clone(),
+                )),
                 metrics,
             };
             Some((
@@ -92,7 +101,7 @@ impl Gateway {
             routes: Arc::new(Router::new(routes)),
             fetcher: Fetcher::new(cache, observer.clone()),
             trust: Trust::new(&config.server, &config.identity),
-            composer: Composer::new(config.compose.clone()),
+            composer,
             peeking: Composer::new(ComposeConfig {
                 on_error: OnError::Empty,
                 head_wait: Duration::ZERO,
@@ -164,6 +173,8 @@ impl Gateway {
         trace.routed(&route.metrics, &route.upstream_metrics);
         let body = if visit.is_safe() {
             drop_body(body).await?
+        } else if route.upstream.is_bounded() {
+            settle_body(body).await?
         } else {
             body
         };
@@ -239,6 +250,21 @@ async fn drop_body(mut body: Body) -> Result<Body, GatewayError> {
         bytes.map_err(GatewayError::RequestBody)?;
     }
     Ok(Body::empty())
+}
+
+/// Where servers take few requests at a time, a small body is read before one is asked for, so that a client that dribbles holds
+/// none of their slots; a large one streams.
+async fn settle_body(body: Body) -> Result<Body, GatewayError> {
+    if body.as_full().is_some() {
+        return Ok(body);
+    }
+    match gather(body, SETTLED)
+        .await
+        .map_err(GatewayError::RequestBody)?
+    {
+        Gathered::Whole(bytes) => Ok(Body::full(bytes)),
+        Gathered::Larger(body) => Ok(body),
+    }
 }
 
 /// What users are not told.

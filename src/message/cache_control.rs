@@ -78,6 +78,20 @@ fn split_outside_quotes(text: &[u8], separator: u8) -> (&[u8], &[u8]) {
     (text, &[])
 }
 
+fn has_open_quote(line: &[u8]) -> bool {
+    let mut quoted = false;
+    let mut escaped = false;
+    for byte in line {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            _ => {}
+        }
+    }
+    quoted
+}
+
 /// The longest lifetime that is told apart: 2^31 seconds (RFC 9111 1.2.2).
 const LONGEST: u64 = 1 << 31;
 
@@ -123,6 +137,8 @@ impl CacheControl {
     pub fn read_field(headers: &HeaderMap, name: &HeaderName) -> Self {
         let mut read = Self::default();
         for line in headers.get_all(name) {
+            // A quote that is never closed may hide the word that forbids.
+            read.private |= has_open_quote(line.as_bytes());
             for directive in directives(line.as_bytes()) {
                 read.take(directive);
             }
@@ -277,6 +293,17 @@ mod tests {
         let control = read(&["public, surprise", "s-maxage=3, private=\"x\""]);
         assert!(control.public && control.private && !control.no_store);
         assert_eq!(control.s_maxage, Some(Duration::from_secs(3)));
+    }
+
+    #[test]
+    fn a_quote_that_is_never_closed_hides_no_word_that_forbids() {
+        for (line, private) in [
+            ("s-maxage=60, x=\"abc, private", true),
+            ("s-maxage=60, x=\"abc\\\", private", true),
+            ("s-maxage=60, x=\"a, private\"", false),
+        ] {
+            assert_eq!(read(&[line]).private, private, "{line}");
+        }
     }
 
     #[test]
