@@ -144,7 +144,7 @@ const BOTH: Dialects = Dialects {
 struct Log(AtomicUsize);
 
 impl Watcher for Log {
-    fn template_error(&self, _: &Place) {
+    fn template_error(&self, _: &Place, _: &dyn std::fmt::Display) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
