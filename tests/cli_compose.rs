@@ -122,9 +122,9 @@ fn faults_are_told_with_the_place_of_their_tag() {
         "<p>\n  \n  ü [an error occurred while processing the directive] ok\n"
     );
     insta::assert_snapshot!(ran.told, @r#"
-    page.html:4:11: error: $int takes a number of at most 64 bits as argument 1, was given text
     page.html:4:31: error: esi:remove is never closed
     page.html:2:3: error: include of http://localhost/none failed: no file for it below f; nothing is shown
+    page.html:4:11: error: $int takes a number of at most 64 bits as argument 1, was given text
     f/has-faults:1:3: error: include of http://localhost/none failed: no file for it below f; the error message is shown
     "#);
     assert_eq!(ran.code, 1);
