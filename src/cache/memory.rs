@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::HeaderMap;
 use moka::Expiry;
 use moka::notification::RemovalCause;
 use moka::sync::Cache;
+use tokio::time::Instant;
 
-use crate::cache::key::CacheKey;
-use crate::cache::object::{Object, has_credentials};
+use crate::cache::epochs::{self, Epoch, Epochs, Purged};
+use crate::cache::key::{Asker, CacheKey, Variant, VaryRule};
+use crate::cache::object::Object;
 
 /// Variants of one key; the oldest gives way.
 const MOST_VARIANTS: usize = 64;
@@ -18,46 +20,79 @@ const MOST_VARIANTS: usize = 64;
 /// What moka itself needs for an entry, about.
 const ENTRY_OVERHEAD: usize = 160;
 
-/// How long a key is remembered not to be shareable, and how many of them.
+/// How long what has a validator is kept to be asked for, beyond its use without.
+const KEPT_FOR_VALIDATION: Duration = Duration::from_secs(86_400);
+
+/// How long a key is remembered not to be shareable, how many keys, and how many variants of one.
 const MARKED_FOR: Duration = Duration::from_secs(120);
 const MOST_MARKED: u64 = 100_000;
+const MOST_MARKS: usize = 16;
+
+/// Keys that are looked at to estimate what a prefix purges.
+const SAMPLE: usize = 1000;
 
 /// Stored objects by key, and keys whose answers were not shareable.
 pub struct Memory {
     entries: Cache<CacheKey, Arc<Entry>>,
-    marked: Cache<Marked, ()>,
+    marked: Cache<CacheKey, Arc<Vec<Mark>>>,
     evictions: Arc<AtomicU64>,
 }
 
 /// The variants of one key, newest first.
 struct Entry(Vec<Arc<Object>>);
 
-/// A key as those see it who come with credentials, or without: a logged-in user's personal answers do not make guests stop
-/// waiting for one another.
-#[derive(PartialEq, Eq, Hash, Clone)]
-struct Marked(CacheKey, bool);
+/// The answer to such requests was not shareable: to those who come with credentials, or without, so that a logged-in user's
+/// personal answers do not make guests stop waiting for one another; and to those of one variant.
+#[derive(PartialEq, Clone)]
+struct Mark {
+    credentials: bool,
+    variant: Variant,
+    at: Instant,
+}
 
-/// An entry goes when the last of its variants is stale.
-struct UntilStale;
+impl Mark {
+    fn concerns(&self, asker: Asker<'_>) -> bool {
+        self.credentials == asker.has_credentials()
+            && self.at.elapsed() < MARKED_FOR
+            && self.variant.matches(asker.fields)
+    }
+}
 
-impl Expiry<CacheKey, Arc<Entry>> for UntilStale {
+/// An entry goes when none of its variants is of use any more.
+struct UntilUseless;
+
+impl Entry {
+    fn useful(&self) -> Option<Duration> {
+        let useful = self.0.iter().map(|object| {
+            let validation = if object.has_validator() {
+                KEPT_FOR_VALIDATION
+            } else {
+                Duration::ZERO
+            };
+            object.useful() + validation
+        });
+        useful.max()
+    }
+}
+
+impl Expiry<CacheKey, Arc<Entry>> for UntilUseless {
     fn expire_after_create(
         &self,
         _: &CacheKey,
         entry: &Arc<Entry>,
-        _: Instant,
+        _: std::time::Instant,
     ) -> Option<Duration> {
-        entry.0.iter().map(|object| object.fresh_for()).max()
+        entry.useful()
     }
 
     fn expire_after_update(
         &self,
         _: &CacheKey,
         entry: &Arc<Entry>,
-        _: Instant,
+        _: std::time::Instant,
         _: Option<Duration>,
     ) -> Option<Duration> {
-        entry.0.iter().map(|object| object.fresh_for()).max()
+        entry.useful()
     }
 }
 
@@ -72,7 +107,7 @@ impl Memory {
                 let objects: usize = entry.0.iter().map(|object| object.weight()).sum();
                 u32::try_from(key.weight() + objects + ENTRY_OVERHEAD).unwrap_or(u32::MAX)
             })
-            .expire_after(UntilStale)
+            .expire_after(UntilUseless)
             .eviction_listener(move |_, _, cause| {
                 if cause == RemovalCause::Size {
                     counted.fetch_add(1, Ordering::Relaxed);
@@ -90,40 +125,86 @@ impl Memory {
         }
     }
 
-    /// The newest fresh object under `key` that such a request may have.
-    pub fn get(&self, key: &CacheKey, request: &HeaderMap) -> Option<Arc<Object>> {
+    /// The newest object under `key` that such a request may have, unless it was purged.
+    pub fn get(&self, key: &CacheKey, asker: Asker<'_>, epochs: &Epochs) -> Option<Arc<Object>> {
         let entry = self.entries.get(key)?;
-        entry
-            .0
-            .iter()
-            .find(|object| object.is_fresh() && object.is_for(request))
+        let mut fitting = entry.0.iter().filter(|object| object.is_for(asker));
+        fitting
+            .find(
+                |object| match epochs.purged(key.as_str(), object.labels(), &object.checked) {
+                    Purged::Hard => false,
+                    Purged::Soft => {
+                        object.end();
+                        true
+                    }
+                    Purged::Not => true,
+                },
+            )
             .cloned()
     }
 
-    /// Puts an object before the other variants of its key, in the place of those that it replaces.
-    pub fn insert(&self, key: &CacheKey, object: &Arc<Object>) {
+    /// Puts an object whose fetch began at `begun` before the other variants of its key, in the place of those that it
+    /// replaces; not at all when its URL was purged since.
+    pub fn insert(
+        &self,
+        key: &CacheKey,
+        object: &Arc<Object>,
+        begun: Epoch,
+        epochs: &Epochs,
+    ) -> bool {
+        if self.is_purged(key, object, begun, epochs) {
+            return false;
+        }
         self.entries.entry(key.clone()).and_upsert_with(|old| {
             let mut variants = vec![Arc::clone(object)];
             if let Some(old) = old {
-                let kept = old
-                    .into_value()
-                    .0
-                    .iter()
-                    .filter(|other| other.is_fresh() && !object.replaces(other))
-                    .cloned()
-                    .collect::<Vec<_>>();
-                variants.extend(kept.into_iter().take(MOST_VARIANTS - 1));
+                let old = old.into_value();
+                let kept = old.0.iter().filter(|other| !object.replaces(other));
+                variants.extend(kept.take(MOST_VARIANTS - 1).cloned());
             }
             Arc::new(Entry(variants))
         });
-        self.marked.invalidate(&Marked(key.clone(), false));
-        self.marked.invalidate(&Marked(key.clone(), true));
+        self.marked.invalidate(key);
+        // A purge that came between the question and the insertion has not found it.
+        if self.is_purged(key, object, begun, epochs) {
+            self.entries.invalidate(key);
+            return false;
+        }
+        true
+    }
+
+    fn is_purged(&self, key: &CacheKey, object: &Object, begun: Epoch, epochs: &Epochs) -> bool {
+        match epochs.url_purged(key.url(), begun) {
+            Purged::Hard => true,
+            Purged::Soft => {
+                object.end();
+                false
+            }
+            Purged::Not => false,
+        }
     }
 
     /// Remembers that the answer to such a request was not shareable, and forgets what was stored for it.
-    pub fn mark(&self, key: &CacheKey, request: &HeaderMap) {
-        self.marked
-            .insert(Marked(key.clone(), has_credentials(request)), ());
+    pub fn mark(&self, key: &CacheKey, asker: Asker<'_>, response: &HeaderMap) {
+        let mark = Mark {
+            credentials: asker.has_credentials(),
+            variant: Variant::of(&VaryRule::names(response), asker.fields),
+            at: Instant::now(),
+        };
+        self.marked.entry(key.clone()).and_upsert_with(|old| {
+            let mut marks = vec![mark];
+            if let Some(old) = old {
+                let old = old.into_value();
+                let kept = old.iter().filter(|mark| !mark.concerns(asker));
+                marks.extend(kept.take(MOST_MARKS - 1).cloned());
+            }
+            Arc::new(marks)
+        });
+        self.forget(key, asker);
+    }
+
+    /// Forgets what was stored for such a request.
+    fn forget(&self, key: &CacheKey, asker: Asker<'_>) {
         if !self.entries.contains_key(key) {
             return;
         }
@@ -131,11 +212,11 @@ impl Memory {
             let Some(old) = old else {
                 return moka::ops::compute::Op::Nop;
             };
+            let old = old.into_value();
             let kept: Vec<_> = old
-                .into_value()
                 .0
                 .iter()
-                .filter(|object| !object.is_for(request))
+                .filter(|object| !object.is_for(asker))
                 .cloned()
                 .collect();
             if kept.is_empty() {
@@ -147,14 +228,58 @@ impl Memory {
     }
 
     /// Whether the answer to such a request was not shareable lately.
-    pub fn is_marked(&self, key: &CacheKey, request: &HeaderMap) -> bool {
-        self.marked
-            .contains_key(&Marked(key.clone(), has_credentials(request)))
+    pub fn is_marked(&self, key: &CacheKey, asker: Asker<'_>) -> bool {
+        let marks = self.marked.get(key);
+        marks.is_some_and(|marks| marks.iter().any(|mark| mark.concerns(asker)))
     }
 
-    /// Forgets a key with all its variants.
-    pub fn remove(&self, key: &CacheKey) {
-        self.entries.invalidate(key);
+    /// One number for what tells such a request from others under `key`, as far as it is known from what is stored.
+    pub fn variant(&self, key: &CacheKey, asker: Asker<'_>) -> u64 {
+        let Some(entry) = self.entries.get(key) else {
+            return 0;
+        };
+        let Some(newest) = entry.0.first() else {
+            return 0;
+        };
+        let names: Vec<_> = newest.vary().cloned().collect();
+        if names.is_empty() {
+            return 0;
+        }
+        Variant::of(&names, asker.fields).digest()
+    }
+
+    /// Purges a key with all its variants; how many there were.
+    pub fn purge(&self, key: &CacheKey, soft: bool, epochs: &Epochs) -> u64 {
+        let Some(entry) = self.entries.get(key) else {
+            return 0;
+        };
+        let live = entry.0.iter().filter(|object| {
+            epochs.purged(key.as_str(), object.labels(), &object.checked) != Purged::Hard
+        });
+        let mut count = 0;
+        for object in live {
+            count += 1;
+            if soft {
+                object.end();
+            }
+        }
+        if !soft {
+            self.entries.invalidate(key);
+        }
+        count
+    }
+
+    /// About how many keys begin with `prefix`.
+    pub fn estimate(&self, prefix: &str) -> u64 {
+        let (mut seen, mut hit) = (0_u64, 0_u64);
+        for (key, _) in self.entries.iter().take(SAMPLE) {
+            seen += 1;
+            hit += u64::from(epochs::begins(key.as_str(), prefix));
+        }
+        if seen == 0 {
+            return 0;
+        }
+        hit * self.entries.entry_count().max(seen) / seen
     }
 
     /// Keys in store.

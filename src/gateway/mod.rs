@@ -4,6 +4,7 @@
 //! come through the same door; else pass it on. The rooms below do the work, this one tells the story.
 
 pub mod answer;
+pub mod cache_policy;
 pub mod cache_status;
 pub mod coding;
 pub mod conditional;
@@ -197,13 +198,20 @@ impl Gateway {
         *request.headers_mut() =
             origin_request::fields(visit, &route.config, &visit.host, Purpose::Page);
         *request.uri_mut() = visit.uri.clone();
+        let (key, keyed) = cache_policy::key(
+            visit,
+            &route.config,
+            &visit.host,
+            &visit.target,
+            request.headers(),
+        );
         let fetched = self
             .fetcher
             .fetch(Ask {
-                key: visit.key(&visit.host, &visit.target),
+                key,
                 request,
                 upstream: Arc::clone(&route.upstream),
-                cacheable: route.config.cache,
+                policy: cache_policy::policy(visit, &route.config, keyed),
                 ttl: None,
                 deadline,
                 prepare: Arc::clone(&route.documents) as Arc<_>,

@@ -120,10 +120,11 @@ impl Gateway {
             cache,
             personal,
             came,
+            stored,
         } = streamed;
         let told = Told {
             cache,
-            fresh_for: None,
+            fresh_for: stored.map(|object| object.fresh_for()),
             forwarded: Some(response.status()),
             personal,
         };

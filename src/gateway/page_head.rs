@@ -11,9 +11,9 @@ use http::header::{
     AGE, CACHE_CONTROL, COOKIE, DATE, EXPIRES, HeaderName, HeaderValue, PRAGMA, SET_COOKIE, VARY,
 };
 
-use crate::cache::freshness::{Downstream, Terms};
 use crate::cache::object::Object;
 use crate::cache::storable::Reason;
+use crate::cache::terms::{Downstream, Terms};
 use crate::message::headers;
 
 /// What one part of a page allows those behind us.

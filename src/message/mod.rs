@@ -7,8 +7,10 @@ pub mod body;
 pub mod cache_control;
 pub mod client;
 pub mod cookie;
+pub mod date;
 pub mod deadline;
 pub mod headers;
+pub mod structured;
 pub mod target;
 
 pub use body::{Body, BodyError};
