@@ -139,6 +139,7 @@ impl Client {
             .header("host", "www.example.com")
             .body(Empty::new())
             .expect("a request");
+        self.0.ready().await.expect("the connection is kept");
         let response = self.0.send_request(request).await.expect("an answer");
         assert_eq!(response.status(), 200);
         response

@@ -97,9 +97,10 @@ fn composed(template: Template, source: Echo) -> Option<Bytes> {
         };
         let composing = composer.compose(skeleton, source, Arc::new(Unwatched));
         // What is at hand makes no page wait.
-        let composed = match at_hand {
-            true => composing.now_or_never().expect("nothing to wait for"),
-            false => composing.await,
+        let composed = if at_hand {
+            composing.now_or_never().expect("nothing to wait for")
+        } else {
+            composing.await
         };
         let body = composed.ok()?.body;
         if at_hand {

@@ -177,7 +177,7 @@ impl Canteen {
         canned: &Canned,
         request: &FragmentRequest,
     ) -> Result<Fragment<()>, FragmentError> {
-        if canned.headers.get("Content-Encoding").is_some() {
+        if canned.headers.contains_key("Content-Encoding") {
             return Err(FragmentError::Broken("not gzip".to_owned()));
         }
         let media_type = canned
@@ -322,7 +322,13 @@ async fn run(case: &Case, cuts: &[usize]) -> Outcome {
         composer: composer.clone(),
         page: Arc::clone(&page),
         case: case.clone(),
-        facts: Arc::new(facts(&head, client, &ReadableCookies::new(None, &[]))),
+        facts: Arc::new(facts(
+            &head.method,
+            &head.uri,
+            &head.headers,
+            client,
+            &ReadableCookies::new(None, &[]),
+        )),
         asked: Arc::default(),
         requests: Arc::default(),
     };

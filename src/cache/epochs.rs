@@ -83,6 +83,11 @@ impl Labels {
         each.max().unwrap_or(Purged::Not)
     }
 
+    /// When the fetch of the object began.
+    pub fn begun(&self) -> Epoch {
+        self.begun
+    }
+
     /// Bytes of the list.
     pub fn weight(&self) -> usize {
         self.labels.len() * size_of::<Arc<Label>>()

@@ -62,6 +62,17 @@ impl CacheKey {
         }
     }
 
+    /// The key of the same URL by the other scheme.
+    #[must_use]
+    pub fn other_scheme(&self) -> Self {
+        let other = match self.0.split_once("://") {
+            Some(("http", rest)) => format!("https://{rest}"),
+            Some((_, rest)) => format!("http://{rest}"),
+            None => self.0.to_string(),
+        };
+        Self(other.into())
+    }
+
     /// Whether cookies are part of it.
     pub fn has_cookies(&self) -> bool {
         self.0.contains('\n')

@@ -12,6 +12,7 @@ pub mod freshness;
 pub mod key;
 pub mod memory;
 pub mod object;
+pub mod order;
 pub mod storable;
 pub mod surrogate;
 pub mod terms;
@@ -22,7 +23,7 @@ use http::HeaderMap;
 use tokio::time::Instant;
 
 use crate::cache::coalesce::Flights;
-use crate::cache::epochs::{Epoch, Epochs, Labels};
+use crate::cache::epochs::{Epoch, Epochs, Labels, Purged};
 use crate::cache::freshness::Freshness;
 use crate::cache::key::{Asker, CacheKey};
 use crate::cache::memory::Memory;
@@ -128,10 +129,18 @@ impl Cache {
         self.epochs.label(&surrogate::labels(key, response), begun)
     }
 
-    /// Stores an object whose fetch began at `begun`, unless it was purged since; what was remembered against its key is
-    /// forgotten. Its labels come from [`labels`](Self::labels).
-    pub fn store(&self, key: &CacheKey, object: &Arc<Object>, begun: Epoch) -> bool {
-        self.memory.insert(key, object, begun, &self.epochs)
+    /// Stores an object, unless it was purged since its fetch began; what was remembered against its key is forgotten. Its
+    /// labels come from [`labels`](Self::labels). `false`: it may be what was true before, and nobody who asks now may have it.
+    pub fn store(&self, key: &CacheKey, object: &Arc<Object>) -> bool {
+        let begun = object.labels().begun();
+        self.memory.insert(key, object, begun, &self.epochs) && self.is_current(key, object)
+    }
+
+    /// Whether nothing was purged since its fetch began that concerns an object.
+    pub fn is_current(&self, key: &CacheKey, object: &Object) -> bool {
+        let labels = object.labels();
+        self.epochs.url_purged(key.url(), labels.begun()) == Purged::Not
+            && self.epochs.purged(key.as_str(), labels, &object.checked) == Purged::Not
     }
 
     /// The answer to such a request was not shareable: for a while nobody waits for another one's, and what was stored for it

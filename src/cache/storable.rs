@@ -84,7 +84,7 @@ pub enum Reason {
     Request,
     /// The request said `no-store`.
     RequestNoStore,
-    /// No final status, 206 or 304.
+    /// No final status, or one that another request for the same URL might not have got: 206, 304, 412 and their like.
     Status,
     /// `must-understand` with a status that we do not know.
     NotUnderstood,
@@ -124,7 +124,7 @@ impl Reason {
             Self::NoLifetime => "it has no lifetime",
             Self::Expired => "it had expired when it came",
             Self::Authorization => {
-                "the request had Authorization and it says neither public, s-maxage nor must-revalidate"
+                "the request had Authorization and it says neither public, s-maxage nor a lifetime for surrogates"
             }
             Self::Cookie => {
                 "the request had Cookie and it says neither public, s-maxage nor a lifetime for surrogates"
@@ -174,7 +174,7 @@ fn grant(asked: Asked<'_>, answered: Answered<'_>) -> Result<Grant, Reason> {
     if expired && !has_validator && times.useful() == Duration::ZERO {
         return Err(Reason::Expired);
     }
-    if asker.fields.contains_key(AUTHORIZATION) && !terms.shared && !terms.must_revalidate {
+    if asker.fields.contains_key(AUTHORIZATION) && !terms.shared {
         return Err(Reason::Authorization);
     }
     if asker.has_cookies() && !terms.shared {
@@ -200,12 +200,9 @@ fn is_storable_request(asked: Asked<'_>) -> Result<(), Reason> {
     Ok(())
 }
 
-/// Any final status but those that are parts of something else (RFC 9111 3).
+/// Any final status but those that answer something in this one request (RFC 9111 3).
 fn is_storable_status(status: StatusCode, terms: &Terms) -> Result<(), Reason> {
-    if status.is_informational()
-        || status == StatusCode::PARTIAL_CONTENT
-        || status == StatusCode::NOT_MODIFIED
-    {
+    if status.is_informational() || speaks_of_the_request(status) {
         return Err(Reason::Status);
     }
     // The registered ones have a name.
@@ -213,6 +210,29 @@ fn is_storable_status(status: StatusCode, terms: &Terms) -> Result<(), Reason> {
         return Err(Reason::NotUnderstood);
     }
     Ok(())
+}
+
+/// Whether a status may answer a range, a condition, or something odd in this one request, which the key does not name: stored, it
+/// would let one asker choose what all others are told.
+fn speaks_of_the_request(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::PARTIAL_CONTENT
+            | StatusCode::NOT_MODIFIED
+            | StatusCode::BAD_REQUEST
+            | StatusCode::REQUEST_TIMEOUT
+            | StatusCode::LENGTH_REQUIRED
+            | StatusCode::PRECONDITION_FAILED
+            | StatusCode::PAYLOAD_TOO_LARGE
+            | StatusCode::RANGE_NOT_SATISFIABLE
+            | StatusCode::EXPECTATION_FAILED
+            | StatusCode::MISDIRECTED_REQUEST
+            | StatusCode::TOO_EARLY
+            | StatusCode::UPGRADE_REQUIRED
+            | StatusCode::PRECONDITION_REQUIRED
+            | StatusCode::TOO_MANY_REQUESTS
+            | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
+    )
 }
 
 /// Age and lifetime. A response that does not say how long it is fresh may be guessed at where the route wants it, but never
@@ -333,6 +353,33 @@ mod tests {
                 304,
                 &[("cache-control", "max-age=60")],
                 Err(Reason::Status),
+            ),
+            (
+                NONE,
+                412,
+                &[("cache-control", "public, max-age=60")],
+                Err(Reason::Status),
+            ),
+            (
+                NONE,
+                400,
+                &[("cache-control", "public, max-age=60")],
+                Err(Reason::Status),
+            ),
+            (
+                NONE,
+                200,
+                &[
+                    ("cache-control", "private"),
+                    ("cdn-cache-control", "max-age=60, ]["),
+                ],
+                Err(Reason::Private),
+            ),
+            (
+                NONE,
+                200,
+                &[("cache-control", "s-maxage=60; private")],
+                Err(Reason::Private),
             ),
             // What forbids it, forbids it whatever else is said.
             (
@@ -510,7 +557,7 @@ mod tests {
                 BASIC,
                 200,
                 &[("cache-control", "must-revalidate, max-age=60")],
-                Ok(60),
+                Err(Reason::Authorization),
             ),
             (
                 BASIC,

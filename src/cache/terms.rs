@@ -26,7 +26,7 @@ pub struct Terms {
     pub shared: bool,
     /// `public`.
     pub public: bool,
-    /// `must-revalidate`: with `Authorization` that too is a word for sharing (RFC 9111 3.5).
+    /// `must-revalidate`.
     pub must_revalidate: bool,
     /// `proxy-revalidate`, or `s-maxage`, which implies it (RFC 9111 5.2.2.10).
     pub proxy_revalidate: bool,
@@ -158,12 +158,14 @@ fn targeted(headers: &HeaderMap, field: &HeaderName) -> Option<Terms> {
         _ => None,
     };
     let lifetime = seconds("s-maxage").or_else(|| seconds("max-age"));
+    // What allows must be said plainly; what forbids forbids however it is said.
+    let public = value("public") == Some(&Value::Boolean(true));
     let terms = Terms {
         no_store: says("no-store"),
         no_cache: says("no-cache"),
         private: says("private"),
-        shared: says("public") || lifetime.is_some(),
-        public: says("public"),
+        shared: public || lifetime.is_some(),
+        public,
         must_revalidate: says("must-revalidate"),
         proxy_revalidate: says("proxy-revalidate"),
         must_understand: says("must-understand"),

@@ -4,6 +4,7 @@
 
 pub mod check;
 pub mod demo;
+pub mod purge;
 pub mod run;
 pub mod wire;
 
@@ -35,6 +36,8 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
+    /// Tells a running gateway what to forget: URLs, surrogate keys, a prefix, or all.
+    Purge(purge::PurgeArguments),
     /// Opens an embedded bookshop behind a gateway on loopback: nothing else is needed.
     Demo {
         /// Where the gateway listens; the admin listener takes the port 1000 above. 0 takes free ones.
@@ -48,6 +51,7 @@ pub fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Run { config } => run::run(&config),
         Command::Check { config } => check::check(&config),
+        Command::Purge(arguments) => purge::purge(arguments),
         Command::Demo { port } => demo::demo(port),
     }
 }

@@ -19,13 +19,22 @@ pub(super) struct Attempt {
     /// Includes without an answer, and inner tries without an outcome.
     pub(super) pending: usize,
     pub(super) failed: bool,
-    /// Whether evaluation is through with its content.
-    ended: bool,
-    settled: bool,
     /// Whether evaluation waits for the outcome, and then sees to it.
-    awaited: bool,
+    waits: bool,
+    stage: Stage,
     /// `except`, when evaluation has not waited for the outcome.
     except: Option<Box<Late>>,
+}
+
+/// How far an attempt has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Evaluation is in it, or waits for it.
+    Evaluated,
+    /// Evaluation has gone on; the outcome is open.
+    LeftBehind,
+    /// Its output is let go, or replaced.
+    Settled,
 }
 
 /// What a failed attempt goes back to.
@@ -47,16 +56,15 @@ impl<S: FragmentSource> Page<S> {
     ) {
         let list = self.new_list();
         self.lists[list].held = true;
-        self.lists[list].raw = self.lists[thread.list].raw;
+        self.lists[list].becomes = self.lists[thread.list].becomes;
         self.lists[thread.list].pieces.push(Piece::List(list));
         self.attempts.push(Attempt {
             list,
             parent: thread.attempt,
             pending: 0,
             failed: false,
-            ended: false,
-            settled: false,
-            awaited: tried.waits,
+            waits: tried.waits,
+            stage: Stage::Evaluated,
             except: None,
         });
         let attempt = self.attempts.len() - 1;
@@ -81,10 +89,9 @@ impl<S: FragmentSource> Page<S> {
     /// Evaluation is through with an attempt's content; gives what it must wait for. The frame is on top of the thread.
     pub(super) fn leave_try(&mut self, thread: &mut Thread, scope: &mut Scope) -> Option<Wait> {
         let attempt = thread.attempt?;
-        self.attempts[attempt].ended = true;
         let state = &self.attempts[attempt];
-        let (open, failed, waits) = (state.pending > 0, state.failed, state.awaited);
-        if waits && open && !failed {
+        let (open, failed) = (state.pending > 0, state.failed);
+        if state.waits && open && !failed {
             return Some(Wait::Attempt(attempt));
         }
         let frame = thread.frames.pop()?;
@@ -101,7 +108,7 @@ impl<S: FragmentSource> Page<S> {
         thread.attempt = self.attempts[attempt].parent;
         if failed {
             self.undo(thread, scope, before);
-            self.attempts[attempt].settled = true;
+            self.attempts[attempt].stage = Stage::Settled;
             self.clear(list);
             match except {
                 Some(body) => self.enter_except(thread, frame.unit, body, list),
@@ -114,7 +121,7 @@ impl<S: FragmentSource> Page<S> {
         if open {
             self.leave_open(thread, scope, attempt, frame.unit, except);
         } else {
-            self.attempts[attempt].settled = true;
+            self.attempts[attempt].stage = Stage::Settled;
             self.lists[list].held = false;
         }
         if breaking {
@@ -132,6 +139,7 @@ impl<S: FragmentSource> Page<S> {
         unit: usize,
         except: Option<Body>,
     ) {
+        self.attempts[attempt].stage = Stage::LeftBehind;
         self.attempts[attempt].except =
             except.map(|body| self.late(thread, scope, Code { unit, body }));
         if let Some(parent) = self.attempts[attempt].parent {
@@ -164,18 +172,17 @@ impl<S: FragmentSource> Page<S> {
     fn clear(&mut self, list: usize) {
         let list = &mut self.lists[list];
         list.pieces.clear();
-        list.tainted = false;
         list.held = false;
     }
 
     /// An attempt that evaluation has left behind: once its outcome is known, its output is let go or replaced.
     pub(super) fn settle(&mut self, attempt: usize) {
         let state = &mut self.attempts[attempt];
-        let left_behind = state.ended && !state.settled;
-        if !left_behind || state.awaited || !(state.failed || state.pending == 0) {
+        let known = state.failed || state.pending == 0;
+        if state.stage != Stage::LeftBehind || !known {
             return;
         }
-        state.settled = true;
+        state.stage = Stage::Settled;
         let (list, parent, failed) = (state.list, state.parent, state.failed);
         let except = state.except.take();
         if failed {

@@ -1,7 +1,7 @@
 //! What composition knows of the documents of one page: the texts being evaluated, and the variables that go with them.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
 
@@ -27,7 +27,7 @@ pub(super) struct Document {
     /// Taken out while an expression of the document is evaluated.
     pub(super) scope: Option<Scope>,
     /// Functions by name: the text that defines each, and its body there.
-    pub(super) functions: Arc<HashMap<Bytes, Code>>,
+    pub(super) functions: Option<Arc<HashMap<Bytes, Code>>>,
     /// URLs that `inline` answers, and the lists that hold the content; the newest last.
     pub(super) inlines: Vec<(Arc<Url>, usize)>,
     pub(super) ssi: Ssi,
@@ -64,17 +64,24 @@ pub(super) struct Ssi {
 const MESSAGE: &[u8] = b"[an error occurred while processing the directive]";
 const TIME_FORMAT: &[u8] = b"%A, %d-%b-%Y %H:%M:%S %Z";
 
+/// The state of most documents, shared until one of them uses SSI.
+static UNTOUCHED: LazyLock<Ssi> = LazyLock::new(|| Ssi {
+    variables: Arc::default(),
+    size: 0,
+    groups: Arc::default(),
+    message: Bytes::from_static(MESSAGE),
+    time_format: Bytes::from_static(TIME_FORMAT),
+    blocks: Arc::default(),
+});
+
 impl Ssi {
     /// The state at the start of a page.
     pub(super) fn new(silent_errors: bool) -> Self {
-        Self {
-            variables: Arc::default(),
-            size: 0,
-            groups: Arc::default(),
-            message: Bytes::from_static(if silent_errors { b"" } else { MESSAGE }),
-            time_format: Bytes::from_static(TIME_FORMAT),
-            blocks: Arc::default(),
+        let mut ssi = UNTOUCHED.clone();
+        if silent_errors {
+            ssi.message = Bytes::new();
         }
+        ssi
     }
 
     /// The state with which a fragment starts: a copy of the variables and the error message, and nothing else.
@@ -82,10 +89,8 @@ impl Ssi {
         Self {
             variables: Arc::clone(&self.variables),
             size: self.size,
-            groups: Arc::default(),
             message: self.message.clone(),
-            time_format: Bytes::from_static(TIME_FORMAT),
-            blocks: Arc::default(),
+            ..UNTOUCHED.clone()
         }
     }
 

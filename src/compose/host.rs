@@ -22,7 +22,8 @@ impl<S: FragmentSource> World<'_, S> {
 
 impl<S: FragmentSource> Host for World<'_, S> {
     fn call(&mut self, name: &[u8], scope: &mut Scope) -> Option<Result<Value, EvalError>> {
-        let code = *self.page.documents[self.document].functions.get(name)?;
+        let functions = self.page.documents[self.document].functions.as_ref()?;
+        let code = *functions.get(name)?;
         Some(self.page.call_function(self.document, code, scope))
     }
 

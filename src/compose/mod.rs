@@ -7,8 +7,11 @@
 
 mod attempt;
 mod document;
+mod elements;
+mod emit;
 pub mod error;
 mod evaluate;
+mod fallback;
 mod flight;
 pub mod head;
 mod host;
@@ -20,6 +23,8 @@ pub mod request_scope;
 pub mod source;
 mod ssi;
 mod stream;
+#[cfg(test)]
+mod tests;
 pub mod url;
 pub mod watch;
 

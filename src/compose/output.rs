@@ -18,9 +18,36 @@ pub(super) struct List {
     pub(super) held: bool,
     /// Whether all of it goes into a string of a JSON document.
     pub(super) in_string: bool,
-    /// Whether values go in as they are, because the whole becomes a value; `tainted` then tells of them.
-    pub(super) raw: bool,
-    pub(super) tainted: bool,
+    pub(super) becomes: Becomes,
+}
+
+/// What a list is collected for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Becomes {
+    /// Text: values are escaped as they go in.
+    #[default]
+    Text,
+    /// A value: those in it go in as they are, and it is tainted when one of them is.
+    Value {
+        /// Whether one of them is.
+        tainted: bool,
+    },
+}
+
+impl Becomes {
+    /// The same, with this much taint more.
+    pub(super) fn with(self, more: bool) -> Self {
+        match self {
+            Self::Text => Self::Text,
+            Self::Value { tainted } => Self::Value {
+                tainted: tainted || more,
+            },
+        }
+    }
+
+    pub(super) fn is_tainted(self) -> bool {
+        self == Self::Value { tainted: true }
+    }
 }
 
 /// A piece of output.

@@ -19,7 +19,7 @@ use crate::compose::error::ComposeError;
 use crate::compose::evaluate::Thread;
 use crate::compose::flight::Flight;
 use crate::compose::head::HeadEdits;
-use crate::compose::include::Slot;
+use crate::compose::include::{Slot, without_mark};
 use crate::compose::limits::Reservation;
 use crate::compose::output::{List, Pages};
 use crate::compose::source::{FragmentSource, Part, Place};
@@ -65,7 +65,7 @@ pub(super) struct Page<S: FragmentSource> {
     /// Bytes emitted so far, dropped ones too.
     size: u64,
     /// Includes of the page itself that have not been answered.
-    pub(super) page_unanswered: usize,
+    pub(super) unanswered: usize,
     pub(super) failure: Option<ComposeError>,
     pub(super) now: i64,
     /// Template errors told so far.
@@ -98,7 +98,7 @@ impl<S: FragmentSource> Page<S> {
             includes: 0,
             rounds: 0,
             size: 0,
-            page_unanswered: 0,
+            unanswered: 0,
             failure: None,
             now,
             errors: Cell::new(0),
@@ -118,7 +118,8 @@ impl<S: FragmentSource> Page<S> {
         let is_page = unit.parent.is_none();
         let unit = self.add_unit(unit);
         if !template.has_tags() {
-            self.push_shared(list, template.document().clone());
+            let whole = template.document().clone();
+            self.push_shared(list, if is_page { whole } else { without_mark(whole) });
             self.lists[list].complete = true;
             return list;
         }
@@ -131,7 +132,7 @@ impl<S: FragmentSource> Page<S> {
         let silent = self.rules.config.ssi_silent_errors;
         self.documents.push(Document {
             scope: Some(scope),
-            functions: Arc::default(),
+            functions: None,
             inlines: Vec::new(),
             ssi: ssi.unwrap_or_else(|| Ssi::new(silent)),
             escape,
@@ -259,7 +260,7 @@ impl<S: FragmentSource> Page<S> {
     /// Whether every include of the page itself has been answered, and no further one can come.
     pub(super) fn is_decided(&self) -> bool {
         let of_page = |thread: &Thread| self.documents[thread.document].is_page;
-        self.page_unanswered == 0
+        self.unanswered == 0
             && !self.runnable.iter().any(of_page)
             && !self.blocked.iter().any(of_page)
     }

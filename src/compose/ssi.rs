@@ -10,7 +10,8 @@ use crate::compose::page::Page;
 use crate::compose::source::FragmentSource;
 use crate::expr::escape::{append_html, append_json, append_url_component};
 use crate::expr::functions::strftime;
-use crate::template::ssi_text::{Comparison, Condition, Pattern, SsiPiece, SsiText};
+use crate::template::condition::{Comparison, Condition, Pattern};
+use crate::template::ssi_text::{SsiPiece, SsiText};
 use crate::template::tree::{Config, Echo, Encoding, If, Set};
 
 impl<S: FragmentSource> Page<S> {
@@ -26,7 +27,7 @@ impl<S: FragmentSource> Page<S> {
             return literal;
         }
         self.ssi_join(document, unit, text, |value, out| {
-            out.extend_from_slice(value)
+            out.extend_from_slice(value);
         })
     }
 
@@ -174,7 +175,7 @@ impl<S: FragmentSource> Page<S> {
             // The message is emitted as it is, so what comes from the request is escaped here.
             let escape = self.documents[thread.document].escape;
             let message = self.ssi_join(thread.document, unit, message, |value, out| {
-                escape.append(value, out)
+                escape.append(value, out);
             });
             if !self.rules.config.ssi_silent_errors {
                 self.documents[thread.document].ssi.message = message;

@@ -229,7 +229,7 @@ fn finish(mut text: String, authority: usize, base: &[u8], target: &[u8]) -> Res
     })
 }
 
-/// Percent-encodes the bytes that no URL may hold: controls, space, `" < > \ ^ ` { | }` and those from 0x80.
+/// Percent-encodes the bytes that no URL may hold: controls, space, quotes, brackets, backslash, bar, and those from 0x80.
 fn encode(written: &[u8]) -> std::borrow::Cow<'_, [u8]> {
     let refused = |byte: u8| {
         !byte.is_ascii_graphic()

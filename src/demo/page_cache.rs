@@ -1,7 +1,7 @@
 //! The page cache: pages without personal content, covers, the stylesheet.
 //!
 //! It stands for the long-tail cached layer (a Varnish, say) that a gateway is put behind or in front of. It keeps a page for
-//! [`LIFETIME`] and says by `Age` how long it has kept it; it looks at no cookie. Kept pages are not kept as bytes but made
+//! `LIFETIME` and says by `Age` how long it has kept it; it looks at no cookie. Kept pages are not kept as bytes but made
 //! again from the catalogue, which takes less than a millisecond and gives the same bytes.
 
 use std::net::SocketAddr;

@@ -142,16 +142,8 @@ impl Fetcher {
     ) -> Fetched {
         ask.notes.cache(CacheUse::Revalidated);
         let answer = brought.response.headers();
-        let (renewed, reason) = match self.renew(ask, stored, brought) {
-            Ok(renewed) => (renewed, None),
-            Err((unshared, reason)) => (unshared, Some(reason)),
-        };
-        if let Some(lead) = lead {
-            lead.land(match reason {
-                None => Landed::Shared(Arc::clone(&renewed)),
-                Some(_) => Landed::Personal,
-            });
-        }
+        let (renewed, landed, reason) = self.renew(ask, stored, brought);
+        tell(lead, landed);
         if reason.is_none() && !answer.contains_key(SET_COOKIE) {
             return Fetched::Stored(renewed, CacheUse::Revalidated);
         }
@@ -171,39 +163,35 @@ impl Fetcher {
         Fetched::Streamed(own)
     }
 
-    /// Stores what is stored anew, with the fields of the answer; where it may not be shared any more it is forgotten.
+    /// Stores what is stored anew, with the fields of the answer; where it may not be shared any more it is forgotten. What
+    /// there is now, what those who wait are told, and why it is not shared.
     fn renew(
         &self,
         ask: &Ask,
         stored: &Arc<Object>,
         brought: &Brought,
-    ) -> Result<Arc<Object>, (Arc<Object>, Reason)> {
+    ) -> (Arc<Object>, Landed, Option<Reason>) {
         let headers = validate::merged(&stored.headers, brought.response.headers());
         let asker = brought.asker(ask);
-        match brought.judge(ask, &Method::GET, stored.status, &headers) {
+        let verdict = brought.judge(ask, &Method::GET, stored.status, &headers);
+        let mut parts = Parts {
+            status: stored.status,
+            labels: Labels::default(),
+            headers,
+            body: stored.body.clone(),
+            attachment: stored.attachment.clone(),
+        };
+        match verdict {
             Verdict::Share(grant) => {
-                let parts = Parts {
-                    status: stored.status,
-                    labels: self.cache.labels(&ask.key, &headers, brought.begun),
-                    headers,
-                    body: stored.body.clone(),
-                    attachment: stored.attachment.clone(),
-                };
+                parts.labels = self.cache.labels(&ask.key, &parts.headers, brought.begun);
                 let object = Arc::new(Object::new(parts, grant, asker.fields));
-                self.cache.store(&ask.key, &object, brought.begun);
-                Ok(object)
+                let landed = self.store(&ask.key, &object);
+                (object, landed, None)
             }
             Verdict::Personal(reason) => {
-                self.cache.mark(&ask.key, asker, &headers);
-                let parts = Parts {
-                    status: stored.status,
-                    labels: Labels::default(),
-                    headers,
-                    body: stored.body.clone(),
-                    attachment: None,
-                };
+                self.cache.mark(&ask.key, asker, &parts.headers);
                 let unshared = Object::new(parts, Grant::none(), asker.fields);
-                Err((Arc::new(unshared), reason))
+                (Arc::new(unshared), Landed::Personal, Some(reason))
             }
         }
     }
@@ -280,8 +268,7 @@ impl Fetcher {
             body,
         };
         let object = Arc::new(Object::new(parts, grant, &fields));
-        self.store(&ask.key, &object, begun);
-        tell(lead, Landed::Shared(Arc::clone(&object)));
+        tell(lead, self.store(&ask.key, &object));
         match own {
             None => Ok(Fetched::Stored(object, used)),
             // Its asker gets all fields, also those that are not stored.
@@ -295,9 +282,14 @@ impl Fetcher {
         }
     }
 
-    fn store(&self, key: &CacheKey, object: &Arc<Object>, begun: Epoch) {
-        if self.cache.store(key, object, begun) {
+    /// Stores an object, and says what those who wait are told: when it was purged on its way, those who came after the purge
+    /// are among them.
+    fn store(&self, key: &CacheKey, object: &Arc<Object>) -> Landed {
+        if self.cache.store(key, object) {
             self.observer.cache().stored();
+            Landed::Shared(Arc::clone(object))
+        } else {
+            Landed::Personal
         }
     }
 
@@ -315,12 +307,13 @@ impl Fetcher {
         let length = body.size_hint().exact();
         let own = head.headers.clone();
         let withheld = !grant.withheld.is_empty();
+        let labels = self.cache.labels(&ask.key, &head.headers, begun);
         let parts = Parts {
             status: head.status,
             headers: head.headers,
             body: bytes::Bytes::new(),
             attachment: None,
-            labels: Labels::default(),
+            labels,
         };
         let object = Arc::new(Object::new(parts, grant, &brought.fields));
         let (filling, filler) = filling::begin(Arc::clone(&object), length);
@@ -379,9 +372,10 @@ impl Fetcher {
         let attachment = store.prepare.prepare(head.status, &head.headers, &bytes);
         let labels = self.cache.labels(&store.key, &head.headers, store.begun);
         let object = Arc::new(head.with_body(bytes, attachment, labels));
-        self.store(&store.key, &object, store.begun);
-        tell(lead, Landed::Shared(Arc::clone(&object)));
-        filler.finish(Some(object));
+        let landed = self.store(&store.key, &object);
+        let stored = matches!(landed, Landed::Shared(_)).then_some(object);
+        tell(lead, landed);
+        filler.finish(stored);
     }
 
     /// An answer for its asker alone, or one that is not stored.
@@ -398,7 +392,11 @@ impl Fetcher {
         let response = brought.response.headers();
         if brought.response.status().is_server_error() {
             tell(lead, Landed::Failed);
-        } else if lead.is_some() || (replaces && brought.method == Method::GET) {
+        } else if lead.is_some()
+            || (replaces
+                && brought.method == Method::GET
+                && personal != Some(Reason::RequestNoStore))
+        {
             self.cache.mark(&ask.key, asker, response);
             tell(lead, Landed::Personal);
         }

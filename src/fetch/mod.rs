@@ -190,7 +190,7 @@ impl Fetcher {
             }
             _ if wants_stored => Err(FetchError::NotCached),
             Some(Lookup::Expired(object)) => self.renewed(ask, object).await,
-            Some(Lookup::Miss) if validate::is_plain(&ask.request) => {
+            Some(Lookup::Miss) if may_lead(&ask.request) => {
                 self.coalesced(unconditional(ask), None).await
             }
             Some(Lookup::HitForMiss) => self.bring(ask, CacheUse::HitForMiss, None, None).await,
@@ -214,9 +214,10 @@ impl Fetcher {
             if !validate::is_plain(&ask.request) {
                 return self.bring(ask, CacheUse::Pass, None, Some(stored)).await;
             }
+            let leads = may_lead(&ask.request);
             let ask = unconditional(ask);
-            if object.is_asked_always() {
-                // Nobody may have what another one's asking brings, so nobody waits for it.
+            if object.is_asked_always() || !leads {
+                // Nobody may have what this asking brings, so nobody waits for it.
                 return self.bring(ask, CacheUse::Miss, None, Some(stored)).await;
             }
             self.coalesced(ask, Some(stored)).await
@@ -273,7 +274,8 @@ impl Fetcher {
                             continue;
                         };
                         let head = filling.head();
-                        if !head.is_fresh() || !head.is_for(ask.asker()) {
+                        let current = self.cache.is_current(&ask.key, head);
+                        if !current || !head.is_fresh() || !head.is_for(ask.asker()) {
                             return self.bring(ask, CacheUse::Miss, None, stored).await;
                         }
                         let read = read_along(ask.deadline, ask.policy.whole, filling);
@@ -441,6 +443,11 @@ async fn read_along(
 fn unconditional(mut ask: Ask) -> Ask {
     validate::unconditional(ask.request.headers_mut());
     ask
+}
+
+/// Whether the answer can be somebody else's too.
+fn may_lead(request: &Request) -> bool {
+    validate::is_plain(request) && !validate::forbids_storing(request)
 }
 
 /// The statuses that what is stale may stand in for (RFC 5861 4).

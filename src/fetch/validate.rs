@@ -2,13 +2,14 @@
 //! fields. Pure functions.
 
 use http::header::{
-    AGE, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, DATE, ETAG, HeaderName, HeaderValue,
-    IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE, LAST_MODIFIED, RANGE,
-    SET_COOKIE,
+    AGE, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, DATE, ETAG, HeaderName,
+    HeaderValue, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE, LAST_MODIFIED,
+    RANGE, SET_COOKIE,
 };
 use http::{HeaderMap, Method};
 
 use crate::cache::object::Object;
+use crate::message::cache_control::RequestControl;
 use crate::message::{Body, Request};
 
 /// Whether a request can be answered by what answers others: a GET for the whole, on no condition but that it has changed.
@@ -16,6 +17,13 @@ pub fn is_plain(request: &Request) -> bool {
     *request.method() == Method::GET
         && !request.headers().contains_key(RANGE)
         && !is_for_the_origin(request)
+}
+
+/// Whether it forbids that its answer is stored: such a request must neither lead those who do not, nor make the key remembered
+/// as personal.
+pub fn forbids_storing(request: &Request) -> bool {
+    let fields = request.headers();
+    fields.contains_key(CACHE_CONTROL) && RequestControl::read(fields).no_store
 }
 
 /// Whether its conditions are the origin's to decide (RFC 9110 13.1.1, 13.1.4).

@@ -10,8 +10,8 @@ use http::{HeaderMap, StatusCode};
 use memchr::memmem;
 
 use crate::cache::object::{Attachment, Object};
+use crate::compose::Composer;
 use crate::config::{ComposeConfig, ComposeMode, RouteConfig};
-use crate::expr::Escape;
 use crate::fetch::Prepare;
 use crate::gateway::coding::{self, DecodeError};
 use crate::message::headers;
@@ -42,21 +42,16 @@ pub struct Documents {
 
 impl Documents {
     /// The reader for a route.
-    pub fn new(route: &RouteConfig, compose: &ComposeConfig, metrics: RouteMetrics) -> Self {
-        let limits = &compose.limits;
+    pub fn new(
+        route: &RouteConfig,
+        compose: &ComposeConfig,
+        composer: &Composer,
+        metrics: RouteMetrics,
+    ) -> Self {
         Self {
             mode: route.compose,
             types: compose.types.clone(),
-            settings: template::Settings {
-                dialects: template::Dialects {
-                    esi: route.dialects.esi,
-                    ssi: route.dialects.ssi,
-                },
-                escape: Escape::Html,
-                longest_tag: limits.tag.as_usize(),
-                nesting: limits.nesting,
-                expressions: crate::gateway::language::expression_limits(limits),
-            },
+            settings: composer.settings("text/html", route.dialects),
             limit: compose.max_document.as_usize(),
             name: route.name.clone(),
             metrics,

@@ -11,10 +11,11 @@ pub mod conditional;
 pub mod documents;
 pub mod error;
 pub mod fragments;
-pub mod language;
 pub mod origin_request;
 mod page;
 pub mod page_head;
+pub mod purge;
+pub mod range;
 pub mod reload;
 pub mod respond;
 pub mod route;
@@ -27,6 +28,7 @@ use crate::cache::Cache;
 use crate::compose::Composer;
 use crate::compose::limits::Memory;
 use crate::compose::request_scope::ReadableCookies;
+use crate::config::pattern::Network;
 use crate::config::{ComposeConfig, Config, OnError, ServerConfig};
 use crate::fetch::error::FetchError;
 use crate::fetch::{Ask, Fetched, Fetcher};
@@ -59,6 +61,8 @@ pub struct Gateway {
     readable: Arc<ReadableCookies>,
     /// `compose.memory`.
     memory: Memory,
+    /// `cache.purge_from`.
+    purge_from: Vec<Network>,
     observer: Observer,
 }
 
@@ -71,6 +75,7 @@ impl Gateway {
         observer: Observer,
         before: Option<&Upstreams>,
     ) -> Self {
+        let composer = Composer::new(config.compose.clone());
         let upstreams = Upstreams::new(&config.upstreams, before);
         let routes = config.routes.iter().filter_map(|route| {
             // The configuration was checked: each route names an upstream.
@@ -80,7 +85,12 @@ impl Gateway {
                 config: route.clone(),
                 upstream: Arc::clone(upstream),
                 upstream_metrics: observer.upstream(upstream.name()),
-                documents: Arc::new(Documents::new(route, &config.compose, metrics.clone())),
+                documents: Arc::new(Documents::new(
+                    route,
+                    &config.compose,
+                    &composer,
+                    metrics.clone(),
+                )),
                 metrics,
             };
             Some((
@@ -93,7 +103,7 @@ impl Gateway {
             routes: Arc::new(Router::new(routes)),
             fetcher: Fetcher::new(cache, observer.clone()),
             trust: Trust::new(&config.server, &config.identity),
-            composer: Composer::new(config.compose.clone()),
+            composer,
             peeking: Composer::new(ComposeConfig {
                 on_error: OnError::Empty,
                 head_wait: Duration::ZERO,
@@ -107,6 +117,7 @@ impl Gateway {
             compose: Arc::new(config.compose.clone()),
             server: config.server.clone(),
             memory: Memory::new(config.compose.memory.as_u64()),
+            purge_from: config.cache.purge_from.clone(),
             upstreams,
             observer,
         }
@@ -116,6 +127,11 @@ impl Gateway {
     pub fn succeed(old: &Self, config: &Config) -> Self {
         let cache = Arc::clone(old.fetcher.cache());
         Self::new(config, cache, old.observer.clone(), Some(&old.upstreams))
+    }
+
+    /// What is stored for everybody.
+    fn cache(&self) -> &Cache {
+        self.fetcher.cache()
     }
 
     /// The groups of servers.
@@ -158,6 +174,9 @@ impl Gateway {
         body: Body,
         trace: &PageTrace,
     ) -> Result<Answer, GatewayError> {
+        if self.is_purge(visit) {
+            return Ok(Answer::plain(self.purge_for(visit)));
+        }
         let route = self
             .routes
             .find(&visit.host, visit.path())

@@ -200,16 +200,10 @@ impl PageHead {
     /// by that.
     pub fn write(&self, headers: &mut HeaderMap) {
         headers::remove_skeleton_only(headers);
-        for name in [
-            AGE,
-            EXPIRES,
-            PRAGMA,
-            VARY,
-            CACHE_CONTROL,
-            headers::CDN_CACHE_CONTROL,
-        ] {
+        for name in [AGE, EXPIRES, PRAGMA, VARY, CACHE_CONTROL] {
             headers.remove(name);
         }
+        headers::remove_for_other_caches(headers);
         // What is promised is counted from now, so no Age goes with it.
         if let Ok(now) = HeaderValue::from_str(&httpdate::fmt_http_date(SystemTime::now())) {
             headers.insert(DATE, now);

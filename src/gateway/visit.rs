@@ -170,6 +170,7 @@ fn passed_on(client: &HeaderMap, method: &Method, from_proxy: bool) -> HeaderMap
     let safe = matches!(*method, Method::GET | Method::HEAD);
     let mut fields = client.clone();
     headers::remove_hop_by_hop(&mut fields);
+    headers::remove_ambiguous_names(&mut fields);
     if !from_proxy {
         headers::remove_second_names(&mut fields, safe);
     }

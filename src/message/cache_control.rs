@@ -219,7 +219,33 @@ impl CacheControl {
         read
     }
 
+    /// A `;` is no separator here, though people write it as one: what stands on either side of it may forbid, and allows nothing.
     fn take(&mut self, directive: Directive<'_>) {
+        let Some(behind) = directive.target else {
+            return self.take_one(directive);
+        };
+        let mut said = Self::default();
+        said.take_one(Directive {
+            target: None,
+            ..directive
+        });
+        for part in behind.split(|byte| *byte == b';') {
+            said.take_one(self::directive(part));
+        }
+        self.no_store |= said.no_store;
+        self.no_cache |= said.no_cache;
+        self.private |= said.private || said.withholds;
+        self.must_revalidate |= said.must_revalidate;
+        self.proxy_revalidate |= said.proxy_revalidate;
+        if said.s_maxage.is_some() {
+            self.s_maxage.get_or_insert(Duration::ZERO);
+        }
+        if said.max_age.is_some() {
+            self.max_age.get_or_insert(Duration::ZERO);
+        }
+    }
+
+    fn take_one(&mut self, directive: Directive<'_>) {
         let is = |name: &str| directive.name.eq_ignore_ascii_case(name.as_bytes());
         if is("no-store") {
             self.no_store = true;
@@ -335,6 +361,8 @@ mod tests {
             ("max-age='60'", 0),
             ("max-age=60a", 0),
             ("max-age=1.5", 0),
+            ("max-age=60; x", 0),
+            ("x; max-age=60", 0),
             ("max-age=", 0),
             ("max-age", 0),
             ("max-age=1, max-age=2", 1),
@@ -377,6 +405,15 @@ mod tests {
     fn an_unclosed_quote_hides_nothing() {
         assert!(read(&["x=\"a, no-store"]).no_store);
         assert!(!read(&["x=\"a, no-store\""]).no_store);
+    }
+
+    #[test]
+    fn behind_a_semicolon_words_forbid_and_allow_nothing() {
+        let control = read(&["s-maxage=60; private; x; no-store"]);
+        assert!(control.private && control.no_store);
+        assert_eq!(control.s_maxage, Some(Duration::ZERO));
+        assert!(!read(&["x; public"]).public);
+        assert!(read(&["private; max-age=60"]).private);
     }
 
     #[test]

@@ -45,16 +45,10 @@ const CONSUMED: [HeaderName; 6] = [
     HeaderName::from_static("x-magento-tags"),
 ];
 
-/// Fields that say a second time what the request is, which only a trusted proxy may say: an application that believes one of
+/// Fields that say a second time what the request is, besides all of `X-Forwarded-*`, which only a trusted proxy may say: an application that believes one of
 /// them would answer for another URL than the one that names the stored copy.
-const SECOND_NAMES: [&str; 12] = [
+const SECOND_NAMES: [&str; 6] = [
     "forwarded",
-    "x-forwarded-host",
-    "x-forwarded-proto",
-    "x-forwarded-port",
-    "x-forwarded-server",
-    "x-forwarded-scheme",
-    "x-forwarded-prefix",
     "x-host",
     "x-http-host-override",
     "x-original-url",
@@ -124,13 +118,31 @@ fn is_protected(name: &HeaderName) -> bool {
 
 /// Removes what only a trusted proxy may say of a request; `safe` says that its method is GET or HEAD.
 pub fn remove_second_names(headers: &mut HeaderMap, safe: bool) {
-    for name in SECOND_NAMES {
+    let is_second = |name: &str| {
+        name.starts_with("x-forwarded-")
+            || SECOND_NAMES.contains(&name)
+            || (safe && SECOND_METHODS.contains(&name))
+    };
+    let named: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| is_second(name.as_str()))
+        .cloned()
+        .collect();
+    for name in named {
         headers.remove(name);
     }
-    if safe {
-        for name in SECOND_METHODS {
-            headers.remove(name);
-        }
+}
+
+/// Removes fields with an underscore in their names: to an application behind CGI or WSGI `X_Forwarded_Host` is the same variable as
+/// `X-Forwarded-Host`, and so says what a client may not say, or says twice what we say once.
+pub fn remove_ambiguous_names(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| name.as_str().contains('_'))
+        .cloned()
+        .collect();
+    for name in named {
+        headers.remove(name);
     }
 }
 
@@ -188,6 +200,23 @@ pub fn remove_skeleton_only(headers: &mut HeaderMap) {
         "accept-ranges",
         "trailer",
     ] {
+        headers.remove(name);
+    }
+}
+
+/// Removes what a document says to caches in front of us apart from `Cache-Control` (RFC 9213 fields of whatever cache, nginx's
+/// `X-Accel-Expires`, Akamai's `Edge-Control`): they obey it before `private`, and it was said of the skeleton alone.
+pub fn remove_for_other_caches(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| {
+            name.as_str().ends_with("-cache-control")
+                || **name == EDGE_CONTROL
+                || name.as_str() == "x-accel-expires"
+        })
+        .cloned()
+        .collect();
+    for name in named {
         headers.remove(name);
     }
 }
@@ -317,5 +346,40 @@ mod tests {
         let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
         assert_eq!(left, ["accept", "cookie", "set-cookie"]);
+    }
+
+    #[test]
+    fn what_names_the_request_a_second_time_goes_however_it_is_spelt() {
+        let mut headers = map(&[
+            ("x-forwarded-host", "evil"),
+            ("x-forwarded-ssl", "on"),
+            ("forwarded", "host=evil"),
+            ("x-rewrite-url", "/admin"),
+            ("x-http-method-override", "POST"),
+            ("x_forwarded_host", "evil"),
+            ("content_length", "5"),
+            ("x-mine", "1"),
+        ]);
+        remove_ambiguous_names(&mut headers);
+        remove_second_names(&mut headers, false);
+        let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["x-http-method-override", "x-mine"]);
+        remove_second_names(&mut headers, true);
+        assert_eq!(headers.len(), 1);
+    }
+
+    #[test]
+    fn no_cache_in_front_is_told_of_the_skeleton() {
+        let mut headers = map(&[
+            ("cdn-cache-control", "max-age=9"),
+            ("cloudflare-cdn-cache-control", "max-age=9"),
+            ("edge-control", "max-age=9"),
+            ("x-accel-expires", "9"),
+            ("cache-control", "private"),
+        ]);
+        remove_for_other_caches(&mut headers);
+        let left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        assert_eq!(left, ["cache-control"]);
     }
 }

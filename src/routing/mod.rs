@@ -20,7 +20,8 @@ impl<T> Router<T> {
             .into_iter()
             .map(|(host, path, target)| Entry { host, path, target })
             .collect();
-        entries.sort_by(|left, right| right.specificity().cmp(&left.specificity()));
+        // The sort is stable: of two that are equally specific the earlier one stays first.
+        entries.sort_by_key(|entry| std::cmp::Reverse(entry.specificity()));
         Self(entries)
     }
 

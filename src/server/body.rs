@@ -101,9 +101,15 @@ impl HttpBody for Upload {
     }
 }
 
+/// A body that is watched goes out in pieces of so many bytes: hyper asks for the next one when a whole piece has left, and a slow
+/// client must be told from one that takes nothing.
+const PIECE: usize = 16 * 1024;
+
 /// A body of ours on its way out: its request counts as being answered until it has left.
 pub struct Download {
     body: Body,
+    /// What is left of a frame that is sent in pieces.
+    ahead: Bytes,
     stall: Option<StallWatch>,
     _answering: Answering,
 }
@@ -113,9 +119,15 @@ impl Download {
     pub fn new(body: Body, answering: Answering, stall: Option<StallWatch>) -> Self {
         Self {
             body,
+            ahead: Bytes::new(),
             stall,
             _answering: answering,
         }
+    }
+
+    fn piece(&mut self) -> Frame<Bytes> {
+        let length = self.ahead.len().min(PIECE);
+        Frame::data(self.ahead.split_to(length))
     }
 }
 
@@ -127,19 +139,42 @@ impl HttpBody for Download {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let frame = Pin::new(&mut self.body).poll_frame(context);
-        if let Some(stall) = &self.stall {
-            stall.turn(frame.is_ready());
+        if !self.ahead.is_empty() {
+            if let Some(stall) = &self.stall {
+                stall.turn(true);
+            }
+            return Poll::Ready(Some(Ok(self.piece())));
         }
-        frame
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        let Some(stall) = &self.stall else {
+            return frame;
+        };
+        stall.turn(frame.is_ready());
+        match frame.map_ok(Frame::into_data) {
+            Poll::Ready(Some(Ok(Ok(bytes)))) => {
+                self.ahead = bytes;
+                Poll::Ready(Some(Ok(self.piece())))
+            }
+            Poll::Ready(Some(Ok(Err(frame)))) => Poll::Ready(Some(Ok(frame))),
+            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(error))),
+            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.ahead.is_empty() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        let ahead = self.ahead.len() as u64;
+        let rest = self.body.size_hint();
+        let mut hint = SizeHint::new();
+        hint.set_lower(rest.lower() + ahead);
+        if let Some(upper) = rest.upper() {
+            hint.set_upper(upper + ahead);
+        }
+        hint
     }
 }
 
@@ -176,5 +211,30 @@ impl StallWatch {
 
     fn turn(&self, clients: bool) {
         *self.since.lock().unwrap_or_else(PoisonError::into_inner) = clients.then(Instant::now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::socket::Activity;
+
+    #[tokio::test]
+    async fn a_watched_body_goes_out_in_small_pieces() {
+        let body = Body::full(vec![7; 2 * PIECE + 1]);
+        let stall = StallWatch::new(Duration::from_secs(30), Arc::default());
+        let mut download = Download::new(body, Activity::new().begin(true), Some(stall));
+        let mut lengths = Vec::new();
+        let mut left = download.size_hint().exact();
+        while let Some(frame) =
+            std::future::poll_fn(|context| Pin::new(&mut download).poll_frame(context)).await
+        {
+            let bytes = frame.expect("no error").into_data().expect("no trailers");
+            left = left.map(|left| left - bytes.len() as u64);
+            assert_eq!(download.size_hint().exact(), left);
+            assert_eq!(download.is_end_stream(), left == Some(0));
+            lengths.push(bytes.len());
+        }
+        assert_eq!(lengths, [PIECE, PIECE, 1]);
     }
 }

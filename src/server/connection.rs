@@ -27,6 +27,9 @@ use crate::server::socket::{Activity, Socket};
 /// Streams that one HTTP/2 connection may have open; RFC 9113 5.1.2 asks for at least 100.
 const STREAMS: u32 = 128;
 
+/// A body at hand of at most so many bytes is not watched on its way out.
+const SMALL: usize = 16 * 1024;
+
 /// Fields of one request head.
 const HEADERS: usize = 128;
 
@@ -60,7 +63,12 @@ pub async fn serve<S, H>(
             let answering = activity.begin(multiplexed);
             let timeout = visit.limits.write_timeout;
             let response = visit.answer(request).await;
-            let watched = multiplexed && response.body().as_full().is_none();
+            // A small body at hand keeps nothing but itself waiting.
+            let small = response
+                .body()
+                .as_full()
+                .is_some_and(|bytes| bytes.len() <= SMALL);
+            let watched = multiplexed && !small;
             let stall = watched.then(|| StallWatch::new(timeout, stalled));
             Ok::<_, Infallible>(response.map(|body| Download::new(body, answering, stall)))
         }

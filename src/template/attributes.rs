@@ -60,9 +60,11 @@ fn read_text(text: &str, take: impl Fn(&str) -> Bytes) -> Result<AttributeList, 
             return Err(TagFault::Grammar);
         }
         // An attribute without a value comes as an empty literal of the library, not as a slice of the text.
-        let value = match attribute.value.as_ref() {
-            "" => Bytes::new(),
-            value => decode_entities(&take(value)),
+        let written = attribute.value.as_ref();
+        let value = if written.is_empty() {
+            Bytes::new()
+        } else {
+            decode_entities(&take(written))
         };
         list.push((take(key), value));
     }
@@ -80,15 +82,12 @@ fn decode_entities(value: &Bytes) -> Bytes {
     while let Some(at) = memchr(b'&', rest) {
         out.extend_from_slice(&rest[..at]);
         rest = &rest[at..];
-        match entity(rest) {
-            Some((character, length)) => {
-                out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
-                rest = &rest[length..];
-            }
-            None => {
-                out.push(b'&');
-                rest = &rest[1..];
-            }
+        if let Some((character, length)) = entity(rest) {
+            out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+            rest = &rest[length..];
+        } else {
+            out.push(b'&');
+            rest = &rest[1..];
         }
     }
     out.extend_from_slice(rest);
@@ -137,7 +136,8 @@ mod tests {
 
     #[test]
     fn attributes_are_read_as_the_grammar_says() {
-        let cases: [(&[u8], &[(&str, &[u8])]); 9] = [
+        type Case = (&'static [u8], &'static [(&'static str, &'static [u8])]);
+        let cases: [Case; 9] = [
             (b" src=\"/x\"", &[("src", b"/x")]),
             (b" src='/x' alt=\"\"", &[("src", b"/x"), ("alt", b"")]),
             (

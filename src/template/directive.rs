@@ -185,7 +185,12 @@ mod tests {
 
     #[test]
     fn directives_are_read() {
-        let rows: [(&str, &str, &[(&str, &str)]); 6] = [
+        type Row = (
+            &'static str,
+            &'static str,
+            &'static [(&'static str, &'static str)],
+        );
+        let rows: [Row; 6] = [
             ("<!--#else -->x", "else", &[]),
             ("<!--#endif-->", "endif", &[]),
             (
@@ -237,7 +242,7 @@ mod tests {
         for (text, at) in rows {
             assert_eq!(read_plain(text).expect_err("broken").at, at, "{text}");
         }
-        let many: String = (0..17).map(|n| format!(" p{n}=\"\"")).collect();
+        let many = " p=\"\"".repeat(17);
         let broken = read_plain(&format!("<!--#echo{many} -->")).expect_err("17 parameters");
         assert_eq!(broken.fault, DirectiveFault::TooManyParameters);
     }

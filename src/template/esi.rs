@@ -23,6 +23,16 @@ pub(super) struct Reader<'a> {
     pub(super) attributes: &'a AttributeList,
 }
 
+/// Where the value of an `assign` stands.
+pub(super) enum AssignedBy {
+    /// In its attribute.
+    Value(Assigned),
+    /// In its attribute, and it cannot be read.
+    Nothing,
+    /// Between its tags.
+    Content,
+}
+
 impl Reader<'_> {
     /// Tells an issue of this tag.
     pub(super) fn tell(&mut self, kind: IssueKind) {
@@ -158,11 +168,10 @@ impl Reader<'_> {
     fn ttl(&mut self) -> Option<Duration> {
         let written = self.attributes.get("ttl")?.trim_ascii();
         let (digits, seconds) = match written {
-            [digits @ .., b's'] => (digits, 1),
             [digits @ .., b'm'] => (digits, 60),
             [digits @ .., b'h'] => (digits, 3600),
             [digits @ .., b'd'] => (digits, 86_400),
-            digits => (digits, 1),
+            digits => (digits.strip_suffix(b"s").unwrap_or(digits), 1),
         };
         let ttl = number(digits).map(|count| Duration::from_secs(count.saturating_mul(seconds)));
         if ttl.is_none() {
@@ -212,8 +221,8 @@ impl Reader<'_> {
         (self.place(&test), self.expression(&test), captures)
     }
 
-    /// `assign`: its target; its value, when it is written as an attribute (the inner `None`: it cannot be read).
-    pub(super) fn assign(&mut self) -> Option<(Target, Option<Option<Assigned>>)> {
+    /// `assign`: its target and value.
+    pub(super) fn assign(&mut self) -> Option<(Target, AssignedBy)> {
         let name = self.required("esi:assign", "name")?;
         let target = match Target::parse(&name, self.limits) {
             Ok(target) => target,
@@ -222,12 +231,14 @@ impl Reader<'_> {
                 return None;
             }
         };
-        let value = self.attributes.get("value").cloned().map(|value| {
-            if value.is_empty() {
-                return Some(Assigned::Empty);
-            }
-            self.expression(&value).map(Assigned::Expression)
-        });
+        let value = match self.attributes.get("value").cloned() {
+            None => AssignedBy::Content,
+            Some(value) if value.is_empty() => AssignedBy::Value(Assigned::Empty),
+            Some(value) => match self.expression(&value) {
+                Some(value) => AssignedBy::Value(Assigned::Expression(value)),
+                None => AssignedBy::Nothing,
+            },
+        };
         Some((target, value))
     }
 

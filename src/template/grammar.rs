@@ -271,44 +271,131 @@ impl<'d> TagReader<'d> {
 
 fn step(state: State, byte: u8) -> Step {
     let space = matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
-    match (state, byte) {
-        (State::Quoted(quote), _) => Step::To(if byte == quote { State::Between } else { state }),
-        (State::Slash, b'>') => Step::End { closed: true },
-        (State::Slash, _) | (State::BeforeValue, b'>') => Step::Broken,
-        (State::BeforeValue, b'"' | b'\'') => Step::To(State::Quoted(byte)),
-        (State::BeforeValue, _) if space => Step::To(state),
-        (State::BeforeValue, _) => Step::To(State::Unquoted {
-            single: true,
-            slash: byte == b'/',
-        }),
-        (
-            State::Unquoted {
+    match state {
+        State::Quoted(quote) if byte == quote => Step::To(State::Between),
+        State::Quoted(_) => Step::To(state),
+        State::Unquoted { single, slash } => unquoted(single, slash, byte, space),
+        State::BeforeValue => match byte {
+            b'>' => Step::Broken,
+            b'"' | b'\'' => Step::To(State::Quoted(byte)),
+            _ if space => Step::To(state),
+            _ => Step::To(State::Unquoted {
                 single: true,
-                slash: true,
-            },
-            b'>',
-        )
-        | (State::Unquoted { .. }, b'"' | b'\'') => Step::Broken,
-        (State::Unquoted { slash, .. }, b'>') => Step::End { closed: slash },
-        (State::Unquoted { .. }, _) if space => Step::To(State::Between),
-        (State::Unquoted { .. }, _) => Step::To(State::Unquoted {
+                slash: byte == b'/',
+            }),
+        },
+        State::Slash if byte == b'>' => Step::End { closed: true },
+        State::Slash => Step::Broken,
+        State::Between | State::Name | State::AfterName => outside_values(state, byte, space),
+    }
+}
+
+fn unquoted(single: bool, slash: bool, byte: u8, space: bool) -> Step {
+    match byte {
+        b'"' | b'\'' => Step::Broken,
+        // The `/` belongs to the tag's end, and the value would be empty.
+        b'>' if single && slash => Step::Broken,
+        b'>' => Step::End { closed: slash },
+        _ if space => Step::To(State::Between),
+        _ => Step::To(State::Unquoted {
             single: false,
             slash: byte == b'/',
         }),
-        (State::Name | State::AfterName, b'=') => Step::To(State::BeforeValue),
-        (State::Name, _) if is_name_byte(byte) => Step::To(State::Name),
-        (State::Name | State::AfterName, _) if space => Step::To(State::AfterName),
-        (State::Between, _) if space => Step::To(State::Between),
-        (State::Between | State::AfterName, _) if byte.is_ascii_alphabetic() => {
-            Step::To(State::Name)
-        }
-        (State::Between | State::AfterName | State::Name, b'/') => Step::To(State::Slash),
-        (State::Between | State::AfterName | State::Name, b'>') => Step::End { closed: false },
-        (State::Between | State::AfterName | State::Name, _) => Step::Broken,
+    }
+}
+
+fn outside_values(state: State, byte: u8, space: bool) -> Step {
+    match (byte, state) {
+        (b'/', _) => Step::To(State::Slash),
+        (b'>', _) => Step::End { closed: false },
+        (b'=', State::Name | State::AfterName) => Step::To(State::BeforeValue),
+        (_, State::Between) if space => Step::To(state),
+        _ if space => Step::To(State::AfterName),
+        (_, State::Name) if is_name_byte(byte) => Step::To(state),
+        _ if byte.is_ascii_alphabetic() => Step::To(State::Name),
+        _ => Step::Broken,
     }
 }
 
 /// Letters, digits, `_` and `-`.
 pub(super) fn is_name_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn start(text: &str) -> Result<(usize, usize, bool), TagFault> {
+        let mut reader = TagReader::new(text.as_bytes(), 100);
+        let tag = reader.start_tag(0, 5, Writing::Plain)?;
+        Ok((tag.attributes_end, tag.end, tag.closed))
+    }
+
+    #[test]
+    fn start_tags_end_where_the_grammar_says() {
+        let rows = [
+            ("<esi:a>x", Ok((6, 7, false))),
+            ("<esi:a/>", Ok((6, 8, true))),
+            ("<esi:a \t\r\n/>", Ok((10, 12, true))),
+            ("<esi:a b=\"/>\" c>", Ok((15, 16, false))),
+            ("<esi:a b='\"'c=\"'\">", Ok((17, 18, false))),
+            ("<esi:a b = x/y/>", Ok((14, 16, true))),
+            ("<esi:a b=x/ >", Ok((12, 13, false))),
+            ("<esi:a b=<x>", Ok((11, 12, false))),
+            ("<esi:a-1_b b/>", Ok((12, 14, true))),
+            ("<esi:>", Err(TagFault::Grammar)),
+            ("<esi:1>", Err(TagFault::Grammar)),
+            ("<esi:a/ >", Err(TagFault::Grammar)),
+            ("<esi:a/b>", Err(TagFault::Grammar)),
+            ("<esi:a b=>", Err(TagFault::Grammar)),
+            ("<esi:a b=/>", Err(TagFault::Grammar)),
+            ("<esi:a b=x'>", Err(TagFault::Grammar)),
+            ("<esi:a \"b\">", Err(TagFault::Grammar)),
+            ("<esi:a =b>", Err(TagFault::Grammar)),
+            ("<esi:a b==c>", Ok((11, 12, false))),
+            ("<esi:a 1=b>", Err(TagFault::Grammar)),
+            ("<esi:a.b>", Err(TagFault::Grammar)),
+            ("<esi:a b=\"x>", Err(TagFault::Unfinished)),
+            ("<esi:a", Err(TagFault::Unfinished)),
+        ];
+        for (text, wanted) in rows {
+            assert_eq!(start(text), wanted, "{text}");
+        }
+        let long = format!("<esi:a b='{}'>", "x".repeat(100));
+        assert_eq!(start(&long), Err(TagFault::TooLong(100)));
+        let fitting = format!("<esi:a b='{}'>", "x".repeat(88));
+        assert_eq!(start(&fitting), Ok((99, 100, false)));
+    }
+
+    /// Documents in which thousands of tags begin that never end well: reading them costs a bounded number of steps a byte.
+    #[test]
+    fn failing_tags_are_read_in_linear_time() {
+        let shapes: [&dyn Fn(usize) -> String; 7] = [
+            &|n| format!("<esi:a b{n}=\">\" c{n}="),
+            &|n| format!("<esi:a b{n}='>' "),
+            &|n| format!("<esi:a b{n}=\"> ' \" c='"),
+            &|n| format!("<esi:a b{n}=\"> \" c{n}='<esi:a d=\">\" ' "),
+            &|_| "<esi:a \">\" ".to_owned(),
+            &|n| format!("<esi:a b{n} > <esi:b c=\""),
+            &|n| format!("<esi:x{n} a='>{}' <", " ".repeat(n % 50)),
+        ];
+        for shape in shapes {
+            let document: String = (0..40_000).map(shape).collect();
+            let mut reader = TagReader::new(document.as_bytes(), 64 * 1024);
+            let mut at = 0;
+            while let Some(found) = memchr::memmem::find(&document.as_bytes()[at..], b"<esi:") {
+                let opener = at + found;
+                at = match reader.start_tag(opener, opener + 5, Writing::Plain) {
+                    Ok(tag) => tag.end,
+                    Err(_) => match memchr::memchr(b'>', &document.as_bytes()[opener..]) {
+                        Some(end) => opener + end + 1,
+                        None => break,
+                    },
+                };
+            }
+            let steps = reader.steps / document.len();
+            assert!(steps < 30, "{steps} steps a byte: {}", &document[..60]);
+        }
+    }
 }

@@ -41,22 +41,22 @@ pub(super) fn unescape(text: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
     let mut at = 0;
     while at < text.len() {
-        if text[at] == b'\\' && text.get(at + 1) == Some(&b'u') {
-            if let Some(first) = unit(text, at + 2) {
+        if text[at..].starts_with(b"\\u")
+            && let Some(first) = unit(text, at + 2)
+        {
+            at += 6;
+            let mut units = vec![first];
+            if (0xd800..0xdc00).contains(&first)
+                && text.get(at..at + 2) == Some(b"\\u")
+                && let Some(second) = unit(text, at + 2)
+                && (0xdc00..0xe000).contains(&second)
+            {
+                units.push(second);
                 at += 6;
-                let mut units = vec![first];
-                if (0xd800..0xdc00).contains(&first)
-                    && text.get(at..at + 2) == Some(b"\\u")
-                    && let Some(second) = unit(text, at + 2)
-                    && (0xdc00..0xe000).contains(&second)
-                {
-                    units.push(second);
-                    at += 6;
-                }
-                let decoded = String::from_utf16_lossy(&units);
-                out.extend_from_slice(decoded.as_bytes());
-                continue;
             }
+            let decoded = String::from_utf16_lossy(&units);
+            out.extend_from_slice(decoded.as_bytes());
+            continue;
         }
         match character(text, at) {
             Some((byte, next)) if text[at] == b'\\' => {

@@ -9,7 +9,10 @@
 
 mod attributes;
 mod build;
+pub mod condition;
 mod directive;
+mod directives;
+mod elements;
 mod esi;
 mod grammar;
 pub mod issue;

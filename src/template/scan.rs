@@ -6,7 +6,8 @@
 
 use std::sync::LazyLock;
 
-use aho_corasick::{AhoCorasick, Anchored, Input, MatchKind, StartKind};
+use aho_corasick::packed::{self, Searcher};
+use aho_corasick::{AhoCorasick, Input, MatchKind, Span};
 use bytes::Bytes;
 use memchr::{memchr, memchr3, memmem};
 
@@ -77,7 +78,7 @@ pub(super) fn scan(document: &Bytes, settings: &Settings, issues: &mut Issues) -
     scanner.tokens
 }
 
-/// What AC finds in text, in the order of the patterns.
+/// What is searched for in text, in the order of the patterns.
 #[derive(Clone, Copy)]
 enum Opener {
     Start,
@@ -97,36 +98,48 @@ const OPENERS: [Opener; 6] = [
     Opener::BlockEnd,
 ];
 
-fn automaton(patterns: &[&str]) -> Option<AhoCorasick> {
-    AhoCorasick::builder()
-        .match_kind(MatchKind::LeftmostFirst)
-        .start_kind(StartKind::Unanchored)
-        .build(patterns)
-        .ok()
+/// Finds the first of a few literals. The packed searcher compares many bytes at once, which on common pages is ten times
+/// as fast as the automaton; where the machine has no such instructions, the automaton does it.
+struct Finder {
+    packed: Option<Searcher>,
+    automaton: Option<AhoCorasick>,
 }
 
-/// Outside ESI blocks. Building a handful of short literals cannot exceed the crate's limits; if it did, nothing would be found.
-static IN_TEXT: LazyLock<Option<AhoCorasick>> =
-    LazyLock::new(|| automaton(&["<esi:", "</esi:", "<!--", "<![CDATA["]));
-static IN_JSON: LazyLock<Option<AhoCorasick>> =
-    LazyLock::new(|| automaton(&["<esi:", "</esi:", "<!--", "<![CDATA[", "<\\/esi:"]));
-static IN_BLOCK: LazyLock<Option<AhoCorasick>> =
-    LazyLock::new(|| automaton(&["<esi:", "</esi:", "<!--", "<![CDATA[", "<\\/esi:", "-->"]));
-static IN_COMMENT: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| automaton(&["-->", "<!--#"]));
-static IN_CDATA: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| automaton(&["]]>", "<!--#"]));
-static AFTER_ERROR: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| automaton(&["-->", "<!--"]));
+impl Finder {
+    fn new(patterns: &[&str]) -> Self {
+        let packed = packed::Config::new().builder().extend(patterns).build();
+        // A handful of short literals is far within the limits of the crate.
+        let automaton = match packed {
+            Some(_) => None,
+            None => AhoCorasick::builder()
+                .match_kind(MatchKind::LeftmostFirst)
+                .build(patterns)
+                .ok(),
+        };
+        Self { packed, automaton }
+    }
 
-fn find(
-    automaton: &Option<AhoCorasick>,
-    document: &[u8],
-    from: usize,
-) -> Option<(usize, usize, usize)> {
-    let input = Input::new(document).range(from..).anchored(Anchored::No);
-    automaton
-        .as_ref()?
-        .find(input)
-        .map(|found| (found.pattern().as_usize(), found.start(), found.end()))
+    /// The first literal from `from` on: which, and where it starts and ends.
+    fn find(&self, document: &[u8], from: usize) -> Option<(usize, usize, usize)> {
+        let found = match (&self.packed, &self.automaton) {
+            (Some(packed), _) => packed.find_in(document, Span::from(from..document.len()))?,
+            (None, Some(automaton)) => automaton.find(Input::new(document).range(from..))?,
+            (None, None) => return None,
+        };
+        Some((found.pattern().as_usize(), found.start(), found.end()))
+    }
 }
+
+/// Outside ESI blocks.
+static IN_TEXT: LazyLock<Finder> =
+    LazyLock::new(|| Finder::new(&["<esi:", "</esi:", "<!--", "<![CDATA["]));
+static IN_JSON: LazyLock<Finder> =
+    LazyLock::new(|| Finder::new(&["<esi:", "</esi:", "<!--", "<![CDATA[", "<\\/esi:"]));
+static IN_BLOCK: LazyLock<Finder> =
+    LazyLock::new(|| Finder::new(&["<esi:", "</esi:", "<!--", "<![CDATA[", "<\\/esi:", "-->"]));
+static IN_COMMENT: LazyLock<Finder> = LazyLock::new(|| Finder::new(&["-->", "<!--#"]));
+static IN_CDATA: LazyLock<Finder> = LazyLock::new(|| Finder::new(&["]]>", "<!--#"]));
+static AFTER_ERROR: LazyLock<Finder> = LazyLock::new(|| Finder::new(&["-->", "<!--"]));
 
 struct Scanner<'d, 'i> {
     document: &'d Bytes,
@@ -175,12 +188,12 @@ impl Scanner<'_, '_> {
 
     /// From `at` through the next tag; gives where to go on.
     fn text(&mut self, at: usize) -> usize {
-        let automaton = match (self.blocks.is_empty(), self.json) {
+        let finder = match (self.blocks.is_empty(), self.json) {
             (false, _) => &IN_BLOCK,
             (true, true) => &IN_JSON,
             (true, false) => &IN_TEXT,
         };
-        let Some((pattern, start, end)) = find(automaton, self.document, at) else {
+        let Some((pattern, start, end)) = finder.find(self.document, at) else {
             self.push(at, self.document.len(), TokenKind::Text);
             return self.document.len();
         };
@@ -280,18 +293,14 @@ impl Scanner<'_, '_> {
         if closed {
             return end;
         }
-        match self.text_end(end) {
-            Some((content_end, after)) => {
-                self.push(end, content_end, TokenKind::Verbatim);
-                after
-            }
-            None => {
-                self.no_text_end = true;
-                self.issues
-                    .add(start, end - start, IssueKind::Unclosed("esi:text"));
-                end
-            }
+        if let Some((content_end, after)) = self.text_end(end) {
+            self.push(end, content_end, TokenKind::Verbatim);
+            return after;
         }
+        self.no_text_end = true;
+        self.issues
+            .add(start, end - start, IssueKind::Unclosed("esi:text"));
+        end
     }
 
     fn text_end(&self, from: usize) -> Option<(usize, usize)> {
@@ -344,9 +353,9 @@ impl Scanner<'_, '_> {
 
     /// A comment or CDATA section, whose content starts at `from`: copied up to and with its end, directives in it carried out.
     /// Without an end it reaches to the end of the document.
-    fn verbatim(&mut self, start: usize, from: usize, automaton: &Option<AhoCorasick>) -> usize {
+    fn verbatim(&mut self, start: usize, from: usize, finder: &Finder) -> usize {
         let (mut copied, mut at) = (start, from);
-        while let Some((pattern, found, end)) = find(automaton, self.document, at) {
+        while let Some((pattern, found, end)) = finder.find(self.document, at) {
             if pattern == 0 {
                 self.push(copied, end, TokenKind::Verbatim);
                 return end;
@@ -372,7 +381,7 @@ impl Scanner<'_, '_> {
                 (Ok(directive), end)
             }
             Err(broken) => {
-                let end = match find(&AFTER_ERROR, self.document, broken.at) {
+                let end = match AFTER_ERROR.find(self.document, broken.at) {
                     Some((0, _, end)) => end,
                     _ => broken.at,
                 };

@@ -2,10 +2,11 @@
 
 use bytes::Bytes;
 
+use super::condition::{Condition, ConditionLimits};
 use super::directive::{Directive, Parameter};
 use super::issue::DirectiveFault;
 use super::memo::Memo;
-use super::ssi_text::{Condition, ConditionLimits, SsiText};
+use super::ssi_text::SsiText;
 use super::tree::{
     Config, Dca, Echo, Encoding, FragmentMethod, Include, Node, Set, SsiInclude, Text,
 };

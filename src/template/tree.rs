@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::condition::Condition;
 use super::issue::Issue;
 use super::memo::Memo;
-use super::ssi_text::{Condition, SsiText};
+use super::ssi_text::SsiText;
 use crate::expr::{Escape, Expr, Interpolation, Name, Piece, Target};
 
 /// A compiled document.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::sync::Notify;
@@ -39,7 +39,7 @@ pub struct ExchangeLimits {
 /// How an exchange failed.
 pub enum Failed {
     /// The connection was closed before the request was written: it may be sent on another one, whatever its method.
-    Unsent(Request<Outbound>),
+    Unsent(Box<Request<Outbound>>),
     /// Anything else.
     Error(UpstreamError),
 }
@@ -60,16 +60,16 @@ pub async fn exchange(
     let waited = wait_for_head(sending.as_mut(), &progress, &flood, server, limits)
         .await
         .map_err(Failed::Error)?;
-    let response = match waited {
+    let mut response = match waited {
         Ok(response) => response,
         Err(mut error) => {
             if let Some(unsent) = error.take_message() {
-                return Err(Failed::Unsent(unsent));
+                return Err(Failed::Unsent(Box::new(unsent)));
             }
             return Err(Failed::Error(failure(error.error(), &progress, server)));
         }
     };
-    let reusable = check_head(&response).map_err(|reason| {
+    let reusable = check_head(&mut response).map_err(|reason| {
         Failed::Error(UpstreamError::Malformed {
             server: server.to_owned(),
             reason: reason.to_owned(),
@@ -175,10 +175,13 @@ fn describe(error: &hyper::Error) -> String {
 }
 
 /// Whether the connection may be used after this answer; or why the answer cannot be believed.
-fn check_head(response: &Response<Incoming>) -> Result<bool, &'static str> {
+fn check_head<B>(response: &mut Response<B>) -> Result<bool, &'static str> {
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return Err("101 without being asked");
     }
+    // The version is the server's alone: an answer passed on as 1.0 would end by close, and a cut one would look whole.
+    *response.version_mut() = Version::HTTP_11;
+    one_length(response.headers_mut())?;
     let headers = response.headers();
     if !headers.contains_key(TRANSFER_ENCODING) {
         return Ok(true);
@@ -188,6 +191,33 @@ fn check_head(response: &Response<Incoming>) -> Result<bool, &'static str> {
     }
     // A length beside it: hyper follows the coding, as it must; nothing that comes after the answer is trusted.
     Ok(!headers.contains_key(CONTENT_LENGTH))
+}
+
+/// Makes the announced length one plain number. hyper does not read it where no body follows (HEAD, 204, 304), and passed on
+/// it would be read by somebody else.
+fn one_length(headers: &mut HeaderMap) -> Result<(), &'static str> {
+    let mut length = None;
+    for line in headers.get_all(CONTENT_LENGTH) {
+        for member in line.as_bytes().split(|byte| *byte == b',') {
+            let number = plain_number(member.trim_ascii()).ok_or("a length that is no number")?;
+            if length.is_some_and(|length| length != number) {
+                return Err("lengths that differ");
+            }
+            length = Some(number);
+        }
+    }
+    if let Some(length) = length {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    Ok(())
+}
+
+/// Digits alone; `parse` would take a sign.
+fn plain_number(text: &[u8]) -> Option<u64> {
+    let digits = text.iter().all(u8::is_ascii_digit);
+    digits
+        .then(|| std::str::from_utf8(text).ok()?.parse().ok())
+        .flatten()
 }
 
 fn is_chunked_once(headers: &HeaderMap) -> bool {
@@ -363,5 +393,55 @@ impl HttpBody for Arrival {
 
     fn size_hint(&self) -> SizeHint {
         self.incoming.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(version: Version, lines: &[&'static str]) -> Response<()> {
+        let mut response = Response::new(());
+        *response.version_mut() = version;
+        for line in lines {
+            let line = HeaderValue::from_static(line);
+            response.headers_mut().append(CONTENT_LENGTH, line);
+        }
+        response
+    }
+
+    #[test]
+    fn a_length_is_one_plain_number_or_the_answer_is_refused() {
+        let rows: &[(&[&'static str], Option<&[&str]>)] = &[
+            (&[], Some(&[])),
+            (&["2"], Some(&["2"])),
+            (&["02"], Some(&["2"])),
+            (&["2", "2"], Some(&["2"])),
+            (&["2, 2"], Some(&["2"])),
+            (&["2", "3"], None),
+            (&["2, 3"], None),
+            (&["-2"], None),
+            (&["+2"], None),
+            (&["0x2"], None),
+            (&[""], None),
+            (&["2,"], None),
+            (&["18446744073709551616"], None),
+        ];
+        for (lines, wanted) in rows {
+            let mut response = answer(Version::HTTP_11, lines);
+            let checked = check_head(&mut response);
+            assert_eq!(checked.is_ok(), wanted.is_some(), "{lines:?}");
+            if let Some(wanted) = wanted {
+                let left: Vec<_> = response.headers().get_all(CONTENT_LENGTH).iter().collect();
+                assert_eq!(left, *wanted, "{lines:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_version_of_a_server_is_not_passed_on() {
+        let mut response = answer(Version::HTTP_10, &[]);
+        assert_eq!(check_head(&mut response), Ok(true));
+        assert_eq!(response.version(), Version::HTTP_11);
     }
 }

@@ -244,7 +244,7 @@ impl Upstream {
         {
             Ok(response) => Ok(Answer { response, sent }),
             Err(Failed::Unsent(request)) => {
-                outgoing.take_back(request);
+                outgoing.take_back(*request);
                 Err(UpstreamError::Closed {
                     server: place.server.clone(),
                     reason: "closed before use".to_owned(),

@@ -80,7 +80,7 @@ impl Standing {
         self.down_until
     }
 
-    /// A connection failed: it is out for 1 s, twice as long each further time, at most [`LONGEST_DOWN`]. Returns for how long.
+    /// A connection failed: it is out for 1 s, twice as long each further time, at most `LONGEST_DOWN`. Returns for how long.
     pub fn connection_failed(&mut self, now: Instant) -> Duration {
         let out = Duration::from_secs(1 << self.failures.min(4)).min(LONGEST_DOWN);
         self.failures += 1;

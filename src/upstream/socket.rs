@@ -118,10 +118,28 @@ impl AsyncRead for Stream {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_read(context, buffer),
+            Self::Tcp(stream) => {
+                let read = Pin::new(&mut *stream).poll_read(context, buffer);
+                if read.is_ready() {
+                    acknowledge(stream);
+                }
+                read
+            }
             Self::Unix(stream) => Pin::new(stream).poll_read(context, buffer),
         }
     }
+}
+
+/// Acknowledges what was read at once. A server that writes in small pieces (Nagle's algorithm) holds the next one back until then:
+/// the rest of a slow answer, but also bytes that nobody asked for, which would come in the very moment in which the next request
+/// goes out, and be taken for its answer.
+fn acknowledge(stream: &TcpStream) {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = stream.set_quickack(true) {
+        tracing::debug!(%error, "no TCP_QUICKACK");
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = stream;
 }
 
 impl AsyncWrite for Stream {

@@ -1,0 +1,260 @@
+//! ESI elements -> frames and nodes: what may stand where, and what each element becomes.
+
+use super::attributes::AttributeList;
+use super::build::{Builder, Kind};
+use super::esi::{AssignedBy, Reader};
+use super::issue::IssueKind;
+use super::outline::Paired;
+use super::scan::{StartTag, Token};
+use super::tree::{Assign, Choose, Dynamic, Node, Return, Text};
+use crate::expr::{Expr, Interpolation, Piece, Reference};
+
+impl Builder<'_> {
+    pub(super) fn leaf(&mut self, token: &Token, tag: &StartTag) {
+        if let (Some(parent), b"include" | b"eval" | b"break" | b"return") =
+            (self.only_branches(), &tag.name[..])
+        {
+            self.tell(token, IssueKind::BetweenBranches(parent));
+            return;
+        }
+        match &tag.name[..] {
+            b"include" => self.include(token, tag, "esi:include"),
+            b"eval" => self.include(token, tag, "esi:eval"),
+            b"break" if self.current.around.in_loop => {
+                self.current.holds.breaks = true;
+                self.current.nodes.push(Node::Break);
+            }
+            b"break" => self.tell(token, IssueKind::NothingToLeave("esi:break")),
+            b"return" if self.current.around.in_function => self.return_value(token, tag),
+            b"return" => self.tell(token, IssueKind::NothingToLeave("esi:return")),
+            other => {
+                let name = String::from_utf8_lossy(&other[..other.len().min(64)]).into_owned();
+                self.tell(token, IssueKind::UnknownElement(name));
+            }
+        }
+    }
+
+    fn reader<'r>(&'r mut self, token: &Token, attributes: &'r AttributeList) -> Reader<'r> {
+        Reader {
+            document: self.document,
+            limits: &self.settings.expressions,
+            issues: &mut self.issues,
+            at: (token.start, token.end - token.start),
+            attributes,
+        }
+    }
+
+    fn include(&mut self, token: &Token, tag: &StartTag, element: &'static str) {
+        if self.current.around.in_function {
+            self.tell(token, IssueKind::InFunction(element));
+            return;
+        }
+        let include = Box::new(
+            self.reader(token, &tag.attributes)
+                .include(element, tag.in_string),
+        );
+        let calls = include.texts().any(|text| match text {
+            Text::Esi(text) => text.touches_response() || text.references().any(is_own_call),
+            _ => false,
+        });
+        self.current.holds.changes |= calls;
+        self.current.nodes.push(if element == "esi:eval" {
+            self.current.holds.changes = true;
+            Node::Eval(include)
+        } else {
+            Node::Include(include)
+        });
+    }
+
+    fn return_value(&mut self, token: &Token, tag: &StartTag) {
+        if let Some(value) = self.reader(token, &tag.attributes).return_value() {
+            self.note_expression(&value);
+            self.current.nodes.push(Node::Return(Box::new(Return {
+                offset: token.start,
+                value,
+            })));
+        }
+    }
+
+    /// An element whose content reaches from `next` to `end`; gives the index to go on with.
+    pub(super) fn element(
+        &mut self,
+        token: &Token,
+        tag: &StartTag,
+        next: usize,
+        end: usize,
+    ) -> usize {
+        // `_of_tag` knows the name, or the role would be another.
+        let Some(paired) = Paired::of_tag(&tag.name) else {
+            return next;
+        };
+        if matches!(paired, Paired::Remove | Paired::Comment) {
+            return end;
+        }
+        if let Err(kind) = self.fits(paired) {
+            self.tell(token, kind);
+            return end;
+        }
+        let Some(kind) = self.opened(token, tag, paired, end > next) else {
+            return end;
+        };
+        self.push(kind, end);
+        if end == next {
+            // Written with `/`, or with its end right behind its start.
+            self.close_if_ended(end);
+        }
+        next
+    }
+
+    /// Whether an element may stand here.
+    fn fits(&self, paired: Paired) -> Result<(), IssueKind> {
+        let parent = match paired {
+            Paired::When | Paired::Otherwise => Some(Paired::Choose),
+            Paired::Attempt | Paired::Except => Some(Paired::Try),
+            _ => None,
+        };
+        let (around, taken) = match &self.current.kind {
+            Kind::Choose(choose) => {
+                let taken = paired == Paired::Otherwise && choose.otherwise.is_some();
+                (Some(Paired::Choose), taken)
+            }
+            Kind::Try {
+                attempt, except, ..
+            } => {
+                let taken = (paired == Paired::Attempt && attempt.is_some())
+                    || (paired == Paired::Except && except.is_some());
+                (Some(Paired::Try), taken)
+            }
+            _ => (None, false),
+        };
+        match (parent, around) {
+            _ if taken => return Err(IssueKind::Second(paired.label())),
+            (None, Some(around)) => return Err(IssueKind::BetweenBranches(around.label())),
+            (Some(parent), around) if around != Some(parent) => {
+                return Err(IssueKind::Misplaced {
+                    element: paired.label(),
+                    parent: parent.label(),
+                });
+            }
+            _ => {}
+        }
+        if paired == Paired::Inline && self.current.around.in_function {
+            return Err(IssueKind::InFunction(paired.label()));
+        }
+        if self.frames.len() >= self.settings.nesting {
+            return Err(IssueKind::Nesting(self.settings.nesting));
+        }
+        Ok(())
+    }
+
+    /// The frame that an element opens; none when it stands for itself or cannot be carried out.
+    fn opened(
+        &mut self,
+        token: &Token,
+        tag: &StartTag,
+        paired: Paired,
+        has_content: bool,
+    ) -> Option<Kind> {
+        let offset = token.start;
+        let mut reader = self.reader(token, &tag.attributes);
+        Some(match paired {
+            Paired::Choose => Kind::Choose(Choose {
+                branches: Vec::new(),
+                otherwise: None,
+            }),
+            Paired::When => {
+                let (offset, test, captures) = reader.when();
+                if let Some(test) = &test {
+                    self.note_expression(test);
+                }
+                Kind::When {
+                    offset,
+                    test,
+                    captures,
+                }
+            }
+            Paired::Otherwise => Kind::Otherwise,
+            Paired::Try => Kind::Try {
+                offset,
+                attempt: None,
+                except: None,
+            },
+            Paired::Attempt => Kind::Attempt,
+            Paired::Except => Kind::Except,
+            Paired::Vars => {
+                if !has_content && let Some((offset, pieces)) = reader.vars_name() {
+                    self.value(offset, pieces, tag.in_string);
+                }
+                Kind::Vars
+            }
+            Paired::Inline => Kind::Inline {
+                offset,
+                name: reader.inline_name()?,
+            },
+            Paired::Foreach => {
+                let (collection, item) = reader.foreach()?;
+                self.note_expression(&collection);
+                Kind::Foreach {
+                    offset,
+                    collection,
+                    item,
+                }
+            }
+            Paired::Function => {
+                let name = reader.function()?;
+                self.current.holds.changes = true;
+                Kind::Function(name)
+            }
+            Paired::Assign => return self.assign(token, tag),
+            // These never come here.
+            Paired::Remove | Paired::Comment | Paired::If | Paired::Block => return None,
+        })
+    }
+
+    /// `<esi:vars name="…"/>`.
+    fn value(&mut self, offset: usize, pieces: Vec<Piece>, in_string: bool) {
+        for piece in &pieces {
+            if let Piece::Dynamic { expr, .. } = piece {
+                self.note_expression(expr);
+            }
+        }
+        self.current.nodes.push(Node::Dynamic(Box::new(Dynamic {
+            offset,
+            in_string,
+            pieces,
+        })));
+    }
+
+    fn assign(&mut self, token: &Token, tag: &StartTag) -> Option<Kind> {
+        let (target, value) = self.reader(token, &tag.attributes).assign()?;
+        self.current.holds.changes = true;
+        let offset = token.start;
+        match value {
+            AssignedBy::Content => return Some(Kind::Assign { offset, target }),
+            AssignedBy::Value(value) => {
+                let assign = Assign {
+                    offset,
+                    target,
+                    value,
+                };
+                self.current.nodes.push(Node::Assign(Box::new(assign)));
+            }
+            AssignedBy::Nothing => {}
+        }
+        None
+    }
+
+    fn note_expression(&mut self, expr: &Expr) {
+        self.current.holds.changes |= expr.touches_response() || expr.references().any(is_own_call);
+    }
+
+    pub(super) fn note_interpolation(&mut self, interpolation: &Interpolation) {
+        self.current.holds.changes |=
+            interpolation.touches_response() || interpolation.references().any(is_own_call);
+    }
+}
+
+/// Whether a function of the document is called: it may assign.
+fn is_own_call(reference: Reference<'_>) -> bool {
+    matches!(reference, Reference::Own(_))
+}
