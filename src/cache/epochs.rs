@@ -5,7 +5,7 @@
 //! stored only afterwards. Epochs that would be forgotten for room raise a floor instead, so that forgetting never revives.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Prefixes that look-ups compare; when there are more, the oldest purges everything that is as old as it.
@@ -69,11 +69,13 @@ pub struct Label {
     objects: Mutex<u64>,
 }
 
-/// An object's labels; the counts go down when it goes.
+/// An object's labels. While it is in store it counts for each of them.
 #[derive(Debug, Default)]
 pub struct Labels {
     labels: Box<[Arc<Label>]>,
     begun: Epoch,
+    /// Whether it counts.
+    counts: AtomicBool,
 }
 
 impl Labels {
@@ -94,15 +96,35 @@ impl Labels {
     }
 }
 
-impl Drop for Labels {
-    fn drop(&mut self) {
+impl Labels {
+    /// The object is in store.
+    pub fn enter(&self) {
+        if !self.counts.swap(true, Ordering::SeqCst) {
+            self.count(|objects| objects + 1);
+        }
+    }
+
+    /// The object is in store no more.
+    pub fn leave(&self) {
+        if self.counts.swap(false, Ordering::SeqCst) {
+            self.count(|objects| objects.saturating_sub(1));
+        }
+    }
+
+    fn count(&self, change: impl Fn(u64) -> u64) {
         for label in &self.labels {
-            let mut objects = label.objects.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut objects = lock(&label.objects);
             // A hard purge has counted it out already.
             if label.marks.hard.load(Ordering::Acquire) <= self.begun.0 {
-                *objects = objects.saturating_sub(1);
+                *objects = change(*objects);
             }
         }
+    }
+}
+
+impl Drop for Labels {
+    fn drop(&mut self) {
+        self.leave();
     }
 }
 
@@ -152,22 +174,17 @@ impl Epochs {
             return Labels {
                 labels: Box::default(),
                 begun,
+                counts: AtomicBool::new(false),
             };
         }
         let mut table = lock(&self.labels);
         self.sweep(&mut table);
-        let label = |name: &String| {
-            let label = table.labels.entry(name.as_str().into()).or_default();
-            let mut objects = lock(&label.objects);
-            if label.marks.hard.load(Ordering::Acquire) <= begun.0 {
-                *objects += 1;
-            }
-            drop(objects);
-            Arc::clone(label)
-        };
+        let label =
+            |name: &String| Arc::clone(table.labels.entry(name.as_str().into()).or_default());
         Labels {
             labels: names.iter().map(label).collect(),
             begun,
+            counts: AtomicBool::new(false),
         }
     }
 
@@ -396,15 +413,24 @@ mod tests {
     #[test]
     fn a_label_counts_the_objects_that_a_purge_of_it_hits() {
         let epochs = Epochs::default();
-        let first = named(&epochs, epochs.begin());
-        let second = named(&epochs, epochs.begin());
+        let stored = || {
+            let labels = named(&epochs, epochs.begin());
+            labels.enter();
+            labels
+        };
+        let first = stored();
+        let second = stored();
+        let arriving = named(&epochs, epochs.begin());
         assert_eq!(epochs.purge_label("ka", true), 2);
+        drop(arriving);
+        first.leave();
         drop(first);
         assert_eq!(epochs.purge_label("ka", false), 1);
         assert_eq!(epochs.purge_label("ka", false), 0);
-        let third = named(&epochs, epochs.begin());
+        let third = stored();
         drop(second);
         assert_eq!(epochs.purge_label("ka", false), 1);
+        third.leave();
         drop(third);
         assert_eq!(epochs.purge_label("kb", false), 0);
     }

@@ -138,6 +138,7 @@ impl Filling {
             number,
             at: 0,
             left: self.shared.length,
+            told: false,
         }))
     }
 
@@ -246,6 +247,8 @@ struct Reader {
     /// The next piece, counted from the first.
     at: usize,
     left: Option<u64>,
+    /// Whether it has waited once before it ends with a cut.
+    told: bool,
 }
 
 impl HttpBody for Reader {
@@ -271,6 +274,12 @@ impl HttpBody for Reader {
         }
         match &state.end {
             Some(End::Whole(_)) => Poll::Ready(None),
+            // What came before the cut leaves first: whoever writes it out does so when there is nothing to be had.
+            Some(End::Cut(_)) if !this.told => {
+                this.told = true;
+                context.waker().wake_by_ref();
+                Poll::Pending
+            }
             Some(End::Cut(error)) => Poll::Ready(Some(Err(error.clone()))),
             None => {
                 state.wait(context);

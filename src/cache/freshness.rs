@@ -86,6 +86,14 @@ impl Times {
         Duration::from_millis(self.lifetime)
     }
 
+    /// How long past its lifetime it may be used while it is asked for anew, and how long where the upstream fails.
+    pub fn grace(&self) -> (Duration, Duration) {
+        (
+            Duration::from_millis(self.stale_while_revalidate),
+            Duration::from_millis(self.stale_if_error),
+        )
+    }
+
     /// What it may be used for after it has been here for `resident`; `ended`: it was made stale from outside when it had
     /// been here for that long. Fresh means that the lifetime is greater than the age (RFC 9111 4.2).
     pub fn freshness(&self, resident: Duration, ended: Option<Duration>) -> Freshness {

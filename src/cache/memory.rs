@@ -108,7 +108,11 @@ impl Memory {
                 u32::try_from(key.weight() + objects + ENTRY_OVERHEAD).unwrap_or(u32::MAX)
             })
             .expire_after(UntilUseless)
-            .eviction_listener(move |_, _, cause| {
+            .eviction_listener(move |_, entry: Arc<Entry>, cause| {
+                // What was replaced may live on in its successor.
+                if cause != RemovalCause::Replaced {
+                    entry.0.iter().for_each(|object| object.labels().leave());
+                }
                 if cause == RemovalCause::Size {
                     counted.fetch_add(1, Ordering::Relaxed);
                 }
@@ -155,19 +159,25 @@ impl Memory {
         if self.is_purged(key, object, begun, epochs) {
             return false;
         }
+        object.labels().enter();
         self.entries.entry(key.clone()).and_upsert_with(|old| {
             let mut variants = vec![Arc::clone(object)];
             if let Some(old) = old {
                 let old = old.into_value();
-                let kept = old.0.iter().filter(|other| !object.replaces(other));
-                variants.extend(kept.take(MOST_VARIANTS - 1).cloned());
+                for other in &old.0 {
+                    if object.replaces(other) || variants.len() >= MOST_VARIANTS {
+                        other.labels().leave();
+                    } else {
+                        variants.push(Arc::clone(other));
+                    }
+                }
             }
             Arc::new(Entry(variants))
         });
         self.marked.invalidate(key);
         // A purge that came between the question and the insertion has not found it.
         if self.is_purged(key, object, begun, epochs) {
-            self.entries.invalidate(key);
+            self.purge(key, false, epochs);
             return false;
         }
         true
@@ -213,12 +223,12 @@ impl Memory {
                 return moka::ops::compute::Op::Nop;
             };
             let old = old.into_value();
-            let kept: Vec<_> = old
+            let (gone, kept): (Vec<_>, Vec<_>) = old
                 .0
                 .iter()
-                .filter(|object| !object.is_for(asker))
                 .cloned()
-                .collect();
+                .partition(|object| object.is_for(asker));
+            gone.iter().for_each(|object| object.labels().leave());
             if kept.is_empty() {
                 moka::ops::compute::Op::Remove
             } else {
@@ -265,6 +275,8 @@ impl Memory {
         }
         if !soft {
             self.entries.invalidate(key);
+            // The tier may keep what is gone for a while; it counts no more.
+            entry.0.iter().for_each(|object| object.labels().leave());
         }
         count
     }
