@@ -14,6 +14,7 @@ pub mod fragments;
 pub mod origin_request;
 mod page;
 pub mod page_head;
+pub mod page_tag;
 pub mod purge;
 pub mod range;
 pub mod reload;

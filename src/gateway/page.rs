@@ -7,8 +7,8 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::header::{
-    ACCEPT_ENCODING, AGE, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, DATE, EXPIRES, LOCATION,
-    SET_COOKIE,
+    ACCEPT_ENCODING, AGE, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, DATE, ETAG, EXPIRES,
+    IF_NONE_MATCH, LOCATION, SET_COOKIE,
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
@@ -31,7 +31,7 @@ use crate::gateway::page_head::{PageHead, PartPolicy};
 use crate::gateway::range::Wanted;
 use crate::gateway::route::Route;
 use crate::gateway::visit::Visit;
-use crate::gateway::{Gateway, coding, conditional, page_head, range};
+use crate::gateway::{Gateway, coding, conditional, page_head, page_tag, range};
 use crate::message::deadline::Deadline;
 use crate::message::headers::{CDN_CACHE_CONTROL, MARQUETRY_CACHE_CONTROL, SURROGATE_CONTROL};
 use crate::message::{Body, BodyError, Response};
@@ -280,11 +280,29 @@ fn written(
     composed: Composed<PartPolicy>,
 ) -> Response {
     head.write(&mut headers);
+    let known = |part: &Part<_>| matches!(part, Part::Here(_));
+    let all_known = composed.parts.iter().all(known) && composed.set_cookies.is_empty();
     for cookie in composed.set_cookies {
         headers.append(SET_COOKIE, cookie);
     }
     let status = edited(status, &mut headers, composed.edits);
-    let body = encoded(visit, &mut headers, composed.body);
+    let whole = composed.body.as_full().cloned();
+    let mut body = encoded(visit, &mut headers, composed.body);
+    let tagged = all_known && head.is_for_all() && status == StatusCode::OK;
+    let mut status = status;
+    if let Some(bytes) = whole.filter(|_| tagged) {
+        let coding = headers
+            .get(CONTENT_ENCODING)
+            .map_or(&b""[..], HeaderValue::as_bytes);
+        headers.insert(ETAG, page_tag::tag(&bytes, coding));
+        // The client's dates are not asked: no date tells when one of the parts has changed.
+        let asked = &visit.client_headers;
+        if asked.contains_key(IF_NONE_MATCH) && conditional::not_modified(asked, status, &headers) {
+            status = StatusCode::NOT_MODIFIED;
+            conditional::strip_for_304(&mut headers);
+            body = Body::empty();
+        }
+    }
     let mut response = Response::new(body);
     *response.status_mut() = status;
     *response.headers_mut() = headers;

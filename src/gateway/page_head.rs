@@ -31,6 +31,10 @@ pub struct PartPolicy {
     max_age: Option<Duration>,
     /// The same in shared caches.
     s_maxage: Option<Duration>,
+    /// How long past that it may be used while it is asked for anew; `None`: it does not say, or must not be.
+    stale_while_revalidate: Option<Duration>,
+    /// How long past that it may be used where nothing better can be had.
+    stale_if_error: Option<Duration>,
     /// What it varies by.
     vary: Vary,
 }
@@ -46,7 +50,17 @@ impl PartPolicy {
     /// Of a stored object, as old as it is now.
     pub fn of_stored(object: &Object) -> Self {
         let terms = Terms::downstream(&object.headers, object.came);
-        Self::new(terms, &object.headers, object.age(), terms.personal)
+        let mut policy = Self::new(terms, &object.headers, object.age(), terms.personal);
+        if !object.is_fresh() {
+            // What is stale here is not to be kept by others, whatever they were told besides.
+            policy.spend();
+        }
+        policy
+    }
+
+    fn spend(&mut self) {
+        self.max_age = self.max_age.map(|_| Duration::ZERO);
+        self.s_maxage = self.s_maxage.map(|_| Duration::ZERO);
     }
 
     /// Of an answer that was fetched for this asker alone; `personal` says why it is not shared.
@@ -83,7 +97,11 @@ impl PartPolicy {
             }
         };
         let vary = vary(headers);
+        let grace =
+            |said: Option<Duration>| said.filter(|_| !terms.no_cache && !terms.must_revalidate);
         Self {
+            stale_while_revalidate: grace(terms.stale_while_revalidate),
+            stale_if_error: grace(terms.stale_if_error),
             personal: personal || varies_by_user(&vary),
             no_store,
             public: terms.public,
@@ -132,6 +150,8 @@ pub struct PageHead {
     /// `None` once a part does not say.
     max_age: Option<Duration>,
     s_maxage: Option<Duration>,
+    stale_while_revalidate: Option<Duration>,
+    stale_if_error: Option<Duration>,
     vary: Vec<HeaderName>,
 }
 
@@ -145,6 +165,8 @@ impl PageHead {
             must_revalidate: false,
             max_age: Some(Duration::MAX),
             s_maxage: Some(Duration::MAX),
+            stale_while_revalidate: Some(Duration::MAX),
+            stale_if_error: Some(Duration::MAX),
             vary: Vec::new(),
         };
         head.add(skeleton);
@@ -160,6 +182,9 @@ impl PageHead {
         self.must_revalidate |= part.must_revalidate;
         self.max_age = least(self.max_age, part.max_age);
         self.s_maxage = least(self.s_maxage, part.s_maxage);
+        self.stale_while_revalidate =
+            least(self.stale_while_revalidate, part.stale_while_revalidate);
+        self.stale_if_error = least(self.stale_if_error, part.stale_if_error);
         match &part.vary {
             Vary::Everything => self.no_store = true,
             Vary::Fields(fields) => {
@@ -181,6 +206,13 @@ impl PageHead {
     pub fn add_failed(&mut self) {
         self.max_age = Some(Duration::ZERO);
         self.s_maxage = None;
+        self.stale_while_revalidate = None;
+        self.stale_if_error = None;
+    }
+
+    /// Whether the page may be told apart by a tag of its own: it is the same for all, and may be kept.
+    pub fn is_for_all(&self) -> bool {
+        !self.personal && !self.no_store
     }
 
     /// Whether a part is less cacheable than what the head, once sent, has promised.
@@ -193,7 +225,9 @@ impl PageHead {
         !self.personal
             && (part.personal
                 || longer(self.max_age, part.max_age)
-                || longer(self.s_maxage, part.s_maxage))
+                || longer(self.s_maxage, part.s_maxage)
+                || longer(self.stale_while_revalidate, part.stale_while_revalidate)
+                || longer(self.stale_if_error, part.stale_if_error))
     }
 
     /// Writes what the page promises over the head of its skeleton. A page is encoded as its client likes it, so it always varies
@@ -254,6 +288,15 @@ impl PageHead {
         }
         if self.must_revalidate {
             value.push_str(", must-revalidate");
+            return value;
+        }
+        for (name, grace) in [
+            ("stale-while-revalidate", self.stale_while_revalidate),
+            ("stale-if-error", self.stale_if_error),
+        ] {
+            if let Some(grace) = grace.filter(|grace| grace.as_secs() > 0) {
+                let _ = write!(value, ", {name}={}", grace.as_secs());
+            }
         }
         value
     }
@@ -325,6 +368,22 @@ mod tests {
                 vec![
                     public("public, max-age=9"),
                     public("public, max-age=9, must-revalidate"),
+                ],
+                "public, max-age=9, must-revalidate",
+            ),
+            (
+                "grace of all",
+                vec![
+                    public("public, max-age=9, stale-while-revalidate=60, stale-if-error=90"),
+                    public("public, max-age=9, stale-while-revalidate=30"),
+                ],
+                "public, max-age=9, stale-while-revalidate=30",
+            ),
+            (
+                "grace forbidden by one",
+                vec![
+                    public("public, max-age=9, stale-while-revalidate=60"),
+                    public("public, max-age=9, stale-while-revalidate=60, proxy-revalidate"),
                 ],
                 "public, max-age=9, must-revalidate",
             ),
