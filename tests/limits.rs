@@ -492,3 +492,22 @@ async fn one_hanging_upstream_slows_nothing_that_does_not_need_it() {
     }
     drop(hanging);
 }
+
+#[tokio::test]
+async fn a_small_body_that_dribbles_holds_no_server() {
+    let origin = Origin::start().await;
+    origin.on("/form", Reply::text("taken"));
+    origin.on("/other", Reply::text("other"));
+    let gateway = Setup::new()
+        .upstream("app", &origin, "max_in_flight = 1")
+        .route("/", "app", "")
+        .start()
+        .await;
+    let mut slow = gateway.client().await;
+    let head = "POST /form HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n12345";
+    slow.send(head.as_bytes()).await;
+    // The only server is free all the while.
+    gateway.get("/other").await.is(200, "other");
+    slow.send(b"67890").await;
+    slow.answer().await.is(200, "taken");
+}

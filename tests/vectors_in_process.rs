@@ -5,6 +5,7 @@
 //! else is skipped by name.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -222,7 +223,7 @@ fn both() -> Dialects {
 struct Counter(AtomicUsize);
 
 impl Watcher for Counter {
-    fn template_error(&self, _: &Place) {
+    fn template_error(&self, _: &Place, _: &dyn Display) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 

@@ -2,8 +2,11 @@
 //!
 //! Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.
 
+pub mod case;
 pub mod check;
+pub mod compose;
 pub mod demo;
+pub mod lint;
 pub mod purge;
 pub mod run;
 pub mod wire;
@@ -38,6 +41,16 @@ enum Command {
     },
     /// Tells a running gateway what to forget: URLs, surrogate keys, a prefix, or all.
     Purge(purge::PurgeArguments),
+    /// Tells the faults of pages (ESI and SSI): exit code 0, 1 for warnings with --strict, 2 for errors.
+    Lint(lint::LintArguments),
+    /// Composes one page offline and prints it.
+    Compose(compose::Options),
+    /// Runs composition vectors, each against a gateway of its own.
+    Case {
+        /// Files of cases (TOML).
+        #[arg(value_name = "FILE", required = true)]
+        files: Vec<PathBuf>,
+    },
     /// Opens an embedded bookshop behind a gateway on loopback: nothing else is needed.
     Demo {
         /// Where the gateway listens; the admin listener takes the port 1000 above. 0 takes free ones.
@@ -52,6 +65,9 @@ pub fn main() -> ExitCode {
         Command::Run { config } => run::run(&config),
         Command::Check { config } => check::check(&config),
         Command::Purge(arguments) => purge::purge(arguments),
+        Command::Lint(arguments) => lint::run(&arguments),
+        Command::Case { files } => case::case(&files),
+        Command::Compose(options) => compose::compose(options),
         Command::Demo { port } => demo::demo(port),
     }
 }

@@ -111,7 +111,7 @@ pub fn bind(config: &Config) -> Result<Bound, StartError> {
         hit,
         ..Limits::from(&config.server)
     };
-    let connections = Arc::new(Semaphore::new(config.server.max_connections));
+    let connections = Arc::new(Semaphore::new(connections(config.server.max_connections)));
     let listen = |address: SocketAddr, limits: Limits, connections: &Arc<Semaphore>| {
         Listener::bind(address, limits, Arc::clone(connections))
             .map_err(|source| StartError::Listen { address, source })
@@ -179,6 +179,23 @@ pub fn bind(config: &Config) -> Result<Bound, StartError> {
         addresses,
         drain_timeout: config.server.drain_timeout,
     })
+}
+
+/// How many client connections there is room for: each may need a descriptor of its own and one towards a server.
+fn connections(wanted: usize) -> usize {
+    let descriptors = rlimit::increase_nofile_limit(u64::MAX).unwrap_or(1024);
+    let room = usize::try_from(descriptors / 2)
+        .unwrap_or(usize::MAX)
+        .max(1);
+    if wanted > room {
+        tracing::warn!(
+            wanted,
+            room,
+            descriptors,
+            "server.max_connections is more than the limit of descriptors has room for"
+        );
+    }
+    wanted.min(room)
 }
 
 fn access_log(config: &AccessLogConfig) -> io::Result<AccessLog> {

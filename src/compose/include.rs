@@ -12,7 +12,8 @@ use crate::compose::head;
 use crate::compose::output::Piece;
 use crate::compose::page::Page;
 use crate::compose::source::{
-    Dca, Fetched, Fragment, FragmentError, FragmentRequest, FragmentSource, HeaderEdit, Part,
+    Dca, Fetched, Fragment, FragmentError, FragmentMethod, FragmentRequest, FragmentSource,
+    HeaderEdit, Part,
 };
 use crate::compose::url::Url;
 use crate::compose::watch::Fallback;
@@ -231,10 +232,12 @@ impl<S: FragmentSource> Page<S> {
         url: Arc<Url>,
     ) -> FragmentRequest {
         let include = call.include;
+        // Only a POST has a body (section 4).
         let entity = include
             .entity
             .as_ref()
-            .map(|text| self.plain(thread, scope, call.unit, include.offset, text));
+            .filter(|_| include.method == FragmentMethod::Post);
+        let entity = entity.map(|text| self.plain(thread, scope, call.unit, include.offset, text));
         let headers = self.header_edits(thread, scope, call);
         FragmentRequest {
             entity,

@@ -27,7 +27,7 @@ use crate::compose::url::Url;
 use crate::compose::watch::Watcher;
 use crate::config::ComposeConfig;
 use crate::expr::{self, Escape, RequestFacts, Scope};
-use crate::template::Template;
+use crate::template::{IssueKind, Template};
 
 /// How many issues of one document are logged for one page.
 const LOGGED_ISSUES: usize = 16;
@@ -165,12 +165,17 @@ impl<S: FragmentSource> Page<S> {
         let template = Arc::clone(&unit.template);
         self.units.push(unit);
         let unit = self.units.len() - 1;
-        let issues = template.issues();
-        for issue in issues.iter().take(LOGGED_ISSUES) {
+        // What only looks wrong is told when evaluation meets it: a function may be the document's own, a branch not taken.
+        let issues = template
+            .issues()
+            .iter()
+            .filter(|issue| !matches!(issue.kind, IssueKind::Suspect(_)));
+        let mut rest = issues.clone().skip(LOGGED_ISSUES);
+        for issue in issues.take(LOGGED_ISSUES) {
             self.template_error(unit, issue.offset, &issue.kind);
         }
-        if let Some(next) = issues.get(LOGGED_ISSUES) {
-            let more = issues.len() - LOGGED_ISSUES;
+        if let Some(next) = rest.next() {
+            let more = 1 + rest.count();
             self.template_error(
                 unit,
                 next.offset,
@@ -292,7 +297,7 @@ impl<S: FragmentSource> Page<S> {
         } else if told == LOGGED_ERRORS {
             tracing::error!(document = %place.document, "further errors of this page are only counted");
         }
-        self.watcher.template_error(&place);
+        self.watcher.template_error(&place, error);
     }
 
     pub(super) fn place(&self, unit: usize, offset: usize) -> Place {

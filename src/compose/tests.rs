@@ -136,7 +136,7 @@ impl FragmentSource for Stage {
 }
 
 impl Watcher for Stage {
-    fn template_error(&self, _: &Place) {
+    fn template_error(&self, _: &Place, _: &dyn std::fmt::Display) {
         self.shared.errors.fetch_add(1, Ordering::SeqCst);
     }
 

@@ -2,14 +2,16 @@
 //!
 //! The log lines are written by compose itself; a watcher never sees a fragment's bytes or a cookie's value.
 
+use std::fmt::Display;
+
 use crate::compose::source::{FragmentError, Place};
 use crate::compose::url::Url;
 
 /// Hears what happens on one page.
 pub trait Watcher: Send + Sync + 'static {
     /// A tag, directive or expression could not be carried out as it is written. Already logged.
-    fn template_error(&self, place: &Place) {
-        let _ = place;
+    fn template_error(&self, place: &Place, error: &dyn Display) {
+        let _ = (place, error);
     }
 
     /// An include starts to be fetched, or its `alt` does.

@@ -7,7 +7,6 @@
 
 mod compose;
 mod faults;
-mod nearest;
 mod place;
 mod routes;
 mod server;

@@ -2,6 +2,7 @@
 //! stored object so that a hit neither decodes nor parses.
 
 use std::any::Any;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -25,6 +26,8 @@ pub struct Document {
     pub body: Bytes,
     /// Compiled, where the answer is a document.
     pub template: Option<Arc<Template>>,
+    /// What its reader was told; another one, after a reload, reads it anew.
+    reader: u64,
 }
 
 /// Reads the documents of one route.
@@ -34,6 +37,8 @@ pub struct Documents {
     settings: template::Settings,
     /// Largest document, decoded, in bytes.
     limit: usize,
+    /// Tells readers apart that would read a document differently.
+    identity: u64,
     name: String,
     metrics: RouteMetrics,
     /// Whether it has been logged that an answer holds tags that nobody declared.
@@ -48,11 +53,20 @@ impl Documents {
         composer: &Composer,
         metrics: RouteMetrics,
     ) -> Self {
+        let settings = composer.settings("text/html", route.dialects);
+        let limit = compose.max_document.as_usize();
+        let mut hasher = DefaultHasher::new();
+        format!(
+            "{:?} {:?} {settings:?} {limit}",
+            route.compose, compose.types
+        )
+        .hash(&mut hasher);
         Self {
             mode: route.compose,
             types: compose.types.clone(),
-            settings: composer.settings("text/html", route.dialects),
-            limit: compose.max_document.as_usize(),
+            settings,
+            limit,
+            identity: hasher.finish(),
             name: route.name.clone(),
             metrics,
             told: AtomicBool::new(false),
@@ -106,7 +120,11 @@ impl Documents {
         let template = self
             .is_document(status, headers)
             .then(|| self.compile(headers, body.clone()));
-        Ok(Document { body, template })
+        Ok(Document {
+            body,
+            template,
+            reader: self.identity,
+        })
     }
 
     /// The document of a stored object: what was made of it when it was stored, else made now.
@@ -119,8 +137,8 @@ impl Documents {
             .as_ref()
             .and_then(|attachment| attachment.value.downcast_ref::<Document>());
         match attached {
-            Some(document) => Ok(document.clone()),
-            None => self.read(object.status, &object.headers, &object.body),
+            Some(document) if document.reader == self.identity => Ok(document.clone()),
+            _ => self.read(object.status, &object.headers, &object.body),
         }
     }
 

@@ -72,12 +72,17 @@ impl FragmentSource for PageFragments {
         let Some(route) = self.routes.find(&host, request.url.path()) else {
             return Fetched::Now(Err(FragmentError::NoRoute));
         };
+        // A header that the include sets is part of what is asked for and not of the key: such an answer is nobody else's.
+        let sets_headers = request
+            .headers
+            .iter()
+            .any(|edit| !matches!(edit, HeaderEdit::Remove(_)));
         let headers = self.headers(&request, route, &host);
         let target = request.url.target();
         let (key, keyed) = cache_policy::key(&self.visit, &route.config, &host, target, &headers);
         let of_route = cache_policy::policy(&self.visit, &route.config, keyed);
         let policy = Policy {
-            cacheable: of_route.cacheable && !request.no_store,
+            cacheable: of_route.cacheable && !request.no_store && !sets_headers,
             whole: true,
             ..of_route
         };

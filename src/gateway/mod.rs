@@ -32,6 +32,7 @@ use crate::compose::request_scope::ReadableCookies;
 use crate::config::pattern::Network;
 use crate::config::{ComposeConfig, Config, OnError, ServerConfig};
 use crate::fetch::error::FetchError;
+use crate::fetch::gather::{Gathered, gather};
 use crate::fetch::{Ask, Fetched, Fetcher};
 use crate::gateway::answer::Answer;
 use crate::gateway::documents::Documents;
@@ -46,6 +47,9 @@ use crate::observe::outcome::Outcome;
 use crate::observe::page::{PageStart, PageTrace};
 use crate::routing::Router;
 use crate::upstream::Upstreams;
+
+/// A request body of at most so many bytes is read whole before it goes upstream.
+const SETTLED: usize = 64 * 1024;
 
 /// Answers the requests of the main listeners.
 pub struct Gateway {
@@ -185,6 +189,8 @@ impl Gateway {
         trace.routed(&route.metrics, &route.upstream_metrics);
         let body = if visit.is_safe() {
             drop_body(body).await?
+        } else if route.upstream.is_bounded() {
+            settle_body(body).await?
         } else {
             body
         };
@@ -267,6 +273,21 @@ async fn drop_body(mut body: Body) -> Result<Body, GatewayError> {
         bytes.map_err(GatewayError::RequestBody)?;
     }
     Ok(Body::empty())
+}
+
+/// Where servers take few requests at a time, a small body is read before one is asked for, so that a client that dribbles holds
+/// none of their slots; a large one streams.
+async fn settle_body(body: Body) -> Result<Body, GatewayError> {
+    if body.as_full().is_some() {
+        return Ok(body);
+    }
+    match gather(body, SETTLED)
+        .await
+        .map_err(GatewayError::RequestBody)?
+    {
+        Gathered::Whole(bytes) => Ok(Body::full(bytes)),
+        Gathered::Larger(body) => Ok(body),
+    }
 }
 
 /// What users are not told.

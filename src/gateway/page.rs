@@ -1,5 +1,6 @@
 //! From a fetched skeleton to the answer: composed when it is a document that holds tags, else passed on.
 
+use std::fmt::Display;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
@@ -426,7 +427,7 @@ struct PageWatcher {
 }
 
 impl Watcher for PageWatcher {
-    fn template_error(&self, _: &Place) {
+    fn template_error(&self, _: &Place, _: &dyn Display) {
         self.trace.template_errors(1);
     }
 

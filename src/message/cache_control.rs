@@ -404,6 +404,7 @@ mod tests {
     #[test]
     fn an_unclosed_quote_hides_nothing() {
         assert!(read(&["x=\"a, no-store"]).no_store);
+        assert!(read(&["s-maxage=60, x=\"abc\\\", private"]).private);
         assert!(!read(&["x=\"a, no-store\""]).no_store);
     }
 

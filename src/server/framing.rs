@@ -39,7 +39,10 @@ pub fn check<B>(request: &Request<B>) -> Result<String, Refusal> {
         return Err(Refusal::Method);
     }
     check_transfer_coding(request.headers())?;
-    if !request.uri().path().starts_with('/') {
+    let known =
+        |scheme: &str| scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https");
+    let scheme_is_known = request.uri().scheme_str().is_none_or(known);
+    if !request.uri().path().starts_with('/') || !scheme_is_known {
         return Err(Refusal::Target);
     }
     let authority = request.uri().authority().map(plain_host).transpose()?;
@@ -143,6 +146,7 @@ mod tests {
             ("/", vec!["[::1"], Err(Refusal::Host)),
             ("http://a/", vec!["A"], Ok("a")),
             ("http://a/", vec!["b"], Err(Refusal::HostsDiffer)),
+            ("ftp://a/", vec!["a"], Err(Refusal::Target)),
         ] {
             let lines: Vec<_> = hosts.iter().map(|host| ("host", *host)).collect();
             assert_eq!(

@@ -24,6 +24,9 @@ use crate::message::client::Connection;
 use crate::server::drain::Drain;
 use crate::server::handler::Handler;
 
+/// How often it is logged that connections cannot be accepted.
+const TELL_AGAIN: Duration = Duration::from_secs(10);
+
 /// Hears the name of a setting whose bound was hit.
 #[derive(Clone)]
 pub struct LimitHit(Arc<dyn Fn(&'static str) + Send + Sync>);
@@ -145,6 +148,7 @@ impl Listener {
 
     /// Accepts until `drain` starts; connections that are open then end by themselves, tracked by `drain`.
     pub async fn run<H: Handler>(self, handler: Arc<H>, drain: Drain) {
+        let mut told: Option<tokio::time::Instant> = None;
         loop {
             // At the limit the next client waits in the backlog until another one leaves.
             if self.connections.available_permits() == 0 {
@@ -177,7 +181,10 @@ impl Listener {
                 }
                 // Out of descriptors, or a client that left while it waited: others are served on, and no loop spins.
                 Err(error) => {
-                    tracing::warn!(%error, "a connection could not be accepted");
+                    if told.is_none_or(|told| told.elapsed() > TELL_AGAIN) {
+                        told = Some(tokio::time::Instant::now());
+                        tracing::warn!(%error, "connections cannot be accepted");
+                    }
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
             }

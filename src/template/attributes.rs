@@ -24,6 +24,11 @@ impl AttributeList {
             .find(|(known, _)| known == name.as_bytes())
             .map(|(_, value)| value)
     }
+
+    /// Names and values, in order of writing.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Bytes, &Bytes)> {
+        self.0.iter().map(|(name, value)| (name, value))
+    }
 }
 
 /// Reads the attributes that stand in `text`, which lies between a tag's name and its `/>` or `>`.

@@ -109,7 +109,7 @@ impl Builder<'_> {
     fn branch(&mut self, token: &Token, directive: &Directive) {
         let is_elif = directive.command == "elif";
         // `#else` has been read: nothing may follow but `#endif`.
-        if matches!(self.current.kind, Kind::If { open: None, .. }) {
+        if !matches!(self.current.kind, Kind::If { open: Some(_), .. }) {
             self.message(token, DirectiveFault::Stray(ending(directive)));
             return;
         }

@@ -22,6 +22,7 @@ mod outline;
 mod scan;
 mod ssi;
 pub mod ssi_text;
+pub mod survey;
 pub mod tree;
 
 use bytes::{Bytes, BytesMut};

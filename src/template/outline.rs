@@ -100,6 +100,7 @@ pub(super) fn roles(tokens: &[Token], issues: &mut Issues) -> Vec<Role> {
         issues,
         roles: Vec::with_capacity(tokens.len()),
         open: Vec::new(),
+        branches: Vec::new(),
         count: [0; KINDS],
     };
     for index in 0..tokens.len() {
@@ -115,6 +116,8 @@ struct Outline<'t, 'i> {
     roles: Vec<Role>,
     /// The open elements: what, and the index of the start.
     open: Vec<(Paired, usize)>,
+    /// The branches of `#if`s: the index of the start, and of the branch.
+    branches: Vec<(usize, usize)>,
     /// How many of each kind are open, so that an end without its start costs no search.
     count: [usize; KINDS],
 }
@@ -191,6 +194,8 @@ impl Outline<'_, '_> {
             return Role::Stray;
         }
         self.close_down_to(Paired::If, index);
+        self.branches
+            .extend(self.open.last().map(|(_, start)| (*start, index)));
         Role::Branch
     }
 
@@ -209,7 +214,13 @@ impl Outline<'_, '_> {
         }
     }
 
-    fn finish(self) -> Vec<Role> {
+    fn finish(mut self) -> Vec<Role> {
+        // What counts as not written has no branches.
+        for (start, branch) in &self.branches {
+            if self.roles[*start] == Role::Unclosed {
+                self.roles[*branch] = Role::Stray;
+            }
+        }
         for (kind, start) in &self.open {
             // Directives say it with their error message, where they are built.
             if !matches!(kind, Paired::If | Paired::Block) {

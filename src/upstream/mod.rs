@@ -107,6 +107,11 @@ impl Upstream {
         self.pool.name()
     }
 
+    /// Whether its servers take a bounded number of requests at a time.
+    pub fn is_bounded(&self) -> bool {
+        self.pool.is_bounded()
+    }
+
     /// Sends a request and waits for the head of its answer. The request's target is its path and query; framing is written anew.
     ///
     /// Dropping the future takes the request out of the line, or breaks the exchange off.

@@ -5,12 +5,12 @@ use std::ops::Range;
 use toml::de::DeValue;
 
 use crate::config::file::faults::{Faults, error};
-use crate::config::file::nearest::nearest;
 use crate::config::file::setting::{Setting, boolean, cookie_names, delay, timeout};
 use crate::config::file::table::Table;
 use crate::config::file::upstreams::Upstreams;
 use crate::config::pattern::{HostPattern, PathPattern};
 use crate::config::{ComposeMode, Dialects, DownstreamAge, ForwardCookies, Heed, RouteConfig};
+use crate::diagnostic::nearest;
 
 /// All `[[routes]]` in the order of the file.
 pub(super) fn routes(

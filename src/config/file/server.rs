@@ -10,7 +10,6 @@ use toml::de::DeValue;
 use tracing_subscriber::EnvFilter;
 
 use crate::config::file::faults::{Faults, error};
-use crate::config::file::nearest::nearest;
 use crate::config::file::place::Place;
 use crate::config::file::setting::{
     LISTENER, Setting, count, delay, listener, networks, size, timeout,
@@ -18,6 +17,7 @@ use crate::config::file::setting::{
 use crate::config::file::table::Table;
 use crate::config::size::ByteSize;
 use crate::config::{AccessLog, AdminConfig, LogConfig, ServerConfig, TlsConfig};
+use crate::diagnostic::nearest;
 
 /// `[server]`.
 pub(super) fn server(

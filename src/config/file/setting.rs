@@ -9,9 +9,9 @@ use toml::de::DeValue;
 
 use crate::config::error::Diagnostic;
 use crate::config::file::faults::{Faults, error, warning};
-use crate::config::file::nearest::nearest;
 use crate::config::pattern::Network;
 use crate::config::size::{ByteSize, parse_duration};
+use crate::diagnostic::nearest;
 
 /// One value with the name and the place that a refusal tells.
 pub(super) struct Setting<'a> {

@@ -5,8 +5,8 @@ use std::ops::Range;
 use toml::de::{DeTable, DeValue};
 
 use crate::config::file::faults::{Faults, error};
-use crate::config::file::nearest::nearest;
 use crate::config::file::setting::Setting;
+use crate::diagnostic::nearest;
 
 /// One table, read key by key. [`close`](Self::close) ends the reading and reports what is left over.
 pub(super) struct Table<'a> {

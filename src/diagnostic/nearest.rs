@@ -1,7 +1,7 @@
 //! The known word that a mistyped one was meant to be.
 
 /// The nearest of `known` to `word`, if one is near: a third of its letters wrong at most, or only `-`, `_` and case.
-pub(super) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+pub fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     let word = plain(word);
     known
         .into_iter()
