@@ -72,7 +72,7 @@ pub struct Label {
 /// An object's labels. While it is in store it counts for each of them.
 #[derive(Debug, Default)]
 pub struct Labels {
-    labels: Box<[Arc<Label>]>,
+    all: Box<[Arc<Label>]>,
     begun: Epoch,
     /// Whether it counts.
     counts: AtomicBool,
@@ -81,7 +81,7 @@ pub struct Labels {
 impl Labels {
     /// What purges of these labels make of the object.
     fn purged(&self) -> Purged {
-        let each = self.labels.iter().map(|label| label.marks.of(self.begun));
+        let each = self.all.iter().map(|label| label.marks.of(self.begun));
         each.max().unwrap_or(Purged::Not)
     }
 
@@ -92,7 +92,7 @@ impl Labels {
 
     /// Bytes of the list.
     pub fn weight(&self) -> usize {
-        self.labels.len() * size_of::<Arc<Label>>()
+        self.all.len() * size_of::<Arc<Label>>()
     }
 }
 
@@ -112,7 +112,7 @@ impl Labels {
     }
 
     fn count(&self, change: impl Fn(u64) -> u64) {
-        for label in &self.labels {
+        for label in &self.all {
             let mut objects = lock(&label.objects);
             // A hard purge has counted it out already.
             if label.marks.hard.load(Ordering::Acquire) <= self.begun.0 {
@@ -172,7 +172,7 @@ impl Epochs {
     pub fn label(&self, names: &[String], begun: Epoch) -> Labels {
         if names.is_empty() {
             return Labels {
-                labels: Box::default(),
+                all: Box::default(),
                 begun,
                 counts: AtomicBool::new(false),
             };
@@ -182,7 +182,7 @@ impl Epochs {
         let label =
             |name: &String| Arc::clone(table.labels.entry(name.as_str().into()).or_default());
         Labels {
-            labels: names.iter().map(label).collect(),
+            all: names.iter().map(label).collect(),
             begun,
             counts: AtomicBool::new(false),
         }

@@ -156,7 +156,7 @@ impl Memory {
         begun: Epoch,
         epochs: &Epochs,
     ) -> bool {
-        if self.is_purged(key, object, begun, epochs) {
+        if Self::is_purged(key, object, begun, epochs) {
             return false;
         }
         object.labels().enter();
@@ -176,14 +176,14 @@ impl Memory {
         });
         self.marked.invalidate(key);
         // A purge that came between the question and the insertion has not found it.
-        if self.is_purged(key, object, begun, epochs) {
+        if Self::is_purged(key, object, begun, epochs) {
             self.purge(key, false, epochs);
             return false;
         }
         true
     }
 
-    fn is_purged(&self, key: &CacheKey, object: &Object, begun: Epoch, epochs: &Epochs) -> bool {
+    fn is_purged(key: &CacheKey, object: &Object, begun: Epoch, epochs: &Epochs) -> bool {
         match epochs.url_purged(key.url(), begun) {
             Purged::Hard => true,
             Purged::Soft => {
@@ -228,7 +228,9 @@ impl Memory {
                 .iter()
                 .cloned()
                 .partition(|object| object.is_for(asker));
-            gone.iter().for_each(|object| object.labels().leave());
+            for object in gone {
+                object.labels().leave();
+            }
             if kept.is_empty() {
                 moka::ops::compute::Op::Remove
             } else {

@@ -24,7 +24,7 @@ pub struct PurgeArguments {
     /// A surrogate key; may be given often.
     #[arg(long = "key", value_name = "KEY")]
     keys: Vec<String>,
-    /// What URLs begin with: /path, host/path or scheme://host/path.
+    /// What URLs begin with: a path (on every host), a host and path, or scheme, host and path.
     #[arg(long)]
     prefix: Option<String>,
     /// Everything.

@@ -176,7 +176,6 @@ impl Fetcher {
         ask: Ask,
         found: Option<Lookup>,
     ) -> Result<Fetched, FetchError> {
-        let wants_stored = ask.policy.control.only_if_cached;
         match found {
             Some(Lookup::Hit(object)) => {
                 ask.notes.cache(CacheUse::Hit);
@@ -188,13 +187,21 @@ impl Fetcher {
                 self.refresh_behind(ask);
                 Ok(Fetched::Stored(object, CacheUse::Stale))
             }
-            _ if wants_stored => Err(FetchError::NotCached),
+            _ if ask.policy.control.only_if_cached => Err(FetchError::NotCached),
+            // What a hit does not need is not carried through it.
+            found => Box::pin(self.fetch_anew(ask, found)).await,
+        }
+    }
+
+    /// By way of the upstream, or of somebody else's fetch.
+    async fn fetch_anew(&self, ask: Ask, found: Option<Lookup>) -> Result<Fetched, FetchError> {
+        match found {
             Some(Lookup::Expired(object)) => self.renewed(ask, object).await,
             Some(Lookup::Miss) if may_lead(&ask.request) => {
                 self.coalesced(unconditional(ask), None).await
             }
             Some(Lookup::HitForMiss) => self.bring(ask, CacheUse::HitForMiss, None, None).await,
-            Some(Lookup::Miss) | None => self.bring(ask, CacheUse::Pass, None, None).await,
+            _ => self.bring(ask, CacheUse::Pass, None, None).await,
         }
     }
 
@@ -377,7 +384,7 @@ impl Fetcher {
             match deadline.bound(fetching).await {
                 Ok(Ok(_)) => {}
                 Ok(Err(error)) => {
-                    tracing::warn!(url, %error, "not refreshed, the stale copy stays")
+                    tracing::warn!(url, %error, "not refreshed, the stale copy stays");
                 }
                 Err(_) => tracing::warn!(url, "not refreshed in time, the stale copy stays"),
             }

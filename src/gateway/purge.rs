@@ -121,19 +121,18 @@ fn keys(asked: &HeaderMap) -> Vec<(String, bool)> {
         for line in asked.get_all(name) {
             // What tag-aware clients write as an expression: (a|b)(,.+)?$
             let alternatives = line.to_str().ok().and_then(alternatives);
-            match alternatives.filter(|_| name == "x-cache-tags") {
-                Some(tags) => keys.extend(tags.into_iter().map(|tag| (tag, soft))),
-                None => {
-                    let split = surrogate::split(line, separators);
-                    keys.extend(split.map(|key| (key.to_owned(), soft)));
-                }
+            if let Some(tags) = alternatives.filter(|_| name == "x-cache-tags") {
+                keys.extend(tags.into_iter().map(|tag| (tag, soft)));
+            } else {
+                let split = surrogate::split(line, separators);
+                keys.extend(split.map(|key| (key.to_owned(), soft)));
             }
         }
     }
     keys
 }
 
-/// The words of `(a|b|c)(,.+)?$`, as FOSHttpCache writes them.
+/// The words of `(a|b|c)(,.+)?$`, as `FOSHttpCache` writes them.
 fn alternatives(line: &str) -> Option<Vec<String>> {
     let inner = line.strip_prefix('(')?.strip_suffix(")(,.+)?$")?;
     Some(

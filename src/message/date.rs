@@ -117,14 +117,15 @@ fn length(year: u64, month: u64) -> u64 {
 
 /// Days of the Gregorian calendar, the year taken to begin in March so that the leap day is its last.
 fn days_since_1970(year: u64, month: u64, day: u64) -> i64 {
+    let [year, month, day] = [year, month, day].map(u64::cast_signed);
     let (year, month) = if month > 2 {
-        (year as i64, month as i64 - 3)
+        (year, month - 3)
     } else {
-        (year as i64 - 1, month as i64 + 9)
+        (year - 1, month + 9)
     };
     let leap_days = year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
     // 719,468 days lie between 1 March of the year 0 and 1 January 1970.
-    year * 365 + leap_days + (153 * month + 2) / 5 + day as i64 - 1 - 719_468
+    year * 365 + leap_days + (153 * month + 2) / 5 + day - 1 - 719_468
 }
 
 #[cfg(test)]
