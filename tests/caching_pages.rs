@@ -125,3 +125,23 @@ async fn forms_for_surrogates_and_for_others_are_kept_apart() {
     }
     assert_eq!(origin.count("/page"), 2);
 }
+
+#[tokio::test]
+async fn a_surrogate_in_front_is_told_the_keys_of_all_parts_and_nobody_else_is() {
+    let origin = Origin::start().await;
+    let skeleton = public("<esi:include src=\"/f\"/>", 60).header("xkey", "page, shop");
+    origin.on("/page", skeleton);
+    origin.on("/f", public("a", 60).header("Surrogate-Key", "basket shop"));
+    let gateway = Setup::composing(&origin)
+        .server("trusted_proxies = [\"127.0.0.1\"]")
+        .start()
+        .await;
+    let surrogate = ask("GET", "/page").header("Surrogate-Capability", "front=\"Surrogate/1.0\"");
+    gateway.get("/page").await.is(200, "a");
+    let told = gateway.fetch(&surrogate).await;
+    assert_eq!(told.header("surrogate-key"), Some("basket page shop"));
+    let plain = gateway.get("/page").await;
+    for name in ["surrogate-key", "xkey"] {
+        assert_eq!((plain.header(name), told.header("xkey")), (None, None));
+    }
+}

@@ -6,6 +6,7 @@ pub mod case;
 pub mod check;
 pub mod compose;
 pub mod demo;
+pub mod explain;
 pub mod lint;
 pub mod purge;
 pub mod run;
@@ -38,6 +39,15 @@ enum Command {
         /// The configuration (TOML).
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
+        /// Explains what would become of a GET for this URL (with scheme and host): route, key, cookies.
+        #[arg(long, value_name = "URL")]
+        explain: Option<String>,
+        /// The cookies of that request, as in `session=1; lang=de`.
+        #[arg(long, value_name = "COOKIES", requires = "explain")]
+        cookie: Option<String>,
+        /// Sends it, and explains whether its answer is composed and stored.
+        #[arg(long, requires = "explain")]
+        fetch: bool,
     },
     /// Tells a running gateway what to forget: URLs, surrogate keys, a prefix, or all.
     Purge(purge::PurgeArguments),
@@ -63,7 +73,20 @@ enum Command {
 pub fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Run { config } => run::run(&config),
-        Command::Check { config } => check::check(&config),
+        Command::Check {
+            config,
+            explain: Some(url),
+            cookie,
+            fetch,
+        } => {
+            let question = explain::Question {
+                url: &url,
+                cookie: cookie.as_deref(),
+                fetch,
+            };
+            explain::explain(&config, &question)
+        }
+        Command::Check { config, .. } => check::check(&config),
         Command::Purge(arguments) => purge::purge(arguments),
         Command::Lint(arguments) => lint::run(&arguments),
         Command::Case { files } => case::case(&files),

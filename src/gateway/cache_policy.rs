@@ -8,7 +8,7 @@ use crate::config::{Heed, RouteConfig};
 use crate::fetch::Policy;
 use crate::gateway::visit::Visit;
 use crate::message::cache_control::RequestControl;
-use crate::message::{cookie, headers};
+use crate::message::cookie;
 
 /// The key of a URL for a request that goes upstream with these fields; and whether it tells all cookies among them.
 pub fn key(
@@ -82,12 +82,7 @@ pub fn policy(visit: &Visit, route: &RouteConfig, keyed: bool) -> Policy {
 fn control(visit: &Visit, heed: Heed) -> RequestControl {
     let heeded = match heed {
         Heed::Nobody => false,
-        Heed::Surrogates => {
-            visit.from_proxy
-                && visit
-                    .client_headers
-                    .contains_key(headers::SURROGATE_CAPABILITY)
-        }
+        Heed::Surrogates => visit.is_surrogate(),
         Heed::Everybody => true,
     };
     if heeded {

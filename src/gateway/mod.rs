@@ -10,6 +10,7 @@ pub mod coding;
 pub mod conditional;
 pub mod documents;
 pub mod error;
+pub mod explain;
 pub mod fragments;
 pub mod origin_request;
 mod page;

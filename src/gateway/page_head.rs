@@ -3,6 +3,7 @@
 //! Each part (the skeleton, each fragment) becomes a [`PartPolicy`]; [`PageHead`] folds them. A part that is not known when the
 //! head leaves counts as personal.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 
@@ -13,8 +14,15 @@ use http::header::{
 
 use crate::cache::object::Object;
 use crate::cache::storable::Reason;
+use crate::cache::surrogate;
 use crate::cache::terms::{Downstream, Terms};
-use crate::message::headers;
+use crate::message::headers::{self, SURROGATE_KEY};
+
+/// As much as a field of keys holds, in bytes (Fastly's bound).
+const MOST_KEYS: usize = 16 * 1024;
+
+/// Stands for keys that do not fit.
+const ANY_KEY: &str = "marquetry-any";
 
 /// What one part of a page allows those behind us.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +45,8 @@ pub struct PartPolicy {
     stale_if_error: Option<Duration>,
     /// What it varies by.
     vary: Vary,
+    /// The surrogate keys by which it can be purged.
+    keys: Vec<String>,
 }
 
 /// `Vary` of one part.
@@ -109,6 +119,10 @@ impl PartPolicy {
             max_age: zero(left(terms.max_age)),
             s_maxage: zero(left(terms.s_maxage)),
             vary,
+            keys: surrogate::keys(headers)
+                .into_iter()
+                .map(str::to_owned)
+                .collect(),
         }
     }
 }
@@ -153,6 +167,8 @@ pub struct PageHead {
     stale_while_revalidate: Option<Duration>,
     stale_if_error: Option<Duration>,
     vary: Vec<HeaderName>,
+    /// Those of all parts.
+    keys: BTreeSet<String>,
 }
 
 impl PageHead {
@@ -168,6 +184,7 @@ impl PageHead {
             stale_while_revalidate: Some(Duration::MAX),
             stale_if_error: Some(Duration::MAX),
             vary: Vec::new(),
+            keys: BTreeSet::new(),
         };
         head.add(skeleton);
         head
@@ -185,6 +202,7 @@ impl PageHead {
         self.stale_while_revalidate =
             least(self.stale_while_revalidate, part.stale_while_revalidate);
         self.stale_if_error = least(self.stale_if_error, part.stale_if_error);
+        self.keys.extend(part.keys.iter().cloned());
         match &part.vary {
             Vary::Everything => self.no_store = true,
             Vary::Fields(fields) => {
@@ -238,6 +256,11 @@ impl PageHead {
             headers.remove(name);
         }
         headers::remove_for_other_caches(headers);
+        // A surrogate in front purges the page by the keys of all its parts; from others' answers the field is taken out.
+        headers::remove_keys(headers);
+        if let Some(keys) = self.surrogate_key() {
+            headers.insert(SURROGATE_KEY, keys);
+        }
         // What is promised is counted from now, so no Age goes with it.
         if let Ok(now) = HeaderValue::from_str(&httpdate::fmt_http_date(SystemTime::now())) {
             headers.insert(DATE, now);
@@ -264,6 +287,20 @@ impl PageHead {
         {
             headers.insert(VARY, value);
         }
+    }
+
+    /// The keys of all parts in one field. When they are more than a field holds, or cannot be written into it, one key stands
+    /// for all pages of which that is so: purging too much is better than too little.
+    fn surrogate_key(&self) -> Option<HeaderValue> {
+        if self.keys.is_empty() {
+            return None;
+        }
+        let length: usize = self.keys.iter().map(|key| key.len() + 1).sum();
+        if length > MOST_KEYS || self.keys.iter().any(|key| key.contains([' ', '\t'])) {
+            return Some(HeaderValue::from_static(ANY_KEY));
+        }
+        let keys: Vec<&str> = self.keys.iter().map(String::as_str).collect();
+        HeaderValue::from_str(&keys.join(" ")).ok()
     }
 
     fn cache_control(&self) -> String {
@@ -510,6 +547,27 @@ mod tests {
         assert_eq!(left, ["cache-control", "content-type", "date", "vary"]);
         assert_eq!(headers[CACHE_CONTROL], "private, no-cache");
         assert_eq!(headers[VARY], "accept-language, cookie, accept-encoding");
+    }
+
+    #[test]
+    fn the_keys_of_all_parts_are_told_or_one_for_all() {
+        let keyed = |keys: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(
+                SURROGATE_KEY,
+                HeaderValue::from_str(keys).expect("keys are a value"),
+            );
+            PartPolicy::of_fetched(&headers, None, SystemTime::now())
+        };
+        let mut head = PageHead::new(&keyed("b a"));
+        head.add(&keyed("c a"));
+        assert_eq!(head.surrogate_key().expect("there are keys"), "a b c");
+        let many: Vec<String> = (0..900).map(|number| format!("{number:x<20}")).collect();
+        head.add(&keyed(&many.join(" ")));
+        assert_eq!(head.surrogate_key().expect("there are keys"), ANY_KEY);
+        let mut head = PageHead::new(&keyed("a"));
+        head.add(&part(&[("cache-tag", "b c")], None));
+        assert_eq!(head.surrogate_key().expect("there are keys"), ANY_KEY);
     }
 
     #[test]
