@@ -59,8 +59,17 @@ pub struct PageFragments {
     pub(super) promised: Arc<Mutex<Option<PageHead>>>,
     /// Which cookies templates may read.
     pub(super) readable: Arc<ReadableCookies>,
+    /// The fields of plain requests, made once for each route and host: most includes of a page ask alike.
+    pub(super) plain: Mutex<Vec<Plain>>,
     /// Only the head is wanted (HEAD): what is not at hand is not fetched.
     pub(super) head_only: bool,
+}
+
+/// The fields of a GET to one host by one route.
+pub struct Plain {
+    route: Arc<Route>,
+    host: String,
+    fields: Arc<HeaderMap>,
 }
 
 impl FragmentSource for PageFragments {
@@ -135,8 +144,29 @@ impl FragmentSource for PageFragments {
 }
 
 impl PageFragments {
-    /// The fields of the fragment's request, with the include's own changes last.
-    fn headers(&self, request: &FragmentRequest, route: &Route, host: &str) -> HeaderMap {
+    /// The fields of the fragment's request.
+    fn headers(&self, request: &FragmentRequest, route: &Arc<Route>, host: &str) -> Arc<HeaderMap> {
+        if request.method != FragmentMethod::Get || !request.headers.is_empty() {
+            return Arc::new(self.own_headers(request, route, host));
+        }
+        let mut plain = self.plain.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = plain
+            .iter()
+            .find(|known| Arc::ptr_eq(&known.route, route) && known.host == host)
+        {
+            return Arc::clone(&known.fields);
+        }
+        let fields = Arc::new(self.own_headers(request, route, host));
+        plain.push(Plain {
+            route: Arc::clone(route),
+            host: host.to_owned(),
+            fields: Arc::clone(&fields),
+        });
+        fields
+    }
+
+    /// The fields of one fragment's request, with the include's own changes last.
+    fn own_headers(&self, request: &FragmentRequest, route: &Route, host: &str) -> HeaderMap {
         let mut fields =
             origin_request::fields(&self.visit, &route.config, host, Purpose::Fragment);
         if request.method == FragmentMethod::Post {
@@ -220,7 +250,7 @@ impl PageFragments {
         request: FragmentRequest,
         route: &Arc<Route>,
         key: CacheKey,
-        headers: HeaderMap,
+        headers: Arc<HeaderMap>,
         found: Option<Lookup>,
         policy: Policy,
         span: Span,
@@ -235,7 +265,7 @@ impl PageFragments {
         if request.method == FragmentMethod::Post {
             *upstream_request.method_mut() = Method::POST;
         }
-        *upstream_request.headers_mut() = headers;
+        *upstream_request.headers_mut() = Arc::unwrap_or_clone(headers);
         let target = request
             .url
             .target()

@@ -216,6 +216,7 @@ impl Gateway {
             trace: trace.clone(),
             documents: Arc::default(),
             promised: Arc::clone(&promised),
+            plain: Mutex::default(),
             head_only,
         };
         let url = Url::new(
