@@ -1,6 +1,7 @@
 //! What would become of a request, in words: its route, its key, its cookies; and, once it was sent, whether its answer is composed
 //! and stored, and by which field. Nothing is stored by it.
 
+use std::fmt::Write as _;
 use std::time::SystemTime;
 
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, COOKIE, EXPIRES, HeaderName, SET_COOKIE, VARY};
@@ -193,7 +194,8 @@ fn granted(grant: &Grant, route: &RouteConfig) -> String {
         ("where the upstream fails", on_error),
     ] {
         if !grace.is_zero() {
-            told.push_str(&format!(", then {} s stale {name}", grace.as_secs()));
+            // Writing into a string cannot fail.
+            let _ = write!(told, ", then {} s stale {name}", grace.as_secs());
         }
     }
     let of_route = Defaults {
