@@ -245,3 +245,127 @@ async fn requests_with_side_effects_are_never_joined() {
     bodies.sort();
     assert_eq!(bodies, [b"n=0", b"n=1", b"n=2", b"n=3", b"n=4"]);
 }
+
+/// What is passed on as it comes, so that many can read along.
+async fn passing(origin: &Origin, lines: &str) -> Gateway {
+    Setup::new()
+        .upstream("app", origin, "retries = 0")
+        .route("/", "app", "compose = \"off\"")
+        .more(lines)
+        .start()
+        .await
+}
+
+#[tokio::test]
+async fn all_who_ask_read_along_while_the_body_arrives() {
+    let origin = Origin::start().await;
+    let gate = Gate::new();
+    origin.on("/file", shared("begin-").then_behind(&gate).and("end"));
+    let gateway = passing(&origin, "").await;
+    let mut clients = Vec::new();
+    for number in 0..ASKERS {
+        let mut client = gateway.client().await;
+        let mut incoming = client.begin(&ask("GET", "/file")).await;
+        // Each has the beginning before the end has come, also those who ask later.
+        incoming.until("begin-").await;
+        drop(incoming);
+        clients.push((number, client));
+    }
+    assert_eq!(origin.count("/file"), 1);
+    gate.open();
+    gateway.get("/file").await.is(200, "begin-end");
+    assert_eq!(origin.count("/file"), 1);
+}
+
+#[tokio::test]
+async fn a_body_goes_on_for_the_others_when_its_first_reader_leaves() {
+    let origin = Origin::start().await;
+    let gate = Gate::new();
+    origin.on("/file", shared("begin-").then_behind(&gate).and("end"));
+    let gateway = passing(&origin, "").await;
+    let mut first = gateway.client().await;
+    first
+        .begin(&ask("GET", "/file"))
+        .await
+        .until("begin-")
+        .await;
+    let mut second = gateway.client().await;
+    let mut incoming = second.begin(&ask("GET", "/file")).await;
+    incoming.until("begin-").await;
+    drop(first);
+    settle(&gateway).await;
+    gate.open();
+    incoming.finish().await.is(200, "begin-end");
+    gateway.get("/file").await.is(200, "begin-end");
+    assert_eq!(origin.count("/file"), 1);
+}
+
+#[tokio::test]
+async fn a_body_that_nobody_reads_any_more_is_given_up() {
+    let origin = Origin::start().await;
+    let gate = Gate::new();
+    origin.on("/file", shared("begin-").then_behind(&gate).and("end"));
+    let gateway = passing(&origin, "").await;
+    let mut only = gateway.client().await;
+    only.begin(&ask("GET", "/file")).await.until("begin-").await;
+    drop(only);
+    origin.abandoned("/file").await;
+}
+
+#[tokio::test]
+async fn those_who_come_after_a_change_read_along_with_nothing_older() {
+    let origin = Origin::start().await;
+    let gate = Gate::new();
+    let behind = gate.clone();
+    let reads = std::sync::atomic::AtomicUsize::new(0);
+    origin.answer("/file", move |request| {
+        if request.method == "POST" {
+            return Reply::text("changed");
+        }
+        match reads.fetch_add(1, std::sync::atomic::Ordering::SeqCst) {
+            0 => shared("old-").then_behind(&behind).and("end"),
+            _ => shared("new"),
+        }
+    });
+    let gateway = passing(&origin, "").await;
+    let mut first = gateway.client().await;
+    let mut incoming = first.begin(&ask("GET", "/file")).await;
+    incoming.until("old-").await;
+    gateway
+        .fetch(&ask("POST", "/file").body("x"))
+        .await
+        .is(200, "changed");
+    gateway.get("/file").await.is(200, "new");
+    gate.open();
+    incoming.finish().await.is(200, "old-end");
+    gateway.get("/file").await.is(200, "new");
+}
+
+#[tokio::test]
+async fn what_is_too_large_to_be_stored_is_read_along_and_then_by_each_alone() {
+    let origin = Origin::start().await;
+    let gate = Gate::new();
+    let large = shared("begin-")
+        .chunked()
+        .then_behind(&gate)
+        .repeated("x".repeat(1000), 100);
+    origin.on("/file", large);
+    let gateway = passing(&origin, "[cache]\nmax_object = \"10KiB\"").await;
+    let wanted = format!("begin-{}", "x".repeat(100_000));
+    let mut clients = Vec::new();
+    for _ in 0..3 {
+        let mut client = gateway.client().await;
+        client
+            .begin(&ask("GET", "/file"))
+            .await
+            .until("begin-")
+            .await;
+        clients.push(client);
+    }
+    assert_eq!(origin.count("/file"), 1);
+    drop(clients);
+    gate.open();
+    gateway.get("/file").await.is(200, &wanted);
+    gateway.get("/file").await.is(200, &wanted);
+    assert!(origin.count("/file") >= 2, "it is not stored");
+}

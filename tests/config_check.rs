@@ -14,8 +14,8 @@ use marquetry::config::pattern::{HostPattern, Network, PathPattern, ServerAddres
 use marquetry::config::size::ByteSize;
 use marquetry::config::{
     AccessLog, AdminConfig, Balance, CacheConfig, ComposeConfig, ComposeMode, Config, Dialects,
-    ForwardCookies, IdentityConfig, LanguageLimits, LogConfig, OnError, RouteConfig, ServerConfig,
-    ServerEntry, TlsConfig, UpstreamConfig,
+    DownstreamAge, ForwardCookies, Heed, IdentityConfig, LanguageLimits, LogConfig, OnError,
+    RouteConfig, ServerConfig, ServerEntry, TlsConfig, UpstreamConfig,
 };
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
@@ -105,6 +105,7 @@ fn every_key_arrives_at_its_field() {
         cache: CacheConfig {
             memory: ByteSize::mebibytes(1024),
             max_object: ByteSize::mebibytes(1),
+            purge_from: vec![network("192.0.2.0/24")],
         },
         compose: ComposeConfig {
             types: vec!["text/html".to_owned()],
@@ -170,6 +171,14 @@ fn every_key_arrives_at_its_field() {
             forward_cookies: ForwardCookies::Named(vec!["lang".to_owned(), "session".to_owned()]),
             cache: false,
             timeout: Some(Duration::from_secs(2)),
+            key_cookies: vec!["group".to_owned()],
+            ignore_query: vec!["utm_*".to_owned(), "fbclid".to_owned()],
+            stale_while_revalidate: Duration::from_secs(10),
+            stale_if_error: Duration::from_secs(600),
+            stale_for_sessions: true,
+            heuristic_freshness: true,
+            downstream_age: DownstreamAge::Reset,
+            request_cache_control: Heed::Nobody,
         }],
     };
     assert_eq!(config, wanted);

@@ -8,7 +8,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 
-use http::{HeaderMap, HeaderValue, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 use sha2::{Digest, Sha256};
 
 /// Longest token file that is read, in bytes.
@@ -98,6 +98,23 @@ pub fn is_meant(uri: &Uri, headers: &HeaderMap, listen: SocketAddr, local: Optio
         })
 }
 
+/// Whether a request that changes something comes from no other site: where no token is asked for, a browser that is led here
+/// is told apart by what it says of itself, and by the type that it sends only to those who let it.
+pub fn is_own_doing(headers: &HeaderMap) -> bool {
+    let text = |name: HeaderName| headers.get(name).map(HeaderValue::as_bytes);
+    let json = text(header::CONTENT_TYPE).is_some_and(|line| {
+        let media = line.split(|byte| *byte == b';').next().unwrap_or_default();
+        media.trim_ascii().eq_ignore_ascii_case(b"application/json")
+    });
+    let fetched = text(HeaderName::from_static("sec-fetch-site"));
+    let same_site = fetched.is_none_or(|site| site == b"same-origin");
+    let origin = headers.get_all(header::ORIGIN).iter().all(|origin| {
+        let host = text(header::HOST).unwrap_or_default();
+        origin.as_bytes().strip_prefix(b"http://") == Some(host)
+    });
+    json && same_site && origin
+}
+
 fn is_ours(host: &str, listen: IpAddr, local: Option<IpAddr>) -> bool {
     if host.eq_ignore_ascii_case("localhost") {
         return true;
@@ -148,6 +165,32 @@ mod tests {
             listen.parse().unwrap(),
             local,
         )
+    }
+
+    #[test]
+    fn what_changes_something_comes_from_no_other_site() {
+        let json = ("content-type", "application/json");
+        let rows: &[(&[(&'static str, &'static str)], bool)] = &[
+            (&[json], true),
+            (&[("content-type", "application/json; charset=utf-8")], true),
+            (&[("content-type", "text/plain")], false),
+            (&[], false),
+            (&[json, ("origin", "http://127.0.0.1:9090")], true),
+            (&[json, ("origin", "http://evil.example")], false),
+            (&[json, ("origin", "https://127.0.0.1:9090")], false),
+            (&[json, ("origin", "null")], false),
+            (&[json, ("sec-fetch-site", "same-origin")], true),
+            (&[json, ("sec-fetch-site", "cross-site")], false),
+            (&[json, ("sec-fetch-site", "none")], false),
+        ];
+        for (fields, wanted) in rows {
+            let mut headers = HeaderMap::new();
+            headers.insert("host", HeaderValue::from_static("127.0.0.1:9090"));
+            for (name, value) in *fields {
+                headers.append(*name, HeaderValue::from_static(value));
+            }
+            assert_eq!(is_own_doing(&headers), *wanted, "{fields:?}");
+        }
     }
 
     #[test]

@@ -1,20 +1,23 @@
 //! The admin listener: what operators, monitors and Prometheus ask for.
 //!
-//! It reads the [`Observer`] and changes nothing. It stands on a listener of its own, never on the public one. What it shows
+//! It reads the [`Observer`]; what it changes (`POST /purge`) it asks of others. It stands on a listener of its own, never on the public one. What it shows
 //! comes from clients and origins, so all of it is escaped: by serde in JSON, by maud in HTML.
 
 pub mod access;
 pub mod answer;
 pub mod bars;
 pub mod dashboard;
+pub mod purge;
 pub mod status;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderValue, Method, StatusCode, header};
 
 use crate::admin::access::Token;
+use crate::admin::purge::Purger;
 use crate::admin::status::{House, State};
 use crate::config::size::parse_duration;
 use crate::message::client::Connection;
@@ -24,12 +27,12 @@ use crate::observe::exposition::Exposition;
 use crate::server::handler::Handler;
 
 /// Answers the requests of the admin listener.
-#[derive(Debug)]
 pub struct Admin {
     observer: Observer,
     /// The address that the configuration names; its port may differ from the real one.
     listen: SocketAddr,
     token: Option<Token>,
+    purger: Option<Arc<dyn Purger>>,
 }
 
 impl Admin {
@@ -39,7 +42,30 @@ impl Admin {
             observer,
             listen,
             token,
+            purger: None,
         }
+    }
+
+    /// The same, with one who carries out purges.
+    #[must_use]
+    pub fn with_purger(mut self, purger: Arc<dyn Purger>) -> Self {
+        self.purger = Some(purger);
+        self
+    }
+
+    /// The purge that a request wants, where it is one and may; else the request again.
+    async fn change(&self, request: Request) -> Result<Response, Request> {
+        let connection = request.extensions().get::<Connection>();
+        let local = connection.map(|connection| connection.local.ip());
+        let meant = access::is_meant(request.uri(), request.headers(), self.listen, local);
+        let carried = self
+            .token
+            .as_ref()
+            .is_none_or(|token| token.is_carried_by(request.headers()));
+        if request.uri().path() != "/purge" || !meant || !carried {
+            return Err(request);
+        }
+        Ok(purge::answer(request, self.purger.as_deref(), self.token.is_none()).await)
     }
 
     /// The life of an admin request: is it meant for us, is it a probe, may it read, what does it want.
@@ -138,6 +164,10 @@ impl Admin {
 
 impl Handler for Admin {
     async fn handle(&self, request: Request) -> Response {
+        let request = match self.change(request).await {
+            Ok(response) => return response,
+            Err(request) => request,
+        };
         let response = self.answer(&request);
         if request.method() == Method::HEAD {
             answer::without_body(response)

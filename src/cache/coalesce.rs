@@ -1,8 +1,8 @@
 //! One fetch in flight for a key; the others wait for it (RFC 9111 4, collapsed requests).
 //!
 //! The fetch is a task of its own: it goes on while anybody waits for it, and ends with the last of them. What it brings is
-//! handed to those who wait only as a stored object, which each of them checks against its own request; an answer that is not shareable goes
-//! to the one who asked first and to nobody else.
+//! handed to those who wait only once it is known to be shareable, and each of them checks it against its own request; an answer that is
+//! not goes to the one who asked first and to nobody else. Those who may have it read along while it arrives ([`Filling`]).
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -11,26 +11,30 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
-use crate::cache::key::CacheKey;
+use crate::cache::filling::Filling;
+use crate::cache::key::{Asker, CacheKey};
 use crate::cache::object::Object;
 
 /// What became of a fetch, as far as it concerns those who wait.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub enum Landed {
     /// It may be shared; each waiter checks it against its own request.
     Shared(Arc<Object>),
+    /// It may be shared and still arrives; each waiter checks its head against its own request.
+    Filling(Weak<Filling>),
     /// It is its asker's alone: the waiters ask for themselves, all at once.
     Personal,
     /// It failed, or nobody was left: the next may lead.
     Failed,
 }
 
-/// The fetches in flight, by key. Those with credentials and those without do not wait for one another.
+/// The fetches in flight, by key and, where it is known by what a response varies, by variant. Those with credentials and those
+/// without do not wait for one another.
 #[derive(Default)]
 pub struct Flights(Mutex<HashMap<FlightKey, Flight>>);
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct FlightKey(CacheKey, bool);
+struct FlightKey(CacheKey, bool, u64);
 
 struct Flight {
     interest: Weak<Interest>,
@@ -75,16 +79,23 @@ pub struct Lead {
 /// A place among those who wait.
 pub struct Wait {
     landed: watch::Receiver<Option<Landed>>,
-    _interest: Arc<Interest>,
+    _interest: Option<Arc<Interest>>,
 }
 
 /// Joins the fetch of `key`, or becomes the one who makes it.
-pub fn join(cache: &Arc<crate::cache::Cache>, key: &CacheKey, credentials: bool) -> Role {
-    let key = FlightKey(key.clone(), credentials);
+pub fn join(cache: &Arc<crate::cache::Cache>, key: &CacheKey, asker: Asker<'_>) -> Role {
+    let variant = cache.variant(key, asker);
+    let key = FlightKey(key.clone(), asker.has_credentials(), variant);
     let mut flights = cache.flights().lock();
     if let Entry::Occupied(entry) = flights.entry(key.clone()) {
         let flight = entry.get();
-        if let Some(interest) = flight.interest.upgrade() {
+        let interest = flight.interest.upgrade();
+        // Its first asker has what it wanted; the rest may still read along.
+        let arrives = match &*flight.landed.borrow() {
+            Some(Landed::Filling(filling)) => filling.strong_count() > 0,
+            _ => false,
+        };
+        if interest.is_some() || arrives {
             return Role::Waiter(Wait {
                 landed: flight.landed.clone(),
                 _interest: interest,
@@ -117,6 +128,13 @@ impl Flights {
 }
 
 impl Lead {
+    /// It is shareable and arrives: those who wait, and those who still come, may read along. The fetch stays on the table
+    /// until it has [landed](Self::land), or until this is dropped.
+    pub fn arrives(&self, filling: &Arc<Filling>) {
+        self.teller
+            .send_replace(Some(Landed::Filling(Arc::downgrade(filling))));
+    }
+
     /// Tells those who wait; from now on the next one who asks leads anew.
     pub fn land(self, landed: Landed) {
         self.leave();

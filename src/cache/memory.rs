@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::HeaderMap;
 use moka::Expiry;
 use moka::notification::RemovalCause;
 use moka::sync::Cache;
+use tokio::time::Instant;
 
-use crate::cache::key::CacheKey;
-use crate::cache::object::{Object, has_credentials};
+use crate::cache::epochs::{self, Epoch, Epochs, Purged};
+use crate::cache::key::{Asker, CacheKey, Variant, VaryRule};
+use crate::cache::object::Object;
 
 /// Variants of one key; the oldest gives way.
 const MOST_VARIANTS: usize = 64;
@@ -18,51 +20,79 @@ const MOST_VARIANTS: usize = 64;
 /// What moka itself needs for an entry, about.
 const ENTRY_OVERHEAD: usize = 160;
 
-/// How long a key is remembered not to be shareable, and how many of them.
+/// How long what has a validator is kept to be asked for, beyond its use without.
+const KEPT_FOR_VALIDATION: Duration = Duration::from_secs(86_400);
+
+/// How long a key is remembered not to be shareable, how many keys, and how many variants of one.
 const MARKED_FOR: Duration = Duration::from_secs(120);
 const MOST_MARKED: u64 = 100_000;
+const MOST_MARKS: usize = 16;
 
-/// How long it is remembered when a key was forgotten: longer than a fetch that was on its way then can take.
-const REMOVED_FOR: Duration = Duration::from_secs(600);
+/// Keys that are looked at to estimate what a prefix purges.
+const SAMPLE: usize = 1000;
 
 /// Stored objects by key, and keys whose answers were not shareable.
 pub struct Memory {
     entries: Cache<CacheKey, Arc<Entry>>,
-    marked: Cache<Marked, ()>,
-    /// When a key was forgotten last.
-    removed: Cache<CacheKey, tokio::time::Instant>,
+    marked: Cache<CacheKey, Arc<Vec<Mark>>>,
     evictions: Arc<AtomicU64>,
 }
 
 /// The variants of one key, newest first.
 struct Entry(Vec<Arc<Object>>);
 
-/// A key as those see it who come with credentials, or without: a logged-in user's personal answers do not make guests stop
-/// waiting for one another.
-#[derive(PartialEq, Eq, Hash, Clone)]
-struct Marked(CacheKey, bool);
+/// The answer to such requests was not shareable: to those who come with credentials, or without, so that a logged-in user's
+/// personal answers do not make guests stop waiting for one another; and to those of one variant.
+#[derive(PartialEq, Clone)]
+struct Mark {
+    credentials: bool,
+    variant: Variant,
+    at: Instant,
+}
 
-/// An entry goes when the last of its variants is stale.
-struct UntilStale;
+impl Mark {
+    fn concerns(&self, asker: Asker<'_>) -> bool {
+        self.credentials == asker.has_credentials()
+            && self.at.elapsed() < MARKED_FOR
+            && self.variant.matches(asker.fields)
+    }
+}
 
-impl Expiry<CacheKey, Arc<Entry>> for UntilStale {
+/// An entry goes when none of its variants is of use any more.
+struct UntilUseless;
+
+impl Entry {
+    fn useful(&self) -> Option<Duration> {
+        let useful = self.0.iter().map(|object| {
+            let validation = if object.has_validator() {
+                KEPT_FOR_VALIDATION
+            } else {
+                Duration::ZERO
+            };
+            object.useful() + validation
+        });
+        useful.max()
+    }
+}
+
+impl Expiry<CacheKey, Arc<Entry>> for UntilUseless {
     fn expire_after_create(
         &self,
         _: &CacheKey,
         entry: &Arc<Entry>,
-        _: Instant,
+        _: std::time::Instant,
     ) -> Option<Duration> {
-        entry.0.iter().map(|object| object.fresh_for()).max()
+        entry.useful()
     }
 
     fn expire_after_update(
         &self,
         _: &CacheKey,
         entry: &Arc<Entry>,
-        _: Instant,
+        _: std::time::Instant,
         _: Option<Duration>,
     ) -> Option<Duration> {
-        entry.0.iter().map(|object| object.fresh_for()).max()
+        entry.useful()
     }
 }
 
@@ -77,8 +107,12 @@ impl Memory {
                 let objects: usize = entry.0.iter().map(|object| object.weight()).sum();
                 u32::try_from(key.weight() + objects + ENTRY_OVERHEAD).unwrap_or(u32::MAX)
             })
-            .expire_after(UntilStale)
-            .eviction_listener(move |_, _, cause| {
+            .expire_after(UntilUseless)
+            .eviction_listener(move |_, entry: Arc<Entry>, cause| {
+                // What was replaced may live on in its successor.
+                if cause != RemovalCause::Replaced {
+                    entry.0.iter().for_each(|object| object.labels().leave());
+                }
                 if cause == RemovalCause::Size {
                     counted.fetch_add(1, Ordering::Relaxed);
                 }
@@ -88,52 +122,99 @@ impl Memory {
             .max_capacity(MOST_MARKED)
             .time_to_live(MARKED_FOR)
             .build();
-        let removed = Cache::builder()
-            .max_capacity(MOST_MARKED)
-            .time_to_live(REMOVED_FOR)
-            .build();
         Self {
             entries,
             marked,
-            removed,
             evictions,
         }
     }
 
-    /// The newest fresh object under `key` that such a request may have.
-    pub fn get(&self, key: &CacheKey, request: &HeaderMap) -> Option<Arc<Object>> {
+    /// The newest object under `key` that such a request may have, unless it was purged.
+    pub fn get(&self, key: &CacheKey, asker: Asker<'_>, epochs: &Epochs) -> Option<Arc<Object>> {
         let entry = self.entries.get(key)?;
-        entry
-            .0
-            .iter()
-            .find(|object| object.is_fresh() && object.is_for(request))
+        let mut fitting = entry.0.iter().filter(|object| object.is_for(asker));
+        fitting
+            .find(
+                |object| match epochs.purged(key.as_str(), object.labels(), &object.checked) {
+                    Purged::Hard => false,
+                    Purged::Soft => {
+                        object.end();
+                        true
+                    }
+                    Purged::Not => true,
+                },
+            )
             .cloned()
     }
 
-    /// Puts an object before the other variants of its key, in the place of those that it replaces.
-    pub fn insert(&self, key: &CacheKey, object: &Arc<Object>) {
+    /// Puts an object whose fetch began at `begun` before the other variants of its key, in the place of those that it
+    /// replaces; not at all when its URL was purged since.
+    pub fn insert(
+        &self,
+        key: &CacheKey,
+        object: &Arc<Object>,
+        begun: Epoch,
+        epochs: &Epochs,
+    ) -> bool {
+        if Self::is_purged(key, object, begun, epochs) {
+            return false;
+        }
+        object.labels().enter();
         self.entries.entry(key.clone()).and_upsert_with(|old| {
             let mut variants = vec![Arc::clone(object)];
             if let Some(old) = old {
-                let kept = old
-                    .into_value()
-                    .0
-                    .iter()
-                    .filter(|other| other.is_fresh() && !object.replaces(other))
-                    .cloned()
-                    .collect::<Vec<_>>();
-                variants.extend(kept.into_iter().take(MOST_VARIANTS - 1));
+                let old = old.into_value();
+                for other in &old.0 {
+                    if object.replaces(other) || variants.len() >= MOST_VARIANTS {
+                        other.labels().leave();
+                    } else {
+                        variants.push(Arc::clone(other));
+                    }
+                }
             }
             Arc::new(Entry(variants))
         });
-        self.marked.invalidate(&Marked(key.clone(), false));
-        self.marked.invalidate(&Marked(key.clone(), true));
+        self.marked.invalidate(key);
+        // A purge that came between the question and the insertion has not found it.
+        if Self::is_purged(key, object, begun, epochs) {
+            self.purge(key, false, epochs);
+            return false;
+        }
+        true
+    }
+
+    fn is_purged(key: &CacheKey, object: &Object, begun: Epoch, epochs: &Epochs) -> bool {
+        match epochs.url_purged(key.url(), begun) {
+            Purged::Hard => true,
+            Purged::Soft => {
+                object.end();
+                false
+            }
+            Purged::Not => false,
+        }
     }
 
     /// Remembers that the answer to such a request was not shareable, and forgets what was stored for it.
-    pub fn mark(&self, key: &CacheKey, request: &HeaderMap) {
-        self.marked
-            .insert(Marked(key.clone(), has_credentials(request)), ());
+    pub fn mark(&self, key: &CacheKey, asker: Asker<'_>, response: &HeaderMap) {
+        let mark = Mark {
+            credentials: asker.has_credentials(),
+            variant: Variant::of(&VaryRule::names(response), asker.fields),
+            at: Instant::now(),
+        };
+        self.marked.entry(key.clone()).and_upsert_with(|old| {
+            let mut marks = vec![mark];
+            if let Some(old) = old {
+                let old = old.into_value();
+                let kept = old.iter().filter(|mark| !mark.concerns(asker));
+                marks.extend(kept.take(MOST_MARKS - 1).cloned());
+            }
+            Arc::new(marks)
+        });
+        self.forget(key, asker);
+    }
+
+    /// Forgets what was stored for such a request.
+    fn forget(&self, key: &CacheKey, asker: Asker<'_>) {
         if !self.entries.contains_key(key) {
             return;
         }
@@ -141,13 +222,15 @@ impl Memory {
             let Some(old) = old else {
                 return moka::ops::compute::Op::Nop;
             };
-            let kept: Vec<_> = old
-                .into_value()
+            let old = old.into_value();
+            let (gone, kept): (Vec<_>, Vec<_>) = old
                 .0
                 .iter()
-                .filter(|object| !object.is_for(request))
                 .cloned()
-                .collect();
+                .partition(|object| object.is_for(asker));
+            for object in gone {
+                object.labels().leave();
+            }
             if kept.is_empty() {
                 moka::ops::compute::Op::Remove
             } else {
@@ -157,32 +240,60 @@ impl Memory {
     }
 
     /// Whether the answer to such a request was not shareable lately.
-    pub fn is_marked(&self, key: &CacheKey, request: &HeaderMap) -> bool {
-        self.marked
-            .contains_key(&Marked(key.clone(), has_credentials(request)))
+    pub fn is_marked(&self, key: &CacheKey, asker: Asker<'_>) -> bool {
+        let marks = self.marked.get(key);
+        marks.is_some_and(|marks| marks.iter().any(|mark| mark.concerns(asker)))
     }
 
-    /// Forgets a key with all its variants, and what fetches on their way will bring for it.
-    pub fn remove(&self, key: &CacheKey) {
-        self.removed
-            .insert(key.clone(), tokio::time::Instant::now());
-        self.entries.invalidate(key);
-    }
-
-    /// Puts an object in whose fetch began at `began`, unless its key was forgotten since then; says whether it is in.
-    pub fn insert_unless_removed(
-        &self,
-        key: &CacheKey,
-        object: &Arc<Object>,
-        began: tokio::time::Instant,
-    ) -> bool {
-        self.insert(key, object);
-        // Looked at after the insertion: whoever forgets the key from now on takes the object out too.
-        let removed = self.removed.get(key).is_some_and(|at| at >= began);
-        if removed {
-            self.entries.invalidate(key);
+    /// One number for what tells such a request from others under `key`, as far as it is known from what is stored.
+    pub fn variant(&self, key: &CacheKey, asker: Asker<'_>) -> u64 {
+        let Some(entry) = self.entries.get(key) else {
+            return 0;
+        };
+        let Some(newest) = entry.0.first() else {
+            return 0;
+        };
+        let names: Vec<_> = newest.vary().cloned().collect();
+        if names.is_empty() {
+            return 0;
         }
-        !removed
+        Variant::of(&names, asker.fields).digest()
+    }
+
+    /// Purges a key with all its variants; how many there were.
+    pub fn purge(&self, key: &CacheKey, soft: bool, epochs: &Epochs) -> u64 {
+        let Some(entry) = self.entries.get(key) else {
+            return 0;
+        };
+        let live = entry.0.iter().filter(|object| {
+            epochs.purged(key.as_str(), object.labels(), &object.checked) != Purged::Hard
+        });
+        let mut count = 0;
+        for object in live {
+            count += 1;
+            if soft {
+                object.end();
+            }
+        }
+        if !soft {
+            self.entries.invalidate(key);
+            // The tier may keep what is gone for a while; it counts no more.
+            entry.0.iter().for_each(|object| object.labels().leave());
+        }
+        count
+    }
+
+    /// About how many keys begin with `prefix`.
+    pub fn estimate(&self, prefix: &str) -> u64 {
+        let (mut seen, mut hit) = (0_u64, 0_u64);
+        for (key, _) in self.entries.iter().take(SAMPLE) {
+            seen += 1;
+            hit += u64::from(epochs::begins(key.as_str(), prefix));
+        }
+        if seen == 0 {
+            return 0;
+        }
+        hit * self.entries.entry_count().max(seen) / seen
     }
 
     /// Keys in store.
@@ -205,42 +316,5 @@ impl Memory {
     /// Objects thrown out for room.
     pub fn evictions(&self) -> u64 {
         self.evictions.load(Ordering::Relaxed)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::cache::storable::Grant;
-    use bytes::Bytes;
-
-    #[tokio::test(start_paused = true)]
-    async fn a_fetch_from_before_its_key_was_forgotten_fills_nothing() {
-        let memory = Memory::new(1 << 20);
-        let key = CacheKey::new("http", "www.example.com", "/basket");
-        let request = HeaderMap::new();
-        let grant = Grant {
-            vary: Vec::new(),
-            lifetime: Duration::from_secs(60),
-            age: Duration::ZERO,
-            explicit: true,
-        };
-        let object = Object::new(
-            http::StatusCode::OK,
-            HeaderMap::new(),
-            Bytes::from_static(b"before"),
-            grant,
-            &request,
-        );
-        let object = Arc::new(object);
-        let before = tokio::time::Instant::now();
-        tokio::time::advance(Duration::from_secs(1)).await;
-        memory.remove(&key);
-        assert!(!memory.insert_unless_removed(&key, &object, before));
-        assert!(memory.get(&key, &request).is_none());
-        tokio::time::advance(Duration::from_secs(1)).await;
-        let after = tokio::time::Instant::now();
-        assert!(memory.insert_unless_removed(&key, &object, after));
-        assert!(memory.get(&key, &request).is_some());
     }
 }

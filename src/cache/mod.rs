@@ -1,15 +1,21 @@
 //! What is kept for everybody: knows keys and responses; knows no ESI and no sockets.
 //!
-//! Three questions, three rooms of pure functions: may it be stored and shared ([`storable`]), how long is it fresh
-//! ([`freshness`]), under which key ([`key`]). [`memory`] keeps what was found storable, [`coalesce`] lets many askers wait for
-//! one fetch. [`Cache`] joins them.
+//! Three questions, three rooms of pure functions: may it be stored and shared ([`storable`], by its [`terms`]), how long is it
+//! fresh ([`freshness`]), under which key ([`key`]). [`memory`] keeps what was found storable, [`coalesce`] lets many askers wait for
+//! one fetch and read along while it arrives ([`filling`]). By which labels a response can be purged is read in [`surrogate`]; [`epochs`]
+//! makes purges cost nothing. [`Cache`] joins them.
 
 pub mod coalesce;
+pub mod epochs;
+pub mod filling;
 pub mod freshness;
 pub mod key;
 pub mod memory;
 pub mod object;
+pub mod order;
 pub mod storable;
+pub mod surrogate;
+pub mod terms;
 
 use std::sync::Arc;
 
@@ -17,14 +23,17 @@ use http::HeaderMap;
 use tokio::time::Instant;
 
 use crate::cache::coalesce::Flights;
-use crate::cache::key::CacheKey;
+use crate::cache::epochs::{Epoch, Epochs, Labels, Purged};
+use crate::cache::freshness::Freshness;
+use crate::cache::key::{Asker, CacheKey};
 use crate::cache::memory::Memory;
 use crate::cache::object::Object;
 use crate::config::CacheConfig;
 
-/// The store, its remembered refusals, and the fetches in flight.
+/// The store, its remembered refusals, its purges, and the fetches in flight.
 pub struct Cache {
     memory: Memory,
+    epochs: Epochs,
     flights: Flights,
     /// Largest body that is stored, in bytes.
     max_object: usize,
@@ -46,10 +55,29 @@ pub struct CacheStatus {
 pub enum Lookup {
     /// Fresh, and this asker may have it.
     Hit(Arc<Object>),
+    /// Past its freshness, and this asker may have it all the same while the origin is asked behind it.
+    Stale(Arc<Object>),
+    /// Past its freshness: the origin is to be asked first.
+    Expired(Arc<Object>),
     /// Nothing that this asker may have.
     Miss,
     /// Nothing, and the answers were not shareable lately: it is of no use to wait for somebody else's.
     HitForMiss,
+}
+
+/// What is to be purged.
+#[derive(Debug, Clone, Copy)]
+pub enum Purge<'a> {
+    /// A URL with all its variants.
+    Url(&'a CacheKey),
+    /// Everything that has this surrogate key.
+    Key(&'a str),
+    /// Everything of this group, of the origin of the URL (RFC 9875).
+    Group(&'a CacheKey, &'a str),
+    /// Every URL that begins so: `/path` on every host, `host/path`, or `scheme://host/path`.
+    Prefix(&'a str),
+    /// Everything.
+    All,
 }
 
 impl Cache {
@@ -57,6 +85,7 @@ impl Cache {
     pub fn new(config: &CacheConfig) -> Self {
         Self {
             memory: Memory::new(config.memory.as_u64()),
+            epochs: Epochs::default(),
             flights: Flights::default(),
             max_object: config.max_object.as_usize(),
         }
@@ -72,30 +101,80 @@ impl Cache {
         &self.flights
     }
 
-    /// Looks `key` up for a request that would go upstream with these fields.
-    pub fn look_up(&self, key: &CacheKey, request: &HeaderMap) -> Lookup {
-        match self.memory.get(key, request) {
-            Some(object) => Lookup::Hit(object),
-            None if self.memory.is_marked(key, request) => Lookup::HitForMiss,
+    /// Looks `key` up for a request that would go upstream so; `stale` says whether its user may be given what is stale.
+    pub fn look_up(&self, key: &CacheKey, asker: Asker<'_>, stale: bool) -> Lookup {
+        match self.memory.get(key, asker, &self.epochs) {
+            Some(object) => match object.freshness(Instant::now()) {
+                Freshness::Fresh => Lookup::Hit(object),
+                Freshness::WhileRevalidating if stale => Lookup::Stale(object),
+                Freshness::WhileRevalidating | Freshness::Expired => Lookup::Expired(object),
+            },
+            None if self.memory.is_marked(key, asker) => Lookup::HitForMiss,
             None => Lookup::Miss,
         }
     }
 
-    /// Stores an object whose fetch began at `began`; what was remembered against its key is forgotten. Where the key was forgotten
-    /// since then, the object may be what was true before, and is not stored: that is what `false` says.
-    pub fn store(&self, key: &CacheKey, object: &Arc<Object>, began: Instant) -> bool {
-        self.memory.insert_unless_removed(key, object, began)
+    /// One number for what tells such a request from others under `key`, as far as it is known.
+    pub fn variant(&self, key: &CacheKey, asker: Asker<'_>) -> u64 {
+        self.memory.variant(key, asker)
+    }
+
+    /// The epoch of a fetch that begins now: purges from now on concern what it brings.
+    pub fn begin(&self) -> Epoch {
+        self.epochs.begin()
+    }
+
+    /// The labels by which a response to `key` can be purged.
+    pub fn labels(&self, key: &CacheKey, response: &HeaderMap, begun: Epoch) -> Labels {
+        self.epochs.label(&surrogate::labels(key, response), begun)
+    }
+
+    /// Stores an object, unless it was purged since its fetch began; what was remembered against its key is forgotten. Its
+    /// labels come from [`labels`](Self::labels). `false`: it may be what was true before, and nobody who asks now may have it.
+    pub fn store(&self, key: &CacheKey, object: &Arc<Object>) -> bool {
+        let begun = object.labels().begun();
+        self.memory.insert(key, object, begun, &self.epochs) && self.is_current(key, object)
+    }
+
+    /// Whether nothing was purged since its fetch began that concerns an object.
+    pub fn is_current(&self, key: &CacheKey, object: &Object) -> bool {
+        let labels = object.labels();
+        self.epochs.url_purged(key.url(), labels.begun()) == Purged::Not
+            && self.epochs.purged(key.as_str(), labels, &object.checked) == Purged::Not
     }
 
     /// The answer to such a request was not shareable: for a while nobody waits for another one's, and what was stored for it
     /// is served no more.
-    pub fn mark(&self, key: &CacheKey, request: &HeaderMap) {
-        self.memory.mark(key, request);
+    pub fn mark(&self, key: &CacheKey, asker: Asker<'_>, response: &HeaderMap) {
+        self.memory.mark(key, asker, response);
     }
 
-    /// Forgets `key` with all its variants.
-    pub fn remove(&self, key: &CacheKey) {
-        self.memory.remove(key);
+    /// Purges; how many stored objects that hit, counted for a URL and a key, about for a prefix and all. A soft purge makes
+    /// stale what a hard one takes away. Both hold against fetches under way.
+    pub fn purge(&self, what: Purge<'_>, soft: bool) -> u64 {
+        match what {
+            Purge::Url(key) => {
+                self.epochs.purge_url(key.url(), soft);
+                let with_cookies = surrogate::of_url(key.url());
+                self.memory.purge(&key.bare(), soft, &self.epochs)
+                    + self.epochs.purge_known_label(&with_cookies, soft)
+            }
+            Purge::Key(name) => self.epochs.purge_label(&surrogate::of_key(name), soft),
+            Purge::Group(key, name) => {
+                let group = surrogate::of_group(key, name);
+                self.epochs.purge_label(&group, soft)
+            }
+            Purge::Prefix(prefix) => {
+                let about = self.memory.estimate(prefix);
+                self.epochs.purge_prefix(prefix, soft);
+                about
+            }
+            Purge::All => {
+                let about = self.memory.len();
+                self.epochs.purge_all(soft);
+                about
+            }
+        }
     }
 
     /// Sizes.

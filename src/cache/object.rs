@@ -2,14 +2,17 @@
 
 use std::any::Any;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, COOKIE};
+use http::header::{CONTENT_LENGTH, DATE, ETAG, HeaderName, HeaderValue, LAST_MODIFIED};
 use http::{HeaderMap, StatusCode};
 use tokio::time::Instant;
 
-use crate::cache::key::Variant;
+use crate::cache::epochs::Labels;
+use crate::cache::freshness::{Freshness, Times};
+use crate::cache::key::{Asker, Variant};
 use crate::cache::storable::Grant;
 
 /// What somebody above the cache made of a body and wants to find again with it; the cache does not look inside.
@@ -25,7 +28,7 @@ pub struct Attachment {
 pub struct Object {
     /// Its status.
     pub status: StatusCode,
-    /// Its fields, hop-by-hop fields removed.
+    /// Its fields, hop-by-hop fields and those of its asker alone removed.
     pub headers: HeaderMap,
     /// The whole body, encoded as it came.
     pub body: Bytes,
@@ -34,65 +37,186 @@ pub struct Object {
     /// When it came, by the wall clock.
     pub came: SystemTime,
     stored: Instant,
+    times: Times,
+    explicit: bool,
     variant: Variant,
-    grant: Grant,
+    labels: Labels,
+    /// The newest prefix purge that is known not to concern it.
+    pub(super) checked: AtomicU64,
+    /// How long it had been here, in milliseconds and one, when a soft purge was found to concern it; 0: none was.
+    ended: AtomicU64,
+}
+
+/// What an object is made of besides its terms.
+pub struct Parts {
+    /// Status.
+    pub status: StatusCode,
+    /// Fields, hop-by-hop fields removed.
+    pub headers: HeaderMap,
+    /// Body.
+    pub body: Bytes,
+    /// What was made of the body.
+    pub attachment: Option<Attachment>,
+    /// By what it is purged.
+    pub labels: Labels,
 }
 
 impl Object {
     /// Keeps a response by the terms of its grant; `request` is what it answered.
-    pub fn new(
-        status: StatusCode,
-        headers: HeaderMap,
-        body: Bytes,
-        grant: Grant,
-        request: &HeaderMap,
-    ) -> Self {
-        let variant = Variant::of(&grant.vary, request);
-        let (came, stored) = (SystemTime::now(), Instant::now());
+    pub fn new(parts: Parts, grant: Grant, request: &HeaderMap) -> Self {
+        let came = SystemTime::now();
+        let mut headers = parts.headers;
+        for name in grant.withheld {
+            headers.remove(name);
+        }
+        headers.remove(CONTENT_LENGTH);
+        // One who has a clock adds the date that is missing (RFC 9110 6.6.1): ages are counted from it.
+        if !headers.contains_key(DATE)
+            && let Ok(date) = HeaderValue::from_str(&httpdate::fmt_http_date(came))
+        {
+            headers.insert(DATE, date);
+        }
         Self {
-            status,
+            status: parts.status,
             headers,
-            body,
-            attachment: None,
+            body: parts.body,
+            attachment: parts.attachment,
             came,
-            stored,
-            variant,
-            grant,
+            stored: Instant::now(),
+            times: grant.times,
+            explicit: grant.explicit,
+            variant: Variant::of(&grant.vary, request),
+            labels: parts.labels,
+            checked: AtomicU64::new(0),
+            ended: AtomicU64::new(0),
+        }
+    }
+
+    /// The same with its body, which arrived after its head; `labels` are for the object that is stored.
+    #[must_use]
+    pub fn with_body(&self, body: Bytes, attachment: Option<Attachment>, labels: Labels) -> Self {
+        Self {
+            status: self.status,
+            headers: self.headers.clone(),
+            body,
+            attachment,
+            came: self.came,
+            stored: self.stored,
+            times: self.times,
+            explicit: self.explicit,
+            variant: self.variant.clone(),
+            labels,
+            checked: AtomicU64::new(0),
+            ended: AtomicU64::new(0),
         }
     }
 
     /// How old it is now (RFC 9111 4.2.3).
     pub fn age(&self) -> Duration {
-        self.grant.age + self.stored.elapsed()
+        self.times.age(self.stored.elapsed())
     }
 
     /// How long it is fresh from its making.
     pub fn lifetime(&self) -> Duration {
-        self.grant.lifetime
+        self.times.lifetime()
     }
 
     /// How long it stays fresh from now; zero once it is stale.
     pub fn fresh_for(&self) -> Duration {
-        self.grant.lifetime.saturating_sub(self.age())
+        if self.is_fresh() {
+            self.times.lifetime().saturating_sub(self.age())
+        } else {
+            Duration::ZERO
+        }
     }
 
-    /// Fresh means: its lifetime is greater than its age (RFC 9111 4.2).
+    /// Seconds until it is stale; since when it is, below zero.
+    pub fn ttl(&self) -> i64 {
+        let seconds = |duration: Duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
+        if self.is_fresh() {
+            return seconds(self.fresh_for());
+        }
+        let end = self.ended().map_or(self.times.lifetime(), |ended| {
+            self.times.lifetime().min(self.times.age(ended))
+        });
+        -seconds(self.age().saturating_sub(end))
+    }
+
+    /// What it may be used for at `now`.
+    pub fn freshness(&self, now: Instant) -> Freshness {
+        self.times
+            .freshness(now.saturating_duration_since(self.stored), self.ended())
+    }
+
+    /// Whether it answers by itself now.
     pub fn is_fresh(&self) -> bool {
-        self.grant.lifetime > self.age()
+        self.freshness(Instant::now()) == Freshness::Fresh
     }
 
-    /// Whether a request with these fields may have it.
+    /// Whether it may be used although the origin gave no good answer.
+    pub fn covers_errors(&self) -> bool {
+        self.times
+            .covers_errors(self.stored.elapsed(), self.ended())
+    }
+
+    /// Whether, without a good answer of the origin, it must not be used (504).
+    pub fn must_revalidate(&self) -> bool {
+        self.times.must_revalidate()
+    }
+
+    /// Whether it is never fresh: those who want it ask the origin each for themselves.
+    pub fn is_asked_always(&self) -> bool {
+        self.times.is_never_fresh()
+    }
+
+    /// How long it may be of use from its arrival, asking the origin aside.
+    pub fn useful(&self) -> Duration {
+        self.times.useful().saturating_sub(self.stored.elapsed())
+    }
+
+    /// Whether the origin can be asked if it is still good.
+    pub fn has_validator(&self) -> bool {
+        self.headers.contains_key(ETAG) || self.headers.contains_key(LAST_MODIFIED)
+    }
+
+    /// A soft purge concerns it.
+    pub fn end(&self) {
+        let resident = u64::try_from(self.stored.elapsed().as_millis()).unwrap_or(u64::MAX - 1);
+        // The first purge that is found counts.
+        let _ = self
+            .ended
+            .compare_exchange(0, resident + 1, Ordering::AcqRel, Ordering::Relaxed);
+    }
+
+    fn ended(&self) -> Option<Duration> {
+        match self.ended.load(Ordering::Acquire) {
+            0 => None,
+            ended => Some(Duration::from_millis(ended - 1)),
+        }
+    }
+
+    /// By what it is purged.
+    pub fn labels(&self) -> &Labels {
+        &self.labels
+    }
+
+    /// Whether a request may have it.
     ///
     /// One that takes a cookie upstream gets only what says itself that everybody may have it: an answer that was stored because its asker had none may be
     /// what a guest sees.
-    pub fn is_for(&self, request: &HeaderMap) -> bool {
-        (self.grant.explicit || !request.contains_key(COOKIE)) && self.variant.matches(request)
+    pub fn is_for(&self, asker: Asker<'_>) -> bool {
+        (self.explicit || !asker.has_cookies()) && self.variant.matches(asker.fields)
     }
 
     /// Whether it answers the same requests as another one, and so takes its place.
     pub fn replaces(&self, other: &Self) -> bool {
         // Variants stored under another Vary no longer match (RFC 9111 4.1).
-        self.grant.vary != other.grant.vary || self.variant == other.variant
+        self.variant == other.variant || !self.vary().eq(other.vary())
+    }
+
+    /// The fields by which it varies, sorted.
+    pub fn vary(&self) -> impl Iterator<Item = &HeaderName> {
+        self.variant.names()
     }
 
     /// Bytes of everything that it holds.
@@ -106,7 +230,12 @@ impl Object {
             .attachment
             .as_ref()
             .map_or(0, |attachment| attachment.weight);
-        size_of::<Self>() + headers + self.body.len() + attached + self.variant.weight()
+        size_of::<Self>()
+            + headers
+            + self.body.len()
+            + attached
+            + self.variant.weight()
+            + self.labels.weight()
     }
 }
 
@@ -119,7 +248,73 @@ impl std::fmt::Debug for Object {
     }
 }
 
-/// Whether a request carries what tells its user.
-pub fn has_credentials(request: &HeaderMap) -> bool {
-    request.contains_key(COOKIE) || request.contains_key(AUTHORIZATION)
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::cache::freshness::Defaults;
+    use crate::cache::storable::{Answered, Asked, Verdict, judge};
+    use http::Method;
+
+    pub(crate) fn map(rows: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in rows {
+            map.append(
+                HeaderName::from_static(name),
+                HeaderValue::from_static(value),
+            );
+        }
+        map
+    }
+
+    /// What is stored of a response with these fields to a plain request.
+    pub(crate) fn object(response: &[(&'static str, &'static str)]) -> Object {
+        object_for(&[], response, Labels::default())
+    }
+
+    pub(crate) fn object_for(
+        request: &[(&'static str, &'static str)],
+        response: &[(&'static str, &'static str)],
+        labels: Labels,
+    ) -> Object {
+        let (request, headers) = (map(request), map(response));
+        let asked = Asked {
+            method: &Method::GET,
+            asker: Asker::new(&request),
+            ttl: None,
+            defaults: Defaults::default(),
+        };
+        let answered = Answered {
+            status: StatusCode::OK,
+            headers: &headers,
+            at: SystemTime::now(),
+            delay: Duration::ZERO,
+        };
+        let Verdict::Share(grant) = judge(asked, answered) else {
+            panic!("{response:?} is not shared");
+        };
+        let parts = Parts {
+            status: StatusCode::OK,
+            headers,
+            body: Bytes::from_static(b"body"),
+            attachment: None,
+            labels,
+        };
+        Object::new(parts, grant, &request)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_soft_purge_ends_its_freshness_and_begins_its_grace() {
+        let stored = object(&[("cache-control", "max-age=60, stale-while-revalidate=30")]);
+        let freshness = || stored.freshness(Instant::now());
+        tokio::time::advance(Duration::from_secs(10)).await;
+        assert_eq!(freshness(), Freshness::Fresh);
+        assert_eq!(stored.ttl(), 50);
+        stored.end();
+        assert_eq!(freshness(), Freshness::WhileRevalidating);
+        tokio::time::advance(Duration::from_secs(29)).await;
+        assert_eq!(freshness(), Freshness::WhileRevalidating);
+        assert_eq!(stored.ttl(), -29);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(freshness(), Freshness::Expired);
+    }
 }

@@ -3,26 +3,31 @@
 //! One user must never see what belongs to another. So sharing is opt-in: a response is shared only when it says so explicitly
 //! (`public`, `s-maxage`, a lifetime in a field for surrogates), or when the request went upstream without `Cookie` and `Authorization` and it has
 //! a lifetime. Everything else is personal. Coalescing asks this function too, before anybody else gets the answer.
+//!
+//! Some of what is shared is stored to be asked for each time it is used: `no-cache`, or no lifetime left, with a validator.
 
 use std::time::{Duration, SystemTime};
 
-use http::header::{AUTHORIZATION, CACHE_CONTROL, COOKIE, RANGE, SET_COOKIE};
+use http::header::{AUTHORIZATION, CACHE_CONTROL, ETAG, LAST_MODIFIED, RANGE, SET_COOKIE};
 use http::{HeaderMap, HeaderName, Method, StatusCode};
 
-use crate::cache::freshness::{self, Terms};
-use crate::cache::key::VaryRule;
-use crate::message::cache_control::CacheControl;
+use crate::cache::freshness::{self, Defaults, Times};
+use crate::cache::key::{Asker, VaryRule};
+use crate::cache::terms::Terms;
+use crate::message::cache_control::{RequestControl, withheld};
 
 /// The request as it went upstream.
 #[derive(Debug, Clone, Copy)]
 pub struct Asked<'a> {
     /// Its method.
     pub method: &'a Method,
-    /// Its fields.
-    pub headers: &'a HeaderMap,
+    /// Its fields, and whether the key tells its cookies.
+    pub asker: Asker<'a>,
     /// A lifetime that the asker gives the response in place of its own (the `ttl` of an include). It makes nothing shared
     /// that would be personal.
     pub ttl: Option<Duration>,
+    /// What the route gives responses that do not say for themselves.
+    pub defaults: Defaults,
 }
 
 /// The head of the response, and when it came.
@@ -41,7 +46,7 @@ pub struct Answered<'a> {
 /// What may be done with a response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// Everybody whose request fits `vary` may have it until `lifetime` is over.
+    /// Everybody whose request fits may have it, as its times allow.
     Share(Grant),
     /// Only its asker may have it.
     Personal(Reason),
@@ -52,12 +57,24 @@ pub enum Verdict {
 pub struct Grant {
     /// The fields that tell its variants apart.
     pub vary: Vec<HeaderName>,
-    /// From its making.
-    pub lifetime: Duration,
-    /// How old it was when it came; less than `lifetime`.
-    pub age: Duration,
+    /// How long it is fresh, and what it is good for then.
+    pub times: Times,
     /// It says itself that everybody may have it; else only requests without cookies may.
     pub explicit: bool,
+    /// Fields that are its asker's alone and not stored.
+    pub withheld: Vec<HeaderName>,
+}
+
+impl Grant {
+    /// Nothing is granted: nobody is served by it, and it is stored nowhere.
+    pub fn none() -> Self {
+        Self {
+            vary: Vec::new(),
+            times: Times::default(),
+            explicit: false,
+            withheld: Vec::new(),
+        }
+    }
 }
 
 /// Why a response is not shared.
@@ -69,6 +86,8 @@ pub enum Reason {
     RequestNoStore,
     /// No final status, or one that another request for the same URL might not have got: 206, 304, 412 and their like.
     Status,
+    /// `must-understand` with a status that we do not know.
+    NotUnderstood,
     /// `Set-Cookie`.
     SetCookie,
     /// `no-store`.
@@ -77,7 +96,7 @@ pub enum Reason {
     Private,
     /// `no-cache`.
     NoCache,
-    /// `Vary: *`, `Cookie` or `Authorization`.
+    /// `Vary: *`, `Cookie`, `Authorization` or `User-Agent`.
     Vary,
     /// It does not say how long it is fresh.
     NoLifetime,
@@ -96,6 +115,7 @@ impl Reason {
             Self::Request => "not a plain GET",
             Self::RequestNoStore => "the request says no-store",
             Self::Status => "its status is not stored",
+            Self::NotUnderstood => "it says must-understand and its status is unknown",
             Self::SetCookie => "it has Set-Cookie",
             Self::NoStore => "it says no-store",
             Self::Private => "it says private",
@@ -122,53 +142,74 @@ pub fn judge(asked: Asked<'_>, answered: Answered<'_>) -> Verdict {
 }
 
 fn grant(asked: Asked<'_>, answered: Answered<'_>) -> Result<Grant, Reason> {
-    if *asked.method != Method::GET || asked.headers.contains_key(RANGE) {
-        return Err(Reason::Request);
-    }
-    if asked.headers.contains_key(CACHE_CONTROL) && CacheControl::read(asked.headers).no_store {
-        return Err(Reason::RequestNoStore);
-    }
-    let (status, headers) = (answered.status, answered.headers);
-    if status.is_informational() || speaks_of_the_request(status) {
-        return Err(Reason::Status);
-    }
-    if headers.contains_key(SET_COOKIE) {
+    is_storable_request(asked)?;
+    let (asker, headers) = (asked.asker, answered.headers);
+    let terms = Terms::read(headers, answered.at);
+    is_storable_status(answered.status, &terms)?;
+    let withheld = if terms.withholds {
+        withheld(headers)
+    } else {
+        Vec::new()
+    };
+    if headers.contains_key(SET_COOKIE) && !withheld.contains(&SET_COOKIE) {
         return Err(Reason::SetCookie);
     }
-    let terms = Terms::read(headers, answered.at);
-    if terms.no_store {
+    if terms.no_store && !terms.must_understand {
         return Err(Reason::NoStore);
     }
     if terms.private {
         return Err(Reason::Private);
     }
-    if terms.no_cache {
+    let has_validator = headers.contains_key(ETAG) || headers.contains_key(LAST_MODIFIED);
+    // Each use asks the origin; but whether its validator tells users apart only the origin knows, so nobody with credentials
+    // takes part.
+    if terms.no_cache && (!has_validator || asker.has_credentials()) {
         return Err(Reason::NoCache);
     }
-    let VaryRule::Fields(vary) = VaryRule::read(headers) else {
+    let VaryRule::Fields(vary) = VaryRule::read(headers, asker.keyed) else {
         return Err(Reason::Vary);
     };
-    let (lifetime, age) = if let Some(ttl) = asked.ttl {
-        (ttl, Duration::ZERO)
-    } else {
-        let age = freshness::initial_age(headers, answered.at, answered.delay);
-        (terms.lifetime.ok_or(Reason::NoLifetime)?, age)
-    };
-    if age >= lifetime {
+    let times = times(asked, answered, &terms)?;
+    let expired = times.age(Duration::ZERO) >= times.lifetime();
+    if expired && !has_validator && times.useful() == Duration::ZERO {
         return Err(Reason::Expired);
     }
-    if asked.headers.contains_key(AUTHORIZATION) && !terms.shared {
+    if asker.fields.contains_key(AUTHORIZATION) && !terms.shared {
         return Err(Reason::Authorization);
     }
-    if asked.headers.contains_key(COOKIE) && !terms.shared {
+    if asker.has_cookies() && !terms.shared {
         return Err(Reason::Cookie);
     }
     Ok(Grant {
         vary,
-        lifetime,
-        age,
-        explicit: terms.shared,
+        times,
+        explicit: terms.shared && !terms.no_cache,
+        withheld,
     })
+}
+
+/// A plain GET that does not forbid it.
+fn is_storable_request(asked: Asked<'_>) -> Result<(), Reason> {
+    let fields = asked.asker.fields;
+    if *asked.method != Method::GET || fields.contains_key(RANGE) {
+        return Err(Reason::Request);
+    }
+    if fields.contains_key(CACHE_CONTROL) && RequestControl::read(fields).no_store {
+        return Err(Reason::RequestNoStore);
+    }
+    Ok(())
+}
+
+/// Any final status but those that answer something in this one request (RFC 9111 3).
+fn is_storable_status(status: StatusCode, terms: &Terms) -> Result<(), Reason> {
+    if status.is_informational() || speaks_of_the_request(status) {
+        return Err(Reason::Status);
+    }
+    // The registered ones have a name.
+    if terms.must_understand && status.canonical_reason().is_none() {
+        return Err(Reason::NotUnderstood);
+    }
+    Ok(())
 }
 
 /// Whether a status may answer a range, a condition, or something odd in this one request, which the key does not name: stored, it
@@ -192,6 +233,25 @@ fn speaks_of_the_request(status: StatusCode) -> bool {
             | StatusCode::TOO_MANY_REQUESTS
             | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
     )
+}
+
+/// Age and lifetime. A response that does not say how long it is fresh may be guessed at where the route wants it, but never
+/// one that a cookie may have shaped.
+fn times(asked: Asked<'_>, answered: Answered<'_>, terms: &Terms) -> Result<Times, Reason> {
+    if let Some(ttl) = asked.ttl {
+        return Ok(Times::new(terms, asked.defaults, Duration::ZERO, ttl));
+    }
+    let (status, headers) = (answered.status, answered.headers);
+    let age = freshness::initial_age(headers, answered.at, answered.delay);
+    let guessed = || {
+        let may = asked.defaults.heuristic && !asked.asker.has_cookies();
+        may.then(|| freshness::guess(status, headers, terms, answered.at))
+            .flatten()
+    };
+    let asks_always = terms.no_cache.then_some(Duration::ZERO);
+    let lifetime = terms.lifetime.or_else(guessed).or(asks_always);
+    let lifetime = lifetime.ok_or(Reason::NoLifetime)?;
+    Ok(Times::new(terms, asked.defaults, age, lifetime))
 }
 
 #[cfg(test)]
@@ -225,12 +285,13 @@ mod tests {
         grant(
             Asked {
                 method: &Method::GET,
-                headers: &asked,
+                asker: Asker::new(&asked),
                 ttl: None,
+                defaults: Defaults::default(),
             },
             answered,
         )
-        .map(|grant| grant.lifetime.as_secs())
+        .map(|grant| grant.times.lifetime().as_secs())
     }
 
     /// Request fields, status, response fields, and what may be done: shared for so many seconds, or the reason why not.
@@ -330,8 +391,55 @@ mod tests {
             (
                 NONE,
                 200,
-                &[("cache-control", "private=\"x\", public, s-maxage=60")],
+                &[("cache-control", "private=x, public, s-maxage=60")],
                 Err(Reason::Private),
+            ),
+            // A quoted list of fields keeps these out of the store, and the rest is as it says.
+            (
+                NONE,
+                200,
+                &[("cache-control", "private=\"x\", public, s-maxage=60")],
+                Ok(60),
+            ),
+            (
+                NONE,
+                200,
+                &[("cache-control", "private=\"x\""), ("set-cookie", "a=1")],
+                Err(Reason::SetCookie),
+            ),
+            (
+                NONE,
+                200,
+                &[
+                    ("cache-control", "no-cache=\"Set-Cookie\", max-age=60"),
+                    ("set-cookie", "a=1"),
+                ],
+                Ok(60),
+            ),
+            // With a validator it is stored to be asked for, but not where credentials went along.
+            (
+                NONE,
+                200,
+                &[("cache-control", "no-cache"), ("etag", "\"a\"")],
+                Ok(0),
+            ),
+            (
+                COOKIE,
+                200,
+                &[("cache-control", "public, no-cache"), ("etag", "\"a\"")],
+                Err(Reason::NoCache),
+            ),
+            (
+                BASIC,
+                200,
+                &[("cache-control", "public, no-cache"), ("etag", "\"a\"")],
+                Err(Reason::NoCache),
+            ),
+            (
+                COOKIE,
+                200,
+                &[("cache-control", "max-age=0"), ("etag", "\"a\"")],
+                Err(Reason::Cookie),
             ),
             (
                 NONE,
@@ -536,8 +644,9 @@ mod tests {
             let verdict = judge(
                 Asked {
                     method: &method,
-                    headers: &HeaderMap::new(),
+                    asker: Asker::new(&HeaderMap::new()),
                     ttl: None,
+                    defaults: Defaults::default(),
                 },
                 answered,
             );

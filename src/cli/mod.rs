@@ -6,7 +6,9 @@ pub mod case;
 pub mod check;
 pub mod compose;
 pub mod demo;
+pub mod explain;
 pub mod lint;
+pub mod purge;
 pub mod run;
 pub mod wire;
 
@@ -37,7 +39,18 @@ enum Command {
         /// The configuration (TOML).
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
+        /// Explains what would become of a GET for this URL (with scheme and host): route, key, cookies.
+        #[arg(long, value_name = "URL")]
+        explain: Option<String>,
+        /// The cookies of that request, as in `session=1; lang=de`.
+        #[arg(long, value_name = "COOKIES", requires = "explain")]
+        cookie: Option<String>,
+        /// Sends it, and explains whether its answer is composed and stored.
+        #[arg(long, requires = "explain")]
+        fetch: bool,
     },
+    /// Tells a running gateway what to forget: URLs, surrogate keys, a prefix, or all.
+    Purge(purge::PurgeArguments),
     /// Tells the faults of pages (ESI and SSI): exit code 0, 1 for warnings with --strict, 2 for errors.
     Lint(lint::LintArguments),
     /// Composes one page offline and prints it.
@@ -60,7 +73,21 @@ enum Command {
 pub fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Run { config } => run::run(&config),
-        Command::Check { config } => check::check(&config),
+        Command::Check {
+            config,
+            explain: Some(url),
+            cookie,
+            fetch,
+        } => {
+            let question = explain::Question {
+                url: &url,
+                cookie: cookie.as_deref(),
+                fetch,
+            };
+            explain::explain(&config, &question)
+        }
+        Command::Check { config, .. } => check::check(&config),
+        Command::Purge(arguments) => purge::purge(arguments),
         Command::Lint(arguments) => lint::run(&arguments),
         Command::Case { files } => case::case(&files),
         Command::Compose(options) => compose::compose(options),

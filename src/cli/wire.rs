@@ -10,7 +10,9 @@ use tokio::sync::Semaphore;
 
 use crate::admin::Admin;
 use crate::admin::access::{Token, TokenError};
+use crate::admin::purge::Purger;
 use crate::cache::Cache;
+use crate::cache::order::Order;
 use crate::config::{AccessLog as AccessLogConfig, Config};
 use crate::gateway::Gateway;
 use crate::gateway::reload::Current;
@@ -134,7 +136,9 @@ pub fn bind(config: &Config) -> Result<Bound, StartError> {
                 Limits::default(),
                 &Arc::new(Semaphore::new(ADMIN_CONNECTIONS)),
             )?;
-            Some((listener, Admin::new(observer.clone(), admin.listen, token)))
+            let purger = Arc::new(Purges(Arc::clone(&gateway)));
+            let admin = Admin::new(observer.clone(), admin.listen, token).with_purger(purger);
+            Some((listener, admin))
         }
     };
     let address = |listener: &Listener, asked: SocketAddr| {
@@ -244,6 +248,15 @@ impl Running {
         let all = self.drain.finished(self.drain_timeout).await;
         self.observer.flush();
         all
+    }
+}
+
+/// Carries out purges by the gateway that answers now, which knows how its routes name what is stored.
+struct Purges(Arc<Current>);
+
+impl Purger for Purges {
+    fn purge(&self, order: &Order) -> u64 {
+        self.0.now().purge(order)
     }
 }
 

@@ -125,6 +125,8 @@ pub struct CacheConfig {
     pub memory: ByteSize,
     /// Largest stored body.
     pub max_object: ByteSize,
+    /// Who may send PURGE to the main listeners.
+    pub purge_from: Vec<Network>,
 }
 
 /// `[compose]`.
@@ -256,6 +258,42 @@ pub struct RouteConfig {
     pub cache: bool,
     /// A fragment's time, instead of `compose.fragment_timeout`.
     pub timeout: Option<Duration>,
+    /// Cookies whose values are part of the cache key.
+    pub key_cookies: Vec<String>,
+    /// Parameters of the query that are no part of the cache key: names, or `prefix*`.
+    pub ignore_query: Vec<String>,
+    /// How long past its lifetime an answer that does not say may be served while it is asked for anew.
+    pub stale_while_revalidate: Duration,
+    /// How long past its lifetime an answer that does not say may be served where the upstream fails.
+    pub stale_if_error: Duration,
+    /// Whether logged-in users may be given what is stale.
+    pub stale_for_sessions: bool,
+    /// Whether the lifetime of answers that do not say is guessed from `Last-Modified`.
+    pub heuristic_freshness: bool,
+    /// What stored answers tell of their age.
+    pub downstream_age: DownstreamAge,
+    /// Whose `Cache-Control` in requests is heeded.
+    pub request_cache_control: Heed,
+}
+
+/// `downstream_age` of a route (RFC 9213 2.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DownstreamAge {
+    /// `Age` as it is: those behind us count our time.
+    Keep,
+    /// Where a field for surrogates gave the lifetime, those behind us begin to count anew.
+    Reset,
+}
+
+/// `request_cache_control` of a route: whose `no-cache`, `max-age`, `min-fresh` and `only-if-cached` are heeded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heed {
+    /// Nobody's.
+    Nobody,
+    /// Those of trusted proxies that announce themselves as surrogates.
+    Surrogates,
+    /// Everybody's.
+    Everybody,
 }
 
 /// `compose` of a route.
@@ -326,6 +364,7 @@ impl Default for CacheConfig {
         Self {
             memory: ByteSize::mebibytes(256),
             max_object: ByteSize::mebibytes(8),
+            purge_from: Vec::new(),
         }
     }
 }
@@ -409,6 +448,14 @@ impl RouteConfig {
             forward_cookies: ForwardCookies::OwnHost,
             cache: true,
             timeout: None,
+            key_cookies: Vec::new(),
+            ignore_query: Vec::new(),
+            stale_while_revalidate: Duration::ZERO,
+            stale_if_error: Duration::ZERO,
+            stale_for_sessions: false,
+            heuristic_freshness: false,
+            downstream_age: DownstreamAge::Keep,
+            request_cache_control: Heed::Surrogates,
         }
     }
 }

@@ -1,36 +1,36 @@
 //! One door for skeletons and fragments: a request goes in, a response comes out, from the cache or from an upstream.
 //!
-//! Here cache and upstream are joined, and nowhere else. What a body means is not known here: [`Prepare`] makes of it what is
-//! to be kept with the stored object.
+//! Here cache and upstream are joined, and nowhere else. This file tells which way a request takes; [`bring`] goes to the
+//! upstream and stores what may be stored; [`validate`] asks whether what is stored is still good; [`invalidate`] takes out what a
+//! request has changed. What a body means is not known here: [`Prepare`] makes of it what is to be kept with the stored object.
 
+mod bring;
 pub mod error;
 pub mod gather;
+pub mod invalidate;
+pub mod validate;
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use http::header::{
-    CACHE_CONTROL, CONTENT_LENGTH, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE,
-    RANGE, TRANSFER_ENCODING,
-};
 use http::{HeaderMap, Method, StatusCode};
 use tokio::sync::oneshot;
-use tokio::time::Instant;
 
 use crate::cache::coalesce::{self, Interest, Landed, Lead, Role, Wait};
-use crate::cache::key::CacheKey;
-use crate::cache::object::{Attachment, Object, has_credentials};
-use crate::cache::storable::{self, Answered, Asked, Grant, Reason, Verdict};
+use crate::cache::filling::Filling;
+use crate::cache::freshness::Defaults;
+use crate::cache::key::{Asker, CacheKey};
+use crate::cache::object::{Attachment, Object};
+use crate::cache::storable::Reason;
 use crate::cache::{Cache, Lookup};
 use crate::fetch::error::FetchError;
-use crate::fetch::gather::{Gathered, gather};
-use crate::message::cache_control::CacheControl;
+use crate::message::cache_control::RequestControl;
 use crate::message::deadline::Deadline;
-use crate::message::{Body, Request, Response, headers};
+use crate::message::{Body, Request, Response};
 use crate::observe::Observer;
 use crate::observe::outcome::CacheUse;
 use crate::observe::span::Notes;
-use crate::upstream::{Answer, Upstream};
+use crate::upstream::Upstream;
 
 /// How often an asker joins a fetch that then fails, before it fetches for itself.
 const JOINS: usize = 3;
@@ -44,6 +44,9 @@ pub trait Prepare: Send + Sync + 'static {
         headers: &HeaderMap,
         body: &bytes::Bytes,
     ) -> Option<Attachment>;
+
+    /// Whether everybody who asks for such a response wants to have it whole.
+    fn wants_whole(&self, status: StatusCode, headers: &HeaderMap) -> bool;
 }
 
 /// What is asked for.
@@ -54,10 +57,10 @@ pub struct Ask {
     pub request: Request,
     /// Who answers what the cache cannot.
     pub upstream: Arc<Upstream>,
-    /// Whether the cache may be read and written for this request at all.
-    pub cacheable: bool,
+    /// How the cache may be used.
+    pub policy: Policy,
     /// A lifetime in place of the response's own.
-    pub ttl: Option<std::time::Duration>,
+    pub ttl: Option<Duration>,
     /// When it is too late.
     pub deadline: Deadline,
     /// What is made of a body that is stored.
@@ -66,26 +69,54 @@ pub struct Ask {
     pub notes: Notes,
 }
 
+/// How the cache may be used for one request.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Policy {
+    /// It may be read and written at all.
+    pub cacheable: bool,
+    /// Every cookie that goes upstream is part of the key.
+    pub keyed: bool,
+    /// The user may be given what is stale.
+    pub stale: bool,
+    /// The asker can use the body only when all of it is there.
+    pub whole: bool,
+    /// What the route gives responses that do not say for themselves.
+    pub defaults: Defaults,
+    /// What the client asks of caches, where that is heeded.
+    pub control: RequestControl,
+}
+
+impl Ask {
+    fn asker(&self) -> Asker<'_> {
+        Asker {
+            fields: self.request.headers(),
+            keyed: self.policy.keyed,
+        }
+    }
+}
+
 /// What was found.
 #[derive(Debug)]
 pub enum Fetched {
     /// A stored object, just now or before.
     Stored(Arc<Object>, CacheUse),
-    /// An answer for this asker alone, its body on its way.
+    /// An answer whose body is on its way.
     Streamed(Streamed),
 }
 
-/// An answer that is nobody else's.
+/// An answer on its way: this asker's alone, or one that is stored as it arrives.
 #[derive(Debug)]
 pub struct Streamed {
     /// Hop-by-hop fields are gone.
     pub response: Response,
     /// What the store had to do with it.
     pub cache: CacheUse,
-    /// Why it is not shared; `None` when it could be and is only too large.
+    /// Why it is not shared; `None` when it could be.
     pub personal: Option<Reason>,
     /// When its head came.
     pub came: SystemTime,
+    /// Its terms, where it is being stored.
+    pub stored: Option<Arc<Object>>,
 }
 
 /// Fetches.
@@ -112,8 +143,12 @@ impl Fetcher {
     }
 
     /// What is at hand for a GET with these fields, without waiting.
-    pub fn at_hand(&self, key: &CacheKey, request: &HeaderMap) -> Lookup {
-        let found = self.cache.look_up(key, request);
+    pub fn at_hand(&self, key: &CacheKey, fields: &HeaderMap, policy: Policy) -> Lookup {
+        let asker = Asker {
+            fields,
+            keyed: policy.keyed,
+        };
+        let found = heeded(self.cache.look_up(key, asker, policy.stale), policy.control);
         if matches!(found, Lookup::Hit(_)) {
             self.observer.cache().used(CacheUse::Hit);
         }
@@ -127,11 +162,8 @@ impl Fetcher {
     /// # Errors
     /// [`FetchError`], after the retries that the upstream allows.
     pub async fn fetch(&self, ask: Ask) -> Result<Fetched, FetchError> {
-        let found = if may_look_up(&ask) {
-            Some(self.at_hand(&ask.key, ask.request.headers()))
-        } else {
-            None
-        };
+        let found =
+            may_look_up(&ask).then(|| self.at_hand(&ask.key, ask.request.headers(), ask.policy));
         self.fetch_after(ask, found).await
     }
 
@@ -149,39 +181,126 @@ impl Fetcher {
                 ask.notes.cache(CacheUse::Hit);
                 Ok(Fetched::Stored(object, CacheUse::Hit))
             }
-            Some(Lookup::Miss) if is_whole(&ask) => self.coalesced(ask).await,
-            Some(Lookup::HitForMiss) => self.alone(ask, CacheUse::HitForMiss).await,
-            Some(Lookup::Miss) | None => self.alone(ask, CacheUse::Pass).await,
+            Some(Lookup::Stale(object)) => {
+                self.observer.cache().used(CacheUse::Stale);
+                ask.notes.cache(CacheUse::Stale);
+                self.refresh_behind(ask);
+                Ok(Fetched::Stored(object, CacheUse::Stale))
+            }
+            _ if ask.policy.control.only_if_cached => Err(FetchError::NotCached),
+            // What a hit does not need is not carried through it.
+            found => Box::pin(self.fetch_anew(ask, found)).await,
         }
     }
 
-    /// Waits for a fetch of the same key, or makes it.
-    async fn coalesced(&self, ask: Ask) -> Result<Fetched, FetchError> {
+    /// By way of the upstream, or of somebody else's fetch.
+    async fn fetch_anew(&self, ask: Ask, found: Option<Lookup>) -> Result<Fetched, FetchError> {
+        match found {
+            Some(Lookup::Expired(object)) => self.renewed(ask, object).await,
+            Some(Lookup::Miss) if may_lead(&ask.request) => {
+                self.coalesced(unconditional(ask), None).await
+            }
+            Some(Lookup::HitForMiss) => self.bring(ask, CacheUse::HitForMiss, None, None).await,
+            _ => self.bring(ask, CacheUse::Pass, None, None).await,
+        }
+    }
+
+    /// Asks the upstream about what is stored and past its freshness; serves it all the same where the upstream fails and its
+    /// terms allow (RFC 5861 4).
+    async fn renewed(&self, ask: Ask, object: Arc<Object>) -> Result<Fetched, FetchError> {
+        let may_cover = ask.policy.stale;
+        let notes = ask.notes.clone();
+        let deadline = if may_cover && object.covers_errors() {
+            // Some of the time is kept, so that what is stored can still be given when the upstream is too late.
+            ask.deadline.within(ask.deadline.left().mul_f32(0.95))
+        } else {
+            ask.deadline
+        };
+        let stored = Arc::clone(&object);
+        let fetching = async {
+            if !validate::is_plain(&ask.request) {
+                return self.bring(ask, CacheUse::Pass, None, Some(stored)).await;
+            }
+            let leads = may_lead(&ask.request);
+            let ask = unconditional(ask);
+            if object.is_asked_always() || !leads {
+                // Nobody may have what this asking brings, so nobody waits for it.
+                return self.bring(ask, CacheUse::Miss, None, Some(stored)).await;
+            }
+            self.coalesced(ask, Some(stored)).await
+        };
+        let fetched = deadline
+            .bound(fetching)
+            .await
+            .unwrap_or(Err(FetchError::Deadline));
+        let failed = match &fetched {
+            Ok(Fetched::Streamed(streamed)) => is_failure(streamed.response.status()),
+            Ok(Fetched::Stored(..)) => false,
+            Err(error) => !error.is_clients(),
+        };
+        if failed && may_cover && object.covers_errors() {
+            self.observer.cache().used(CacheUse::Stale);
+            notes.cache(CacheUse::Stale);
+            return Ok(Fetched::Stored(object, CacheUse::Stale));
+        }
+        fetched.map_err(|error| {
+            if object.must_revalidate() && !error.is_clients() {
+                FetchError::NotRevalidated(Box::new(error))
+            } else {
+                error
+            }
+        })
+    }
+
+    /// Waits for a fetch of the same key, or makes it; `stored` is what the upstream is asked about.
+    async fn coalesced(
+        &self,
+        ask: Ask,
+        mut stored: Option<Arc<Object>>,
+    ) -> Result<Fetched, FetchError> {
         for _ in 0..JOINS {
-            match coalesce::join(
-                &self.cache,
-                &ask.key,
-                has_credentials(ask.request.headers()),
-            ) {
+            match coalesce::join(&self.cache, &ask.key, ask.asker()) {
                 Role::Leader(lead, interest) => {
-                    return self.lead_unless_landed(ask, lead, interest).await;
+                    return self.lead_unless_landed(ask, lead, interest, stored).await;
                 }
                 Role::Waiter(wait) => match wait_until(ask.deadline, wait).await? {
-                    Landed::Shared(object)
-                        if object.is_fresh() && object.is_for(ask.request.headers()) =>
-                    {
+                    Landed::Shared(object) if object.is_fresh() && object.is_for(ask.asker()) => {
                         self.observer.cache().used(CacheUse::Coalesced);
                         ask.notes.cache(CacheUse::Coalesced);
                         return Ok(Fetched::Stored(object, CacheUse::Coalesced));
                     }
-                    Landed::Shared(_) | Landed::Personal => {
-                        return self.alone(ask, CacheUse::Miss).await;
+                    Landed::Shared(object) => {
+                        // It may still be asked about, instead of fetched whole.
+                        if object.is_for(ask.asker()) && object.has_validator() {
+                            stored = Some(object);
+                        }
+                        return self.bring(ask, CacheUse::Miss, None, stored).await;
+                    }
+                    Landed::Filling(filling) => {
+                        let Some(filling) = filling.upgrade() else {
+                            continue;
+                        };
+                        let head = filling.head();
+                        let current = self.cache.is_current(&ask.key, head);
+                        if !current || !head.is_fresh() || !head.is_for(ask.asker()) {
+                            return self.bring(ask, CacheUse::Miss, None, stored).await;
+                        }
+                        let read = read_along(ask.deadline, ask.policy.whole, filling);
+                        let Some(fetched) = read.await? else {
+                            return self.bring(ask, CacheUse::Miss, None, stored).await;
+                        };
+                        self.observer.cache().used(CacheUse::Coalesced);
+                        ask.notes.cache(CacheUse::Coalesced);
+                        return Ok(fetched);
+                    }
+                    Landed::Personal => {
+                        return self.bring(ask, CacheUse::Miss, None, stored).await;
                     }
                     Landed::Failed => {}
                 },
             }
         }
-        self.alone(ask, CacheUse::Miss).await
+        self.bring(ask, CacheUse::Miss, None, stored).await
     }
 
     /// Leads, unless an earlier leader stored an answer and left between the look-up and the joining: then that answer is told.
@@ -190,9 +309,10 @@ impl Fetcher {
         ask: Ask,
         lead: Lead,
         interest: Arc<Interest>,
+        stored: Option<Arc<Object>>,
     ) -> Result<Fetched, FetchError> {
-        match self.cache.look_up(&ask.key, ask.request.headers()) {
-            Lookup::Miss => self.lead(ask, lead, interest).await,
+        let found = self.cache.look_up(&ask.key, ask.asker(), false);
+        match heeded(found, ask.policy.control) {
             Lookup::Hit(object) => {
                 lead.land(Landed::Shared(Arc::clone(&object)));
                 self.observer.cache().used(CacheUse::Hit);
@@ -201,8 +321,12 @@ impl Fetcher {
             }
             Lookup::HitForMiss => {
                 lead.land(Landed::Personal);
-                self.alone(ask, CacheUse::HitForMiss).await
+                self.bring(ask, CacheUse::HitForMiss, None, None).await
             }
+            Lookup::Expired(object) | Lookup::Stale(object) => {
+                self.lead(ask, lead, interest, Some(object)).await
+            }
+            Lookup::Miss => self.lead(ask, lead, interest, stored).await,
         }
     }
 
@@ -212,16 +336,14 @@ impl Fetcher {
         ask: Ask,
         lead: Lead,
         interest: Arc<Interest>,
+        stored: Option<Arc<Object>>,
     ) -> Result<Fetched, FetchError> {
         let (teller, told) = oneshot::channel();
         let fetcher = self.clone();
         let task = tokio::spawn(async move {
+            let fetched = fetcher.bring(ask, CacheUse::Miss, Some(lead), stored).await;
             // Whoever asked may have left; those who wait are told through the lead.
-            let _ = teller.send(
-                fetcher
-                    .fetch_and_tell(ask, CacheUse::Miss, Some(lead))
-                    .await,
-            );
+            let _ = teller.send(fetched);
         });
         interest.ends(task.abort_handle());
         let fetched = told.await;
@@ -230,116 +352,114 @@ impl Fetcher {
         fetched.unwrap_or(Err(FetchError::Deadline))
     }
 
-    async fn alone(&self, ask: Ask, cache: CacheUse) -> Result<Fetched, FetchError> {
-        self.fetch_and_tell(ask, cache, None).await
-    }
-
-    /// Asks the upstream, stores what may be stored, and tells those who wait before anybody uses the answer.
-    async fn fetch_and_tell(
-        &self,
-        ask: Ask,
-        used: CacheUse,
-        lead: Option<Lead>,
-    ) -> Result<Fetched, FetchError> {
-        let cache = &*self.cache;
-        ask.notes.cache(used);
-        self.observer.cache().used(used);
-        let method = ask.request.method().clone();
-        let asked_with = ask.request.headers().clone();
-        let began = Instant::now();
-        let answer = ask
-            .upstream
-            .send(ask.request, ask.deadline, &ask.notes)
-            .await?;
-        let came = SystemTime::now();
-        let delay = answer.sent.elapsed();
-        let response = received(answer);
-        if !method.is_safe() {
-            invalidate(cache, &ask.key, response.status());
-        }
-        let answered = Answered {
-            status: response.status(),
-            headers: response.headers(),
-            at: came,
-            delay,
+    /// Asks the upstream about something stale while its asker has been served already: one fetch a key, and only because
+    /// somebody asked.
+    fn refresh_behind(&self, ask: Ask) {
+        let Role::Leader(lead, interest) = coalesce::join(&self.cache, &ask.key, ask.asker())
+        else {
+            return;
         };
-        let verdict = storable::judge(
-            Asked {
-                method: &method,
-                headers: &asked_with,
-                ttl: ask.ttl,
+        let (Lookup::Expired(stored) | Lookup::Stale(stored)) =
+            self.cache.look_up(&ask.key, ask.asker(), false)
+        else {
+            return;
+        };
+        let deadline = Deadline::after(ask.deadline.left());
+        let ask = Ask {
+            request: validate::get_like(&ask.request),
+            deadline,
+            notes: Notes::unobserved(),
+            policy: Policy {
+                whole: true,
+                ..ask.policy
             },
-            answered,
-        );
-        let personal = match verdict {
-            Verdict::Share(grant) if ask.cacheable => {
-                match store(
-                    cache,
-                    &ask.key,
-                    response,
-                    grant,
-                    &asked_with,
-                    &*ask.prepare,
-                    ask.deadline,
-                    began,
-                )
-                .await?
-                {
-                    Ok(object) => {
-                        self.observer.cache().stored();
-                        if let Some(lead) = lead {
-                            lead.land(Landed::Shared(Arc::clone(&object)));
-                        }
-                        return Ok(Fetched::Stored(object, used));
-                    }
-                    Err(larger) => {
-                        if let Some(lead) = lead {
-                            lead.land(Landed::Personal);
-                        }
-                        return Ok(Fetched::Streamed(Streamed {
-                            response: larger,
-                            cache: used,
-                            personal: None,
-                            came,
-                        }));
-                    }
-                }
-            }
-            Verdict::Share(_) => None,
-            Verdict::Personal(reason) => Some(reason),
+            ..ask
         };
-        if let Some(lead) = lead {
-            if response.status().is_server_error() {
-                lead.land(Landed::Failed);
-            } else {
-                cache.mark(&ask.key, &asked_with);
-                lead.land(Landed::Personal);
+        let fetcher = self.clone();
+        tokio::spawn(async move {
+            // Those who come meanwhile may wait for it; that they leave does not end it.
+            let _interest = interest;
+            let url = ask.key.url().to_owned();
+            let fetching = fetcher.bring(ask, CacheUse::Miss, Some(lead), Some(stored));
+            match deadline.bound(fetching).await {
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => {
+                    tracing::warn!(url, %error, "not refreshed, the stale copy stays");
+                }
+                Err(_) => tracing::warn!(url, "not refreshed in time, the stale copy stays"),
             }
-        }
-        Ok(Fetched::Streamed(Streamed {
-            response,
-            cache: used,
-            personal,
-            came,
-        }))
+        });
     }
 }
 
-/// Whether the answer can be somebody else's too: a GET without range and conditions, that lets it be stored. One that does not
-/// must neither lead those who do nor make the key remembered as personal.
-fn is_whole(ask: &Ask) -> bool {
-    let fields = ask.request.headers();
-    *ask.request.method() == Method::GET
-        && !(fields.contains_key(CACHE_CONTROL) && CacheControl::read(fields).no_store)
-        && ![
-            RANGE,
-            IF_NONE_MATCH,
-            IF_MODIFIED_SINCE,
-            IF_MATCH,
-            IF_UNMODIFIED_SINCE,
-        ]
-        .iter()
-        .any(|name| fields.contains_key(name))
+/// What the store gave, as a request that asks more of it takes it (RFC 9111 5.2.1).
+fn heeded(found: Lookup, control: RequestControl) -> Lookup {
+    if control == RequestControl::default() {
+        return found;
+    }
+    match found {
+        Lookup::Hit(object) | Lookup::Stale(object) => {
+            let too_old = control.max_age.is_some_and(|most| object.age() > most);
+            let too_short = control
+                .min_fresh
+                .is_some_and(|least| object.fresh_for() < least);
+            if control.no_cache || too_old || too_short {
+                Lookup::Expired(object)
+            } else if object.is_fresh() {
+                Lookup::Hit(object)
+            } else if control.max_age.is_some() || control.min_fresh.is_some() {
+                Lookup::Expired(object)
+            } else {
+                Lookup::Stale(object)
+            }
+        }
+        other => other,
+    }
+}
+
+/// The answer that others fetch, for one who reads along.
+fn arriving(head: &Arc<Object>, body: Body, cache: CacheUse) -> Streamed {
+    let mut response = Response::new(body);
+    *response.status_mut() = head.status;
+    *response.headers_mut() = head.headers.clone();
+    Streamed {
+        response,
+        cache,
+        personal: None,
+        came: head.came,
+        stored: Some(Arc::clone(head)),
+    }
+}
+
+/// Takes part in an answer that still arrives; `None` when its beginning is not there any more, or it is not stored whole.
+async fn read_along(
+    deadline: Deadline,
+    whole: bool,
+    filling: Arc<Filling>,
+) -> Result<Option<Fetched>, FetchError> {
+    if whole {
+        let object = deadline.bound(filling.whole()).await;
+        let object = object.map_err(|_| FetchError::Deadline)??;
+        return Ok(object.map(|object| Fetched::Stored(object, CacheUse::Coalesced)));
+    }
+    let body = filling.body();
+    Ok(body.map(|body| Fetched::Streamed(arriving(filling.head(), body, CacheUse::Coalesced))))
+}
+
+/// Without the client's own validators: what comes is to be stored whole, and the client's copy compared here.
+fn unconditional(mut ask: Ask) -> Ask {
+    validate::unconditional(ask.request.headers_mut());
+    ask
+}
+
+/// Whether the answer can be somebody else's too.
+fn may_lead(request: &Request) -> bool {
+    validate::is_plain(request) && !validate::forbids_storing(request)
+}
+
+/// The statuses that what is stale may stand in for (RFC 5861 4).
+fn is_failure(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 500 | 502 | 503 | 504)
 }
 
 async fn wait_until(deadline: Deadline, wait: Wait) -> Result<Landed, FetchError> {
@@ -350,59 +470,7 @@ async fn wait_until(deadline: Deadline, wait: Wait) -> Result<Landed, FetchError
 }
 
 fn may_look_up(ask: &Ask) -> bool {
-    ask.cacheable && matches!(*ask.request.method(), Method::GET | Method::HEAD)
-}
-
-/// The response without what was meant for one connection.
-fn received(answer: Answer) -> Response {
-    let mut response = answer.response;
-    let fields = response.headers_mut();
-    if fields.contains_key(TRANSFER_ENCODING) {
-        // A length beside it is a lie (RFC 9112 6.3).
-        fields.remove(CONTENT_LENGTH);
-    }
-    headers::remove_hop_by_hop(fields);
-    response
-}
-
-/// An unsafe request that was carried out makes what is stored for its URL invalid (RFC 9111 4.4).
-fn invalidate(cache: &Cache, key: &CacheKey, status: StatusCode) {
-    if status.is_success() || status.is_redirection() {
-        cache.remove(key);
-    }
-}
-
-/// Reads the body to its end and stores the object; gives the response back when it is too large, or when a request that changes
-/// things came between.
-#[expect(clippy::too_many_arguments, reason = "each is one fact of the fetch")]
-async fn store(
-    cache: &Cache,
-    key: &CacheKey,
-    response: Response,
-    grant: Grant,
-    asked_with: &HeaderMap,
-    prepare: &dyn Prepare,
-    deadline: Deadline,
-    began: Instant,
-) -> Result<Result<Arc<Object>, Response>, FetchError> {
-    let (mut head, body) = response.into_parts();
-    let gathered = deadline
-        .bound(gather(body, cache.max_object()))
-        .await
-        .map_err(|_| FetchError::Deadline)??;
-    let body = match gathered {
-        Gathered::Whole(body) => body,
-        Gathered::Larger(body) => return Ok(Err(Response::from_parts(head, body))),
-    };
-    head.headers.remove(CONTENT_LENGTH);
-    let mut object = Object::new(head.status, head.headers, body, grant, asked_with);
-    object.attachment = prepare.prepare(object.status, &object.headers, &object.body);
-    let object = Arc::new(object);
-    if cache.store(key, &object, began) {
-        return Ok(Ok(object));
-    }
-    let mut response = Response::new(Body::full(object.body.clone()));
-    *response.status_mut() = object.status;
-    *response.headers_mut() = object.headers.clone();
-    Ok(Err(response))
+    ask.policy.cacheable
+        && matches!(*ask.request.method(), Method::GET | Method::HEAD)
+        && !validate::is_for_the_origin(&ask.request)
 }

@@ -48,6 +48,9 @@ impl Answer {
         trace.status(response.status());
         let fields = response.headers_mut();
         headers::remove_consumed(fields);
+        if !visit.is_surrogate() {
+            headers::remove_keys(fields);
+        }
         if let Some(value) = told.and_then(|told| cache_status::value(told, &visit.method)) {
             fields.append(headers::CACHE_STATUS, value);
         }

@@ -1,7 +1,6 @@
 //! `Cache-Status` (RFC 9211): how the cache treated the request, ours appended behind those of caches before us.
 
 use std::fmt::Write as _;
-use std::time::Duration;
 
 use http::{HeaderValue, Method, StatusCode};
 
@@ -13,8 +12,8 @@ use crate::observe::outcome::CacheUse;
 pub struct Told {
     /// What the store had to do with it.
     pub cache: CacheUse,
-    /// How long it stays fresh, where it is in store.
-    pub fresh_for: Option<Duration>,
+    /// Seconds until it is stale, where it is in store; since when it is, below zero.
+    pub ttl: Option<i64>,
     /// The status that the upstream gave, where it was asked.
     pub forwarded: Option<StatusCode>,
     /// Why it is not in store.
@@ -25,7 +24,8 @@ pub struct Told {
 pub fn value(told: Told, method: &Method) -> Option<HeaderValue> {
     let mut text = "marquetry".to_owned();
     match told.cache {
-        CacheUse::Hit | CacheUse::Stale | CacheUse::Revalidated => text.push_str("; hit"),
+        CacheUse::Hit | CacheUse::Stale => text.push_str("; hit"),
+        CacheUse::Revalidated => text.push_str("; fwd=stale; fwd-status=304"),
         CacheUse::Coalesced => text.push_str("; fwd=uri-miss; collapsed"),
         CacheUse::Miss => text.push_str("; fwd=uri-miss"),
         CacheUse::HitForMiss => text.push_str("; fwd=uri-miss; detail=hit-for-miss"),
@@ -34,15 +34,16 @@ pub fn value(told: Told, method: &Method) -> Option<HeaderValue> {
         }
         CacheUse::Pass => text.push_str("; fwd=method"),
     }
-    if let (Some(status), false) = (told.forwarded, text.ends_with("hit")) {
+    let answered = text.ends_with("hit") || told.cache == CacheUse::Revalidated;
+    if let (Some(status), false) = (told.forwarded, answered) {
         // Writing into a string cannot fail.
         let _ = write!(text, "; fwd-status={}", status.as_u16());
     }
-    if let Some(fresh_for) = told.fresh_for {
+    if let Some(ttl) = told.ttl {
         if !text.ends_with("hit") {
             text.push_str("; stored");
         }
-        let _ = write!(text, "; ttl={}", fresh_for.as_secs());
+        let _ = write!(text, "; ttl={ttl}");
     }
     if let (Some(reason), CacheUse::Miss) = (told.personal, told.cache) {
         let _ = write!(text, "; detail=\"{}\"", reason.as_str());
@@ -56,9 +57,9 @@ mod tests {
 
     #[test]
     fn a_hit_excludes_a_forward() {
-        let told = |cache, fresh_for: Option<u64>, forwarded: Option<u16>, personal| Told {
+        let told = |cache, ttl: Option<i64>, forwarded: Option<u16>, personal| Told {
             cache,
-            fresh_for: fresh_for.map(Duration::from_secs),
+            ttl,
             forwarded: forwarded.map(|status| StatusCode::from_u16(status).expect("a status")),
             personal,
         };
@@ -66,6 +67,14 @@ mod tests {
             (
                 told(CacheUse::Hit, Some(53), Some(200), None),
                 "marquetry; hit; ttl=53",
+            ),
+            (
+                told(CacheUse::Stale, Some(-7), Some(200), None),
+                "marquetry; hit; ttl=-7",
+            ),
+            (
+                told(CacheUse::Revalidated, Some(60), Some(200), None),
+                "marquetry; fwd=stale; fwd-status=304; stored; ttl=60",
             ),
             (
                 told(CacheUse::Miss, Some(60), Some(200), None),

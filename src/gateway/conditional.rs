@@ -1,7 +1,9 @@
 //! A client's conditions on a stored answer (RFC 9110 13.1.2, 13.1.3): 304 when it has it already. Composed pages are never asked.
 
-use http::header::{ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED};
+use http::header::{DATE, ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED};
 use http::{HeaderMap, HeaderName, StatusCode};
+
+use crate::message::date;
 
 /// Whether the client's copy is the stored answer. `If-None-Match` decides alone where it is given.
 pub fn not_modified(request: &HeaderMap, status: StatusCode, stored: &HeaderMap) -> bool {
@@ -17,13 +19,10 @@ pub fn not_modified(request: &HeaderMap, status: StatusCode, stored: &HeaderMap)
             .iter()
             .any(|line| lists(line.as_bytes(), tag));
     }
-    let date = |headers: &HeaderMap, name: HeaderName| {
-        httpdate::parse_http_date(headers.get(name)?.to_str().ok()?).ok()
-    };
-    match (
-        date(request, IF_MODIFIED_SINCE),
-        date(stored, LAST_MODIFIED),
-    ) {
+    let read = |headers: &HeaderMap, name: HeaderName| date::parse(headers.get(name)?.as_bytes());
+    // One that does not say when it was changed was not changed after it was made.
+    let changed = read(stored, LAST_MODIFIED).or_else(|| read(stored, DATE));
+    match (read(request, IF_MODIFIED_SINCE), changed) {
         (Some(since), Some(modified)) => modified <= since,
         _ => false,
     }
@@ -121,6 +120,9 @@ mod tests {
                 "{request:?}"
             );
         }
+        let dated = map(&[("date", "Sun, 06 Nov 1994 08:49:37 GMT")]);
+        let since = map(&[("if-modified-since", "Mon, 06 nov 1994 08:49:37 gmt")]);
+        assert!(not_modified(&since, StatusCode::OK, &dated));
         assert!(!not_modified(
             &map(&[("if-none-match", "*")]),
             StatusCode::NOT_FOUND,

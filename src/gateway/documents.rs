@@ -162,6 +162,11 @@ impl Documents {
 }
 
 impl Prepare for Documents {
+    /// A document is composed, and for that read whole.
+    fn wants_whole(&self, status: StatusCode, headers: &HeaderMap) -> bool {
+        self.is_document(status, headers)
+    }
+
     fn prepare(&self, status: StatusCode, headers: &HeaderMap, body: &Bytes) -> Option<Attachment> {
         if self.is_undeclared(status, headers) {
             self.notice_undeclared(body);

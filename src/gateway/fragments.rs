@@ -24,7 +24,8 @@ use crate::compose::source::{
 use crate::config::ComposeConfig;
 use crate::expr::RequestFacts;
 use crate::fetch::error::FetchError;
-use crate::fetch::{self, Ask, Fetcher, Streamed};
+use crate::fetch::{self, Ask, Fetcher, Policy, Streamed};
+use crate::gateway::cache_policy;
 use crate::gateway::coding;
 use crate::gateway::documents::Document;
 use crate::gateway::origin_request::{self, Purpose};
@@ -85,12 +86,18 @@ impl FragmentSource for PageFragments {
             .headers
             .iter()
             .any(|edit| !matches!(edit, HeaderEdit::Remove(_)));
-        let cacheable = route.config.cache && !request.no_store && !sets_headers;
         let headers = self.headers(&request, route, &host);
-        let key = self.visit.key(&host, request.url.target());
+        let target = request.url.target();
+        let (key, keyed) = cache_policy::key(&self.visit, &route.config, &host, target, &headers);
+        let of_route = cache_policy::policy(&self.visit, &route.config, keyed);
+        let policy = Policy {
+            cacheable: of_route.cacheable && !request.no_store && !sets_headers,
+            whole: true,
+            ..of_route
+        };
         let mut found = None;
-        if cacheable && request.method == FragmentMethod::Get {
-            match self.fetcher.at_hand(&key, &headers) {
+        if policy.cacheable && request.method == FragmentMethod::Get {
+            match self.fetcher.at_hand(&key, &headers, policy) {
                 Lookup::Hit(object) => return Fetched::Now(self.at_hand(&request, route, &object)),
                 other => found = Some(other),
             }
@@ -102,7 +109,7 @@ impl FragmentSource for PageFragments {
             };
         }
         let span = self.begin(&request, route);
-        let fetch = self.pending(request, route, key, headers, found, cacheable, span);
+        let fetch = self.pending(request, route, key, headers, found, policy, span);
         Fetched::Later {
             expected: None,
             fragment: Box::pin(apart(fetch)),
@@ -245,7 +252,7 @@ impl PageFragments {
         key: CacheKey,
         headers: Arc<HeaderMap>,
         found: Option<Lookup>,
-        cacheable: bool,
+        policy: Policy,
         span: Span,
     ) -> Pending {
         let default = route
@@ -269,7 +276,7 @@ impl PageFragments {
             key,
             request: upstream_request,
             upstream: Arc::clone(&route.upstream),
-            cacheable,
+            policy,
             ttl: request.ttl,
             deadline,
             prepare: Arc::clone(&route.documents) as Arc<_>,

@@ -4,15 +4,20 @@
 //! come through the same door; else pass it on. The rooms below do the work, this one tells the story.
 
 pub mod answer;
+pub mod cache_policy;
 pub mod cache_status;
 pub mod coding;
 pub mod conditional;
 pub mod documents;
 pub mod error;
+pub mod explain;
 pub mod fragments;
 pub mod origin_request;
 mod page;
 pub mod page_head;
+pub mod page_tag;
+pub mod purge;
+pub mod range;
 pub mod reload;
 pub mod respond;
 pub mod route;
@@ -25,6 +30,7 @@ use crate::cache::Cache;
 use crate::compose::Composer;
 use crate::compose::limits::Memory;
 use crate::compose::request_scope::ReadableCookies;
+use crate::config::pattern::Network;
 use crate::config::{ComposeConfig, Config, OnError, ServerConfig};
 use crate::fetch::error::FetchError;
 use crate::fetch::gather::{Gathered, gather};
@@ -61,6 +67,8 @@ pub struct Gateway {
     readable: Arc<ReadableCookies>,
     /// `compose.memory`.
     memory: Memory,
+    /// `cache.purge_from`.
+    purge_from: Vec<Network>,
     observer: Observer,
 }
 
@@ -115,6 +123,7 @@ impl Gateway {
             compose: Arc::new(config.compose.clone()),
             server: config.server.clone(),
             memory: Memory::new(config.compose.memory.as_u64()),
+            purge_from: config.cache.purge_from.clone(),
             upstreams,
             observer,
         }
@@ -124,6 +133,11 @@ impl Gateway {
     pub fn succeed(old: &Self, config: &Config) -> Self {
         let cache = Arc::clone(old.fetcher.cache());
         Self::new(config, cache, old.observer.clone(), Some(&old.upstreams))
+    }
+
+    /// What is stored for everybody.
+    fn cache(&self) -> &Cache {
+        self.fetcher.cache()
     }
 
     /// The groups of servers.
@@ -166,6 +180,9 @@ impl Gateway {
         body: Body,
         trace: &PageTrace,
     ) -> Result<Answer, GatewayError> {
+        if self.is_purge(visit) {
+            return Ok(Answer::plain(self.purge_for(visit)));
+        }
         let route = self
             .routes
             .find(&visit.host, visit.path())
@@ -208,13 +225,20 @@ impl Gateway {
         *request.headers_mut() =
             origin_request::fields(visit, &route.config, &visit.host, Purpose::Page);
         *request.uri_mut() = visit.uri.clone();
+        let (key, keyed) = cache_policy::key(
+            visit,
+            &route.config,
+            &visit.host,
+            &visit.target,
+            request.headers(),
+        );
         let fetched = self
             .fetcher
             .fetch(Ask {
-                key: visit.key(&visit.host, &visit.target),
+                key,
                 request,
                 upstream: Arc::clone(&route.upstream),
-                cacheable: route.config.cache,
+                policy: cache_policy::policy(visit, &route.config, keyed),
                 ttl: None,
                 deadline,
                 prepare: Arc::clone(&route.documents) as Arc<_>,

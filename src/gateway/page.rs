@@ -4,9 +4,13 @@ use std::fmt::Display;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
+use std::time::SystemTime;
 
 use bytes::Bytes;
-use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, LOCATION, SET_COOKIE};
+use http::header::{
+    ACCEPT_ENCODING, AGE, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, DATE, ETAG, EXPIRES,
+    IF_NONE_MATCH, LOCATION, SET_COOKIE,
+};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
@@ -16,6 +20,7 @@ use crate::compose::source::{FragmentError, Part, Place};
 use crate::compose::url::Url;
 use crate::compose::watch::{Fallback, Watcher};
 use crate::compose::{ComposeError, Composed, HeadEdits, Skeleton};
+use crate::config::{DownstreamAge, RouteConfig};
 use crate::fetch::{Fetched, Streamed};
 use crate::gateway::answer::{Answer, insert_age};
 use crate::gateway::cache_status::Told;
@@ -24,10 +29,12 @@ use crate::gateway::error::GatewayError;
 use crate::gateway::fragments::{self, PageFragments};
 use crate::gateway::origin_request::{Coding, preferred};
 use crate::gateway::page_head::{PageHead, PartPolicy};
+use crate::gateway::range::Wanted;
 use crate::gateway::route::Route;
 use crate::gateway::visit::Visit;
-use crate::gateway::{Gateway, coding, conditional, page_head};
+use crate::gateway::{Gateway, coding, conditional, page_head, page_tag, range};
 use crate::message::deadline::Deadline;
+use crate::message::headers::{CDN_CACHE_CONTROL, MARQUETRY_CACHE_CONTROL, SURROGATE_CONTROL};
 use crate::message::{Body, BodyError, Response};
 use crate::observe::Observer;
 use crate::observe::outcome::CacheUse;
@@ -81,19 +88,19 @@ impl Gateway {
     ) -> Result<Answer, GatewayError> {
         let told = Told {
             cache: used,
-            fresh_for: Some(object.fresh_for()),
+            ttl: Some(object.ttl()),
             forwarded: Some(object.status),
             personal: None,
         };
         if !route.documents.is_document(object.status, &object.headers) {
-            return Ok(pass_stored(visit, object, told));
+            return Ok(pass_stored(visit, route, object, told));
         }
         let document = route
             .documents
             .of(object)
             .map_err(|error| GatewayError::Document(error.to_string()))?;
         match document.template.filter(|template| template.has_tags()) {
-            None => Ok(pass_stored(visit, object, told)),
+            None => Ok(pass_stored(visit, route, object, told)),
             Some(template) => {
                 let page = Page {
                     status: object.status,
@@ -121,14 +128,18 @@ impl Gateway {
             cache,
             personal,
             came,
+            stored,
         } = streamed;
         let told = Told {
             cache,
-            fresh_for: None,
+            ttl: stored.as_ref().map(|object| object.ttl()),
             forwarded: Some(response.status()),
             personal,
         };
         let (mut head, body) = response.into_parts();
+        if let Some(object) = stored.filter(|object| !object.age().is_zero()) {
+            tell_age(&mut head.headers, &route.config, &object);
+        }
         if !route.documents.is_document(head.status, &head.headers) {
             let undeclared = route.documents.is_undeclared(head.status, &head.headers);
             let body = if undeclared {
@@ -271,11 +282,29 @@ fn written(
     composed: Composed<PartPolicy>,
 ) -> Response {
     head.write(&mut headers);
+    let known = |part: &Part<_>| matches!(part, Part::Here(_));
+    let all_known = composed.parts.iter().all(known) && composed.set_cookies.is_empty();
     for cookie in composed.set_cookies {
         headers.append(SET_COOKIE, cookie);
     }
     let status = edited(status, &mut headers, composed.edits);
-    let body = encoded(visit, &mut headers, composed.body);
+    let whole = composed.body.as_full().cloned();
+    let mut body = encoded(visit, &mut headers, composed.body);
+    let tagged = all_known && head.is_for_all() && status == StatusCode::OK;
+    let mut status = status;
+    if let Some(bytes) = whole.filter(|_| tagged) {
+        let coding = headers
+            .get(CONTENT_ENCODING)
+            .map_or(&b""[..], HeaderValue::as_bytes);
+        headers.insert(ETAG, page_tag::tag(&bytes, coding));
+        // The client's dates are not asked: no date tells when one of the parts has changed.
+        let asked = &visit.client_headers;
+        if asked.contains_key(IF_NONE_MATCH) && conditional::not_modified(asked, status, &headers) {
+            status = StatusCode::NOT_MODIFIED;
+            conditional::strip_for_304(&mut headers);
+            body = Body::empty();
+        }
+    }
     let mut response = Response::new(body);
     *response.status_mut() = status;
     *response.headers_mut() = headers;
@@ -313,22 +342,67 @@ fn encoded(visit: &Visit, headers: &mut HeaderMap, body: Body) -> Body {
     coding::encode(body, best)
 }
 
-/// A stored answer as it is, or 304 when the client has it.
-fn pass_stored(visit: &Visit, object: &Object, told: Told) -> Answer {
+/// A stored answer as it is, or 304 when the client has it, or the part of it that is wanted.
+fn pass_stored(visit: &Visit, route: &Route, object: &Object, told: Told) -> Answer {
     let mut response = Response::new(Body::full(object.body.clone()));
     *response.status_mut() = object.status;
     *response.headers_mut() = object.headers.clone();
-    insert_age(response.headers_mut(), object.age());
-    if visit.is_safe()
-        && conditional::not_modified(&visit.client_headers, object.status, &object.headers)
-    {
+    tell_age(response.headers_mut(), &route.config, object);
+    let asked = &visit.client_headers;
+    if visit.is_safe() && conditional::not_modified(asked, object.status, &object.headers) {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         conditional::strip_for_304(response.headers_mut());
         *response.body_mut() = Body::empty();
+    } else {
+        let length = object.body.len();
+        let (method, status) = (&visit.method, object.status);
+        match range::wanted(method, asked, status, &object.headers, length) {
+            Wanted::Whole => {}
+            Wanted::Part(bytes) => {
+                let range = format!("bytes {}-{}/{length}", bytes.start, bytes.end - 1);
+                *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+                insert_range(response.headers_mut(), &range);
+                *response.body_mut() = Body::full(object.body.slice(bytes));
+            }
+            Wanted::Nothing => {
+                *response.status_mut() = StatusCode::RANGE_NOT_SATISFIABLE;
+                conditional::strip_for_304(response.headers_mut());
+                insert_range(response.headers_mut(), &format!("bytes */{length}"));
+                *response.body_mut() = Body::empty();
+            }
+        }
     }
     Answer {
         response,
         told: Some(told),
+    }
+}
+
+fn insert_range(headers: &mut HeaderMap, range: &str) {
+    // Digits and signs are a value.
+    if let Ok(value) = HeaderValue::from_str(range) {
+        headers.insert(CONTENT_RANGE, value);
+    }
+}
+
+/// Its age; or none and the date of today, where the route wants those behind us to count from now although a field that they
+/// do not read gave the lifetime (RFC 9213 2.3).
+fn tell_age(headers: &mut HeaderMap, route: &RouteConfig, object: &Object) {
+    let targeted = [
+        SURROGATE_CONTROL,
+        MARQUETRY_CACHE_CONTROL,
+        CDN_CACHE_CONTROL,
+    ]
+    .iter()
+    .any(|name| object.headers.contains_key(name));
+    if route.downstream_age == DownstreamAge::Keep || !targeted {
+        insert_age(headers, object.age());
+        return;
+    }
+    headers.remove(AGE);
+    headers.remove(EXPIRES);
+    if let Ok(now) = HeaderValue::from_str(&httpdate::fmt_http_date(SystemTime::now())) {
+        headers.insert(DATE, now);
     }
 }
 

@@ -3,6 +3,7 @@
 //! Each part (the skeleton, each fragment) becomes a [`PartPolicy`]; [`PageHead`] folds them. A part that is not known when the
 //! head leaves counts as personal.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 
@@ -11,10 +12,17 @@ use http::header::{
     AGE, CACHE_CONTROL, COOKIE, DATE, EXPIRES, HeaderName, HeaderValue, PRAGMA, SET_COOKIE, VARY,
 };
 
-use crate::cache::freshness::{Downstream, Terms};
 use crate::cache::object::Object;
 use crate::cache::storable::Reason;
-use crate::message::headers;
+use crate::cache::surrogate;
+use crate::cache::terms::{Downstream, Terms};
+use crate::message::headers::{self, SURROGATE_KEY};
+
+/// As much as a field of keys holds, in bytes (Fastly's bound).
+const MOST_KEYS: usize = 16 * 1024;
+
+/// Stands for keys that do not fit.
+const ANY_KEY: &str = "marquetry-any";
 
 /// What one part of a page allows those behind us.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,8 +39,14 @@ pub struct PartPolicy {
     max_age: Option<Duration>,
     /// The same in shared caches.
     s_maxage: Option<Duration>,
+    /// How long past that it may be used while it is asked for anew; `None`: it does not say, or must not be.
+    stale_while_revalidate: Option<Duration>,
+    /// How long past that it may be used where nothing better can be had.
+    stale_if_error: Option<Duration>,
     /// What it varies by.
     vary: Vary,
+    /// The surrogate keys by which it can be purged.
+    keys: Vec<String>,
 }
 
 /// `Vary` of one part.
@@ -46,7 +60,17 @@ impl PartPolicy {
     /// Of a stored object, as old as it is now.
     pub fn of_stored(object: &Object) -> Self {
         let terms = Terms::downstream(&object.headers, object.came);
-        Self::new(terms, &object.headers, object.age(), terms.personal)
+        let mut policy = Self::new(terms, &object.headers, object.age(), terms.personal);
+        if !object.is_fresh() {
+            // What is stale here is not to be kept by others, whatever they were told besides.
+            policy.spend();
+        }
+        policy
+    }
+
+    fn spend(&mut self) {
+        self.max_age = self.max_age.map(|_| Duration::ZERO);
+        self.s_maxage = self.s_maxage.map(|_| Duration::ZERO);
     }
 
     /// Of an answer that was fetched for this asker alone; `personal` says why it is not shared.
@@ -83,7 +107,11 @@ impl PartPolicy {
             }
         };
         let vary = vary(headers);
+        let grace =
+            |said: Option<Duration>| said.filter(|_| !terms.no_cache && !terms.must_revalidate);
         Self {
+            stale_while_revalidate: grace(terms.stale_while_revalidate),
+            stale_if_error: grace(terms.stale_if_error),
             personal: personal || varies_by_user(&vary),
             no_store,
             public: terms.public,
@@ -91,6 +119,10 @@ impl PartPolicy {
             max_age: zero(left(terms.max_age)),
             s_maxage: zero(left(terms.s_maxage)),
             vary,
+            keys: surrogate::keys(headers)
+                .into_iter()
+                .map(str::to_owned)
+                .collect(),
         }
     }
 }
@@ -132,7 +164,11 @@ pub struct PageHead {
     /// `None` once a part does not say.
     max_age: Option<Duration>,
     s_maxage: Option<Duration>,
+    stale_while_revalidate: Option<Duration>,
+    stale_if_error: Option<Duration>,
     vary: Vec<HeaderName>,
+    /// Those of all parts.
+    keys: BTreeSet<String>,
 }
 
 impl PageHead {
@@ -145,7 +181,10 @@ impl PageHead {
             must_revalidate: false,
             max_age: Some(Duration::MAX),
             s_maxage: Some(Duration::MAX),
+            stale_while_revalidate: Some(Duration::MAX),
+            stale_if_error: Some(Duration::MAX),
             vary: Vec::new(),
+            keys: BTreeSet::new(),
         };
         head.add(skeleton);
         head
@@ -160,6 +199,10 @@ impl PageHead {
         self.must_revalidate |= part.must_revalidate;
         self.max_age = least(self.max_age, part.max_age);
         self.s_maxage = least(self.s_maxage, part.s_maxage);
+        self.stale_while_revalidate =
+            least(self.stale_while_revalidate, part.stale_while_revalidate);
+        self.stale_if_error = least(self.stale_if_error, part.stale_if_error);
+        self.keys.extend(part.keys.iter().cloned());
         match &part.vary {
             Vary::Everything => self.no_store = true,
             Vary::Fields(fields) => {
@@ -181,6 +224,13 @@ impl PageHead {
     pub fn add_failed(&mut self) {
         self.max_age = Some(Duration::ZERO);
         self.s_maxage = None;
+        self.stale_while_revalidate = None;
+        self.stale_if_error = None;
+    }
+
+    /// Whether the page may be told apart by a tag of its own: it is the same for all, and may be kept.
+    pub fn is_for_all(&self) -> bool {
+        !self.personal && !self.no_store
     }
 
     /// Whether a part is less cacheable than what the head, once sent, has promised.
@@ -193,7 +243,9 @@ impl PageHead {
         !self.personal
             && (part.personal
                 || longer(self.max_age, part.max_age)
-                || longer(self.s_maxage, part.s_maxage))
+                || longer(self.s_maxage, part.s_maxage)
+                || longer(self.stale_while_revalidate, part.stale_while_revalidate)
+                || longer(self.stale_if_error, part.stale_if_error))
     }
 
     /// Writes what the page promises over the head of its skeleton. A page is encoded as its client likes it, so it always varies
@@ -204,6 +256,11 @@ impl PageHead {
             headers.remove(name);
         }
         headers::remove_for_other_caches(headers);
+        // A surrogate in front purges the page by the keys of all its parts; from others' answers the field is taken out.
+        headers::remove_keys(headers);
+        if let Some(keys) = self.surrogate_key() {
+            headers.insert(SURROGATE_KEY, keys);
+        }
         // What is promised is counted from now, so no Age goes with it.
         if let Ok(now) = HeaderValue::from_str(&httpdate::fmt_http_date(SystemTime::now())) {
             headers.insert(DATE, now);
@@ -232,6 +289,20 @@ impl PageHead {
         }
     }
 
+    /// The keys of all parts in one field. When they are more than a field holds, or cannot be written into it, one key stands
+    /// for all pages of which that is so: purging too much is better than too little.
+    fn surrogate_key(&self) -> Option<HeaderValue> {
+        if self.keys.is_empty() {
+            return None;
+        }
+        let length: usize = self.keys.iter().map(|key| key.len() + 1).sum();
+        if length > MOST_KEYS || self.keys.iter().any(|key| key.contains([' ', '\t'])) {
+            return Some(HeaderValue::from_static(ANY_KEY));
+        }
+        let keys: Vec<&str> = self.keys.iter().map(String::as_str).collect();
+        HeaderValue::from_str(&keys.join(" ")).ok()
+    }
+
     fn cache_control(&self) -> String {
         if self.no_store {
             return if self.personal {
@@ -254,6 +325,15 @@ impl PageHead {
         }
         if self.must_revalidate {
             value.push_str(", must-revalidate");
+            return value;
+        }
+        for (name, grace) in [
+            ("stale-while-revalidate", self.stale_while_revalidate),
+            ("stale-if-error", self.stale_if_error),
+        ] {
+            if let Some(grace) = grace.filter(|grace| grace.as_secs() > 0) {
+                let _ = write!(value, ", {name}={}", grace.as_secs());
+            }
         }
         value
     }
@@ -325,6 +405,22 @@ mod tests {
                 vec![
                     public("public, max-age=9"),
                     public("public, max-age=9, must-revalidate"),
+                ],
+                "public, max-age=9, must-revalidate",
+            ),
+            (
+                "grace of all",
+                vec![
+                    public("public, max-age=9, stale-while-revalidate=60, stale-if-error=90"),
+                    public("public, max-age=9, stale-while-revalidate=30"),
+                ],
+                "public, max-age=9, stale-while-revalidate=30",
+            ),
+            (
+                "grace forbidden by one",
+                vec![
+                    public("public, max-age=9, stale-while-revalidate=60"),
+                    public("public, max-age=9, stale-while-revalidate=60, proxy-revalidate"),
                 ],
                 "public, max-age=9, must-revalidate",
             ),
@@ -451,6 +547,27 @@ mod tests {
         assert_eq!(left, ["cache-control", "content-type", "date", "vary"]);
         assert_eq!(headers[CACHE_CONTROL], "private, no-cache");
         assert_eq!(headers[VARY], "accept-language, cookie, accept-encoding");
+    }
+
+    #[test]
+    fn the_keys_of_all_parts_are_told_or_one_for_all() {
+        let keyed = |keys: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(
+                SURROGATE_KEY,
+                HeaderValue::from_str(keys).expect("keys are a value"),
+            );
+            PartPolicy::of_fetched(&headers, None, SystemTime::now())
+        };
+        let mut head = PageHead::new(&keyed("b a"));
+        head.add(&keyed("c a"));
+        assert_eq!(head.surrogate_key().expect("there are keys"), "a b c");
+        let many: Vec<String> = (0..900).map(|number| format!("{number:x<20}")).collect();
+        head.add(&keyed(&many.join(" ")));
+        assert_eq!(head.surrogate_key().expect("there are keys"), ANY_KEY);
+        let mut head = PageHead::new(&keyed("a"));
+        head.add(&part(&[("cache-tag", "b c")], None));
+        assert_eq!(head.surrogate_key().expect("there are keys"), ANY_KEY);
     }
 
     #[test]

@@ -159,6 +159,14 @@ impl Visit {
         }
     }
 
+    /// Whether a surrogate asks that is believed: a trusted proxy that says what it can do.
+    pub fn is_surrogate(&self) -> bool {
+        self.from_proxy
+            && self
+                .client_headers
+                .contains_key(headers::SURROGATE_CAPABILITY)
+    }
+
     /// Whether it asks without wanting to change anything.
     pub fn is_safe(&self) -> bool {
         self.method == Method::GET || self.method == Method::HEAD

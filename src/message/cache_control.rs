@@ -6,8 +6,8 @@
 
 use std::time::Duration;
 
-use http::HeaderMap;
 use http::header::HeaderName;
+use http::{HeaderMap, HeaderValue};
 
 /// One directive as written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +38,80 @@ pub fn directives(line: &[u8]) -> impl Iterator<Item = Directive<'_>> {
     })
 }
 
+impl<'a> Directive<'a> {
+    /// The names of a quoted list of fields, as in `private="x-user, x-cart"`.
+    fn fields(&self) -> impl Iterator<Item = Option<HeaderName>> + use<'a> {
+        let list = self.value.filter(|_| self.quoted).unwrap_or_default();
+        list.split(|byte| *byte == b',')
+            .map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+    }
+
+    /// Whether it speaks of some fields only. One that is not quoted, or whose list is no list of names, speaks of all.
+    fn names_fields(&self) -> bool {
+        self.quoted && self.fields().all(|name| name.is_some())
+    }
+}
+
+/// The fields that `no-cache="…"` and `private="…"` keep from being stored (RFC 9111 5.2.2.4, 5.2.2.7).
+pub fn withheld(headers: &HeaderMap) -> Vec<HeaderName> {
+    let mut names = Vec::new();
+    for line in headers.get_all(http::header::CACHE_CONTROL) {
+        for directive in directives(line.as_bytes()) {
+            let qualifies = directive.name.eq_ignore_ascii_case(b"no-cache")
+                || directive.name.eq_ignore_ascii_case(b"private");
+            if qualifies && directive.names_fields() {
+                names.extend(directive.fields().flatten());
+            }
+        }
+    }
+    names
+}
+
+/// What a request asks of caches (RFC 9111 5.2.1).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RequestControl {
+    /// `no-store`.
+    pub no_store: bool,
+    /// `no-cache`, or `Pragma: no-cache` where there is no Cache-Control.
+    pub no_cache: bool,
+    /// `only-if-cached`.
+    pub only_if_cached: bool,
+    /// `max-age`: no older than this.
+    pub max_age: Option<Duration>,
+    /// `min-fresh`: fresh for at least as long.
+    pub min_fresh: Option<Duration>,
+}
+
+impl RequestControl {
+    /// Reads the request's Cache-Control and Pragma.
+    pub fn read(headers: &HeaderMap) -> Self {
+        let mut read = Self::default();
+        for line in headers.get_all(http::header::CACHE_CONTROL) {
+            directives(line.as_bytes()).for_each(|directive| read.take(directive));
+        }
+        if !headers.contains_key(http::header::CACHE_CONTROL) {
+            let pragma = headers.get(http::header::PRAGMA).map(HeaderValue::as_bytes);
+            read.no_cache = pragma.is_some_and(|line| line.eq_ignore_ascii_case(b"no-cache"));
+        }
+        read
+    }
+
+    fn take(&mut self, directive: Directive<'_>) {
+        let is = |name: &str| directive.name.eq_ignore_ascii_case(name.as_bytes());
+        if is("no-store") {
+            self.no_store = true;
+        } else if is("no-cache") {
+            self.no_cache = true;
+        } else if is("only-if-cached") {
+            self.only_if_cached = true;
+        } else if is("max-age") {
+            self.max_age.get_or_insert(lifetime(directive));
+        } else if is("min-fresh") {
+            self.min_fresh.get_or_insert(lifetime(directive));
+        }
+    }
+}
+
 fn directive(member: &[u8]) -> Directive<'_> {
     let (body, target) = split_outside_quotes(member, b';');
     let target = target.trim_ascii();
@@ -62,34 +136,27 @@ fn directive(member: &[u8]) -> Directive<'_> {
     }
 }
 
-/// What stands before and after the first `separator` outside quotes.
+/// What stands before and after the first `separator` outside quotes. A quote that is never closed is none, so that it hides
+/// nothing that stands behind it.
 fn split_outside_quotes(text: &[u8], separator: u8) -> (&[u8], &[u8]) {
+    split(text, separator, true)
+        .unwrap_or_else(|| split(text, separator, false).unwrap_or((text, &[])))
+}
+
+/// The same; `None` when quotes count and one is never closed.
+fn split(text: &[u8], separator: u8, quotes: bool) -> Option<(&[u8], &[u8])> {
     let mut quoted = false;
     let mut escaped = false;
     for (at, byte) in text.iter().enumerate() {
         match byte {
             _ if escaped => escaped = false,
             b'\\' if quoted => escaped = true,
-            b'"' => quoted = !quoted,
-            _ if *byte == separator && !quoted => return (&text[..at], &text[at + 1..]),
+            b'"' if quotes => quoted = !quoted,
+            _ if *byte == separator && !quoted => return Some((&text[..at], &text[at + 1..])),
             _ => {}
         }
     }
-    (text, &[])
-}
-
-fn has_open_quote(line: &[u8]) -> bool {
-    let mut quoted = false;
-    let mut escaped = false;
-    for byte in line {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if quoted => escaped = true,
-            b'"' => quoted = !quoted,
-            _ => {}
-        }
-    }
-    quoted
+    (!quoted).then_some((text, &[]))
 }
 
 /// The longest lifetime that is told apart: 2^31 seconds (RFC 9111 1.2.2).
@@ -111,20 +178,28 @@ pub fn delta_seconds(text: &[u8]) -> Option<Duration> {
 pub struct CacheControl {
     /// `no-store`.
     pub no_store: bool,
-    /// `no-cache`, qualified or not.
+    /// `no-cache` of the whole response.
     pub no_cache: bool,
-    /// `private`, qualified or not.
+    /// `private` of the whole response.
     pub private: bool,
+    /// `no-cache="…"` or `private="…"`: some fields are not to be stored; [`withheld`] names them.
+    pub withholds: bool,
     /// `public`.
     pub public: bool,
     /// `must-revalidate`.
     pub must_revalidate: bool,
     /// `proxy-revalidate`.
     pub proxy_revalidate: bool,
+    /// `must-understand` (RFC 9111 5.2.2.3).
+    pub must_understand: bool,
     /// `s-maxage`; unreadable: zero.
     pub s_maxage: Option<Duration>,
     /// `max-age`; unreadable: zero.
     pub max_age: Option<Duration>,
+    /// `stale-while-revalidate` (RFC 5861 3); unreadable: zero.
+    pub stale_while_revalidate: Option<Duration>,
+    /// `stale-if-error` (RFC 5861 4); unreadable: zero.
+    pub stale_if_error: Option<Duration>,
 }
 
 impl CacheControl {
@@ -137,8 +212,6 @@ impl CacheControl {
     pub fn read_field(headers: &HeaderMap, name: &HeaderName) -> Self {
         let mut read = Self::default();
         for line in headers.get_all(name) {
-            // A quote that is never closed may hide the word that forbids.
-            read.private |= has_open_quote(line.as_bytes());
             for directive in directives(line.as_bytes()) {
                 read.take(directive);
             }
@@ -161,7 +234,7 @@ impl CacheControl {
         }
         self.no_store |= said.no_store;
         self.no_cache |= said.no_cache;
-        self.private |= said.private;
+        self.private |= said.private || said.withholds;
         self.must_revalidate |= said.must_revalidate;
         self.proxy_revalidate |= said.proxy_revalidate;
         if said.s_maxage.is_some() {
@@ -177,15 +250,24 @@ impl CacheControl {
         if is("no-store") {
             self.no_store = true;
         } else if is("no-cache") {
-            self.no_cache = true;
+            self.no_cache |= !directive.names_fields();
+            self.withholds |= directive.names_fields();
         } else if is("private") {
-            self.private = true;
+            self.private |= !directive.names_fields();
+            self.withholds |= directive.names_fields();
         } else if is("public") {
             self.public = true;
         } else if is("must-revalidate") {
             self.must_revalidate = true;
         } else if is("proxy-revalidate") {
             self.proxy_revalidate = true;
+        } else if is("must-understand") {
+            self.must_understand = true;
+        } else if is("stale-while-revalidate") {
+            self.stale_while_revalidate
+                .get_or_insert(lifetime(directive));
+        } else if is("stale-if-error") {
+            self.stale_if_error.get_or_insert(lifetime(directive));
         } else if is("s-maxage") {
             self.s_maxage.get_or_insert(lifetime(directive));
         } else if is("max-age") {
@@ -208,6 +290,8 @@ pub struct SurrogateControl {
     pub no_store: bool,
     /// `max-age=A` of `max-age=A+B`.
     pub max_age: Option<Duration>,
+    /// `B` of `max-age=A+B`: how long it may be used stale while it is asked for anew.
+    pub stale: Option<Duration>,
 }
 
 impl SurrogateControl {
@@ -234,11 +318,15 @@ impl SurrogateControl {
         if is("no-store") || is("no-store-remote") {
             self.no_store = true;
         } else if is("max-age") {
-            let seconds = directive
+            let mut parts = directive
                 .value
-                .and_then(|value| delta_seconds(value.split(|byte| *byte == b'+').next()?));
-            self.max_age
-                .get_or_insert(seconds.unwrap_or(Duration::ZERO));
+                .unwrap_or_default()
+                .split(|byte| *byte == b'+');
+            let mut seconds = || parts.next().and_then(delta_seconds);
+            if self.max_age.is_none() {
+                self.max_age = Some(seconds().unwrap_or(Duration::ZERO));
+                self.stale = seconds();
+            }
         }
     }
 }
@@ -291,19 +379,33 @@ mod tests {
     #[test]
     fn lines_combine_and_unknown_words_do_not_matter() {
         let control = read(&["public, surprise", "s-maxage=3, private=\"x\""]);
-        assert!(control.public && control.private && !control.no_store);
+        assert!(control.public && !control.private && control.withholds && !control.no_store);
         assert_eq!(control.s_maxage, Some(Duration::from_secs(3)));
     }
 
     #[test]
-    fn a_quote_that_is_never_closed_hides_no_word_that_forbids() {
-        for (line, private) in [
-            ("s-maxage=60, x=\"abc, private", true),
-            ("s-maxage=60, x=\"abc\\\", private", true),
-            ("s-maxage=60, x=\"a, private\"", false),
+    fn a_list_of_fields_is_quoted_and_holds_names() {
+        for (line, whole, names) in [
+            ("private=\"x-user\"", false, vec!["x-user"]),
+            ("no-cache=\"X-A , x-b\"", false, vec!["x-a", "x-b"]),
+            ("private=x-user", true, vec![]),
+            ("private=\"\"", true, vec![]),
+            ("private=\"x user\"", true, vec![]),
+            ("private=\"x-user", true, vec![]),
+            ("private, private=\"x\"", true, vec!["x"]),
         ] {
-            assert_eq!(read(&[line]).private, private, "{line}");
+            let control = read(&[line]);
+            assert_eq!(control.private || control.no_cache, whole, "{line}");
+            let headers = [(http::header::CACHE_CONTROL, HeaderValue::from_static(line))];
+            assert_eq!(withheld(&headers.into_iter().collect()), names, "{line}");
         }
+    }
+
+    #[test]
+    fn an_unclosed_quote_hides_nothing() {
+        assert!(read(&["x=\"a, no-store"]).no_store);
+        assert!(read(&["s-maxage=60, x=\"abc\\\", private"]).private);
+        assert!(!read(&["x=\"a, no-store\""]).no_store);
     }
 
     #[test]
@@ -326,6 +428,7 @@ mod tests {
         let wanted = SurrogateControl {
             no_store: false,
             max_age: Some(Duration::from_secs(5)),
+            stale: None,
         };
         assert_eq!(SurrogateControl::read(&headers), wanted);
     }

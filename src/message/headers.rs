@@ -35,11 +35,15 @@ pub const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-ho
 /// The port that the client spoke to.
 pub const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 
+/// The labels by which an answer can be purged.
+pub const SURROGATE_KEY: HeaderName = HeaderName::from_static("surrogate-key");
+
 /// Fields that are consumed here and never passed on to clients.
-const CONSUMED: [HeaderName; 6] = [
-    SURROGATE_CONTROL,
-    MARQUETRY_CACHE_CONTROL,
-    HeaderName::from_static("surrogate-key"),
+const CONSUMED: [HeaderName; 2] = [SURROGATE_CONTROL, MARQUETRY_CACHE_CONTROL];
+
+/// Fields of surrogate keys, which only surrogates are given.
+const KEYS: [HeaderName; 4] = [
+    SURROGATE_KEY,
     HeaderName::from_static("xkey"),
     HeaderName::from_static("cache-tag"),
     HeaderName::from_static("x-magento-tags"),
@@ -178,9 +182,16 @@ pub fn remove_content_fields(headers: &mut HeaderMap) {
     }
 }
 
-/// Removes what is addressed to surrogates from an answer to a client.
+/// Removes what is addressed to us from an answer; of surrogate keys see [`remove_keys`].
 pub fn remove_consumed(headers: &mut HeaderMap) {
     for name in CONSUMED {
+        headers.remove(name);
+    }
+}
+
+/// Removes surrogate keys, which are for surrogates alone.
+pub fn remove_keys(headers: &mut HeaderMap) {
+    for name in KEYS {
         headers.remove(name);
     }
 }

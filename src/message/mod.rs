@@ -7,10 +7,11 @@ pub mod body;
 pub mod cache_control;
 pub mod client;
 pub mod cookie;
+pub mod date;
 pub mod deadline;
 pub mod headers;
+pub mod structured;
 pub mod target;
-pub mod targeted;
 
 pub use body::{Body, BodyError};
 

@@ -1,7 +1,9 @@
 //! `[identity]`, `[cache]`, `[compose]`, `[compose.limits]`: who is a user, what is kept, what a page may cost.
 
 use crate::config::file::faults::Faults;
-use crate::config::file::setting::{Setting, boolean, cookie_names, count, delay, size, timeout};
+use crate::config::file::setting::{
+    Setting, boolean, cookie_names, count, delay, networks, size, timeout,
+};
 use crate::config::file::table::{Off, Table};
 use crate::config::size::ByteSize;
 use crate::config::{CacheConfig, ComposeConfig, IdentityConfig, LanguageLimits, OnError};
@@ -42,7 +44,8 @@ pub(super) fn cache(table: Option<Table<'_>>, faults: &Faults<'_>) -> CacheConfi
             faults.report(warning.help("objects of this size are never stored"));
         }
     }
-    table.unsupported("purge_from", Off::Empty);
+    let purge_from = networks("any client may then empty the cache");
+    table.set("purge_from", &mut cache.purge_from, purge_from);
     table.unsupported("shared", Off::Absent);
     table.close();
     cache

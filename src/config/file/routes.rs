@@ -5,11 +5,11 @@ use std::ops::Range;
 use toml::de::DeValue;
 
 use crate::config::file::faults::{Faults, error};
-use crate::config::file::setting::{Setting, boolean, cookie_names, timeout};
-use crate::config::file::table::{Off, Table};
+use crate::config::file::setting::{Setting, boolean, cookie_names, delay, timeout};
+use crate::config::file::table::Table;
 use crate::config::file::upstreams::Upstreams;
 use crate::config::pattern::{HostPattern, PathPattern};
-use crate::config::{ComposeMode, Dialects, ForwardCookies, RouteConfig};
+use crate::config::{ComposeMode, Dialects, DownstreamAge, ForwardCookies, Heed, RouteConfig};
 use crate::diagnostic::nearest;
 
 /// All `[[routes]]` in the order of the file.
@@ -72,12 +72,9 @@ fn route(
     );
     table.set("cache", &mut route.cache, boolean);
     table.set("timeout", &mut route.timeout, |it| timeout(it).map(Some));
-    table.unsupported("key_cookies", Off::Empty);
-    table.unsupported("ignore_query", Off::Empty);
-    table.unsupported("stale_while_revalidate", Off::Zero);
-    table.unsupported("stale_if_error", Off::Zero);
-    table.unsupported("stale_for_sessions", Off::False);
-    table.unsupported("heuristic_freshness", Off::False);
+    table.set("key_cookies", &mut route.key_cookies, cookie_names);
+    table.set("ignore_query", &mut route.ignore_query, parameters);
+    caching(&mut table, &mut route);
     let place = path_setting
         .or(host_setting)
         .map_or(table.span.clone(), |it| it.span);
@@ -87,6 +84,53 @@ fn route(
     // An unknown upstream is reported by now; host and path still count against those of other routes.
     route.upstream = upstream.unwrap_or_default();
     Some((route, place))
+}
+
+/// What a route makes of answers in store.
+fn caching(table: &mut Table<'_>, route: &mut RouteConfig) {
+    table.set(
+        "stale_while_revalidate",
+        &mut route.stale_while_revalidate,
+        delay,
+    );
+    table.set("stale_if_error", &mut route.stale_if_error, delay);
+    table.set("stale_for_sessions", &mut route.stale_for_sessions, boolean);
+    table.set(
+        "heuristic_freshness",
+        &mut route.heuristic_freshness,
+        boolean,
+    );
+    table.set("downstream_age", &mut route.downstream_age, |it| {
+        it.choice(&[
+            ("keep", DownstreamAge::Keep),
+            ("reset", DownstreamAge::Reset),
+        ])
+    });
+    table.set(
+        "request_cache_control",
+        &mut route.request_cache_control,
+        |it| {
+            it.choice(&[
+                ("nobody", Heed::Nobody),
+                ("surrogates", Heed::Surrogates),
+                ("everybody", Heed::Everybody),
+            ])
+        },
+    );
+}
+
+/// A list of names of parameters, each with a `*` at most at its end.
+fn parameters(setting: &Setting<'_>) -> Option<Vec<String>> {
+    let accepted = "a list of names of parameters, such as [\"utm_*\", \"fbclid\"]";
+    setting.list(accepted, |item| {
+        let accepted = "the name of a parameter, with a \"*\" at most at its end: \"utm_*\"";
+        item.parsed(accepted, |text| {
+            let name = text.strip_suffix('*').unwrap_or(text);
+            let plain = |byte: u8| byte.is_ascii_graphic() && !b"*&=#?".contains(&byte);
+            let good = !text.is_empty() && name.bytes().all(plain);
+            good.then(|| text.to_owned())
+        })
+    })
 }
 
 /// `host` and `path` as they are written.

@@ -1,0 +1,401 @@
+//! What is stored and past its freshness is asked about, and the client's own copy is told apart here: validators, 304, ranges,
+//! HEAD, and what ends a stored answer.
+
+mod support;
+
+use support::{Answer, Gateway, Origin, Recorded, Reply, Setup, ask};
+
+const CHANGED: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
+
+async fn passing(origin: &Origin) -> Gateway {
+    Setup::new()
+        .upstream("app", origin, "")
+        .route("/", "app", "compose = \"off\"")
+        .start()
+        .await
+}
+
+/// An answer with a tag that is as old as it may be when it comes, so that each use of it asks.
+fn stale(body: &str, tag: &str) -> Reply {
+    Reply::text(body)
+        .header("ETag", tag)
+        .header("Cache-Control", "public, max-age=60")
+        .header("Age", "60")
+}
+
+fn not_modified() -> Reply {
+    Reply::bare("").status(304)
+}
+
+/// Answers the tag with 304, and all else with the body.
+fn validating(body: &'static str, tag: &'static str) -> impl Fn(&Recorded) -> Reply {
+    move |request| {
+        if request.head.first("if-none-match") == Some(tag) {
+            not_modified()
+                .header("ETag", tag)
+                .header("Cache-Control", "public, max-age=60")
+        } else {
+            stale(body, tag)
+        }
+    }
+}
+
+fn status_of(answer: &Answer) -> &str {
+    answer.header("cache-status").unwrap_or_default()
+}
+
+#[tokio::test]
+async fn what_is_past_its_freshness_is_asked_about_and_renewed() {
+    let origin = Origin::start().await;
+    origin.answer("/a", validating("body", "\"v1\""));
+    let gateway = passing(&origin).await;
+    gateway.get("/a").await.is(200, "body");
+    let renewed = gateway.get("/a").await;
+    renewed.is(200, "body");
+    assert!(
+        status_of(&renewed).contains("fwd=stale; fwd-status=304"),
+        "{}",
+        status_of(&renewed)
+    );
+    assert_eq!(
+        origin.last("/a").head.first("if-none-match"),
+        Some("\"v1\"")
+    );
+    // Its clock has started again, and its old age has gone.
+    let hit = gateway.get("/a").await;
+    hit.is(200, "body");
+    assert!(status_of(&hit).contains("hit"), "{}", status_of(&hit));
+    assert_eq!(origin.count("/a"), 2);
+}
+
+#[tokio::test]
+async fn a_304_renews_fields_and_sets_its_cookie_for_its_asker_alone() {
+    let origin = Origin::start().await;
+    origin.on_each(
+        "/a",
+        vec![
+            stale("body", "\"v1\"")
+                .header("X-Both", "1")
+                .header("X-Old", "1"),
+            not_modified()
+                .header("ETag", "\"v1\"")
+                .header("X-Both", "2")
+                .header("Set-Cookie", "a=1")
+                .header("Cache-Control", "public, max-age=60"),
+        ],
+    );
+    let gateway = passing(&origin).await;
+    gateway.get("/a").await.is(200, "body");
+    let asker = gateway.get("/a").await;
+    asker.is(200, "body");
+    assert_eq!(asker.header("set-cookie"), Some("a=1"));
+    let other = gateway.get("/a").await;
+    other.is(200, "body");
+    assert_eq!(other.header("set-cookie"), None);
+    assert_eq!(
+        (other.header("x-both"), other.header("x-old")),
+        (Some("2"), Some("1"))
+    );
+    assert_eq!(origin.count("/a"), 2);
+}
+
+#[tokio::test]
+async fn a_304_that_speaks_of_something_else_renews_nothing() {
+    let origin = Origin::start().await;
+    origin.on_each(
+        "/a",
+        vec![
+            stale("old", "\"v1\""),
+            not_modified().header("ETag", "\"v2\""),
+            stale("new", "\"v2\""),
+        ],
+    );
+    let gateway = passing(&origin).await;
+    gateway.get("/a").await.is(200, "old");
+    gateway.get("/a").await.is(200, "new");
+    assert_eq!(origin.last("/a").head.first("if-none-match"), None);
+}
+
+#[tokio::test]
+async fn a_304_that_nobody_asked_for_is_a_fault_of_the_upstream() {
+    let origin = Origin::start().await;
+    origin.on("/a", not_modified());
+    let gateway = passing(&origin).await;
+    assert_eq!(gateway.get("/a").await.status, 502);
+}
+
+#[tokio::test]
+async fn no_cache_with_a_validator_is_asked_about_each_time() {
+    let origin = Origin::start().await;
+    origin.answer("/a", |request| {
+        let reply = match request.head.first("if-none-match") {
+            Some("\"v1\"") => not_modified(),
+            _ => Reply::text("body"),
+        };
+        reply
+            .header("ETag", "\"v1\"")
+            .header("Cache-Control", "no-cache")
+    });
+    let gateway = passing(&origin).await;
+    for asked in 1..=3 {
+        gateway.get("/a").await.is(200, "body");
+        assert_eq!(origin.count("/a"), asked);
+    }
+    assert_eq!(
+        origin.last("/a").head.first("if-none-match"),
+        Some("\"v1\"")
+    );
+    // A user's request is none that takes part.
+    gateway.get_as("/a", "session=1").await.is(200, "body");
+    assert_eq!(origin.last("/a").head.first("if-none-match"), None);
+}
+
+#[tokio::test]
+async fn the_clients_own_copy_is_told_here() {
+    let origin = Origin::start().await;
+    let reply = Reply::text("body")
+        .header("ETag", "\"v1\"")
+        .header("Last-Modified", CHANGED)
+        .header("Cache-Control", "max-age=60");
+    origin.on("/a", reply);
+    let gateway = passing(&origin).await;
+    let has = |tag: &str| ask("GET", "/a").header("If-None-Match", tag);
+    // What fills the store is fetched whole, whatever its asker has.
+    gateway.fetch(&has("\"v0\"")).await.is(200, "body");
+    assert_eq!(origin.last("/a").head.first("if-none-match"), None);
+    for tag in ["\"v1\"", "W/\"v1\"", "\"x\", \"v1\"", "*"] {
+        let answer = gateway.fetch(&has(tag)).await;
+        assert_eq!((answer.status, answer.body.len()), (304, 0), "{tag}");
+        assert_eq!(answer.header("etag"), Some("\"v1\""));
+        assert!(answer.header("age").is_some() && answer.header("cache-control").is_some());
+    }
+    gateway.fetch(&has("\"x\"")).await.is(200, "body");
+    let since = ask("GET", "/a").header("If-Modified-Since", CHANGED);
+    assert_eq!(gateway.fetch(&since).await.status, 304);
+    assert_eq!(origin.count("/a"), 1);
+    // These are the origin's to decide.
+    gateway
+        .fetch(&ask("GET", "/a").header("If-Match", "\"v0\""))
+        .await;
+    assert_eq!(origin.last("/a").head.first("if-match"), Some("\"v0\""));
+}
+
+#[tokio::test]
+async fn one_range_of_what_is_stored_is_given() {
+    let origin = Origin::start().await;
+    let reply = Reply::text("0123456789")
+        .header("ETag", "\"v1\"")
+        .header("Cache-Control", "max-age=60");
+    origin.on("/a", reply);
+    let gateway = passing(&origin).await;
+    gateway.get("/a").await.is(200, "0123456789");
+    let range = |range: &str| ask("GET", "/a").header("Range", range);
+    for (asked, status, body, content_range) in [
+        ("bytes=2-4", 206, "234", Some("bytes 2-4/10")),
+        ("bytes=7-", 206, "789", Some("bytes 7-9/10")),
+        ("bytes=-2", 206, "89", Some("bytes 8-9/10")),
+        ("bytes=10-", 416, "", Some("bytes */10")),
+        ("bytes=0-1,3-4", 200, "0123456789", None),
+    ] {
+        let answer = gateway.fetch(&range(asked)).await;
+        answer.is(status, body);
+        assert_eq!(answer.header("content-range"), content_range, "{asked}");
+    }
+    let holds = range("bytes=0-0").header("If-Range", "\"v1\"");
+    gateway.fetch(&holds).await.is(206, "0");
+    let holds_not = range("bytes=0-0").header("If-Range", "\"v0\"");
+    gateway.fetch(&holds_not).await.is(200, "0123456789");
+    assert_eq!(origin.count("/a"), 1);
+}
+
+#[tokio::test]
+async fn head_is_answered_from_a_stored_get_and_ends_one_that_has_changed() {
+    let origin = Origin::start().await;
+    origin.on(
+        "/a",
+        Reply::text("body").header("Cache-Control", "max-age=60"),
+    );
+    origin.on_each(
+        "/b",
+        vec![
+            stale("old", "\"v1\""),
+            stale("newer", "\"v2\""),
+            stale("newer", "\"v2\""),
+        ],
+    );
+    let gateway = passing(&origin).await;
+    gateway.get("/a").await.is(200, "body");
+    let head = gateway.fetch(&ask("HEAD", "/a")).await;
+    assert_eq!(
+        (head.status, head.header("content-length")),
+        (200, Some("4"))
+    );
+    assert_eq!(origin.count("/a"), 1);
+
+    gateway.get("/b").await.is(200, "old");
+    assert_eq!(gateway.fetch(&ask("HEAD", "/b")).await.status, 200);
+    gateway.get("/b").await.is(200, "newer");
+    assert_eq!(origin.last("/b").head.first("if-none-match"), None);
+}
+
+#[tokio::test]
+async fn a_request_that_changes_something_ends_what_is_stored_for_its_url_and_those_it_names() {
+    let origin = Origin::start().await;
+    let public = |body: &str| Reply::text(body).header("Cache-Control", "public, max-age=60");
+    let gets = |body: &'static str| {
+        move |request: &Recorded| match request.method.as_str() {
+            "GET" => public(body),
+            "FAIL" => Reply::error(500),
+            _ => Reply::text("done")
+                .header("Location", "/b")
+                .header("Content-Location", "http://www.example.com/c?x=1"),
+        }
+    };
+    for target in ["/a", "/b", "/c?x=1", "/d"] {
+        origin.answer(target, gets("body"));
+    }
+    let gateway = passing(&origin).await;
+    for method in ["POST", "DELETE", "M-SEARCH"] {
+        for target in ["/a", "/b", "/c?x=1", "/d"] {
+            gateway.get(target).await.is(200, "body");
+        }
+        let before = ["/a", "/b", "/c?x=1", "/d"].map(|target| origin.count(target));
+        gateway
+            .fetch(&ask(method, "/a").body("x"))
+            .await
+            .is(200, "done");
+        for (target, before) in ["/b", "/c?x=1", "/d"].into_iter().zip(&before[1..]) {
+            gateway.get(target).await.is(200, "body");
+            let fetched = origin.count(target) - before;
+            assert_eq!(fetched, usize::from(target != "/d"), "{method} {target}");
+        }
+        gateway.get("/a").await.is(200, "body");
+        assert_eq!(origin.count("/a"), before[0] + 2, "{method}");
+    }
+    let before = origin.count("/a");
+    assert_eq!(gateway.fetch(&ask("FAIL", "/a")).await.status, 500);
+    gateway.get("/a").await.is(200, "body");
+    assert_eq!(origin.count("/a"), before + 1);
+}
+
+#[tokio::test]
+async fn fields_that_are_named_private_are_their_askers_alone() {
+    let origin = Origin::start().await;
+    let reply = Reply::text("body")
+        .header("Cache-Control", "private=\"x-user\", s-maxage=60")
+        .header("X-User", "a");
+    origin.on("/a", reply);
+    let gateway = passing(&origin).await;
+    let asker = gateway.get("/a").await;
+    assert_eq!(asker.header("x-user"), Some("a"));
+    let other = gateway.get("/a").await;
+    other.is(200, "body");
+    assert_eq!(other.header("x-user"), None);
+    assert_eq!(origin.count("/a"), 1);
+}
+
+#[tokio::test]
+async fn those_who_may_can_ask_past_the_store_and_others_cannot() {
+    let origin = Origin::start().await;
+    origin.on(
+        "/*",
+        Reply::text("body").header("Cache-Control", "max-age=60"),
+    );
+    let gateway = Setup::new()
+        .upstream("app", &origin, "")
+        .route("/", "app", "compose = \"off\"")
+        .route(
+            "/all/",
+            "app",
+            "compose = \"off\"\nrequest_cache_control = \"everybody\"",
+        )
+        .start()
+        .await;
+    let with = |target, control| ask("GET", target).header("Cache-Control", control);
+    gateway.get("/a").await.is(200, "body");
+    gateway.fetch(&with("/a", "no-cache")).await.is(200, "body");
+    assert_eq!(origin.count("/a"), 1);
+    gateway.get("/all/a").await.is(200, "body");
+    gateway
+        .fetch(&with("/all/a", "no-cache"))
+        .await
+        .is(200, "body");
+    gateway
+        .fetch(&with("/all/a", "min-fresh=100"))
+        .await
+        .is(200, "body");
+    assert_eq!(origin.count("/all/a"), 3);
+    gateway
+        .fetch(&with("/all/a", "only-if-cached"))
+        .await
+        .is(200, "body");
+    assert_eq!(
+        gateway
+            .fetch(&with("/all/b", "only-if-cached"))
+            .await
+            .status,
+        504
+    );
+    assert_eq!(origin.count("/all/b"), 0);
+}
+
+#[tokio::test]
+async fn the_key_holds_what_the_route_counts_and_nothing_that_it_ignores() {
+    let origin = Origin::start().await;
+    origin.answer("/*", |request| {
+        let cookie = request.head.first("cookie").unwrap_or("none");
+        Reply::text(cookie).header("Cache-Control", "max-age=60")
+    });
+    let gateway = Setup::new()
+        .upstream("app", &origin, "")
+        .route("/", "app", "compose = \"off\"\nignore_query = [\"utm_*\"]")
+        .route(
+            "/group/",
+            "app",
+            "compose = \"off\"\nforward_cookies = [\"group\"]\nkey_cookies = [\"group\"]",
+        )
+        .route(
+            "/loose/",
+            "app",
+            "compose = \"off\"\nkey_cookies = [\"group\"]",
+        )
+        .start()
+        .await;
+    gateway.get("/a?x=1&utm_source=y").await.is(200, "none");
+    gateway.get("/a?utm_medium=z&x=1").await.is(200, "none");
+    assert_eq!(origin.requests().len(), 1);
+
+    gateway
+        .get_as("/group/a", "group=1; session=a")
+        .await
+        .is(200, "group=1");
+    gateway
+        .get_as("/group/a", "session=b; group=1")
+        .await
+        .is(200, "group=1");
+    assert_eq!(origin.count("/group/a"), 1);
+    gateway
+        .get_as("/group/a", "group=2")
+        .await
+        .is(200, "group=2");
+    gateway.get("/group/a").await.is(200, "none");
+    assert_eq!(origin.count("/group/a"), 3);
+
+    // A cookie that goes upstream and is not in the key: its answers stay its user's.
+    gateway
+        .get_as("/loose/a", "group=1; session=a")
+        .await
+        .is(200, "group=1; session=a");
+    gateway
+        .get_as("/loose/a", "group=1; session=b")
+        .await
+        .is(200, "group=1; session=b");
+    gateway
+        .get_as("/loose/a", "group=1")
+        .await
+        .is(200, "group=1");
+    gateway
+        .get_as("/loose/a", "group=1; session=c")
+        .await
+        .is(200, "group=1; session=c");
+}
