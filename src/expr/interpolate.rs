@@ -10,6 +10,7 @@ use super::expression::{Expr, Issue, Reference};
 use super::host::Host;
 use super::limits::Limits;
 use super::name::leading_name;
+use super::open::Open;
 use super::parse;
 use super::reference;
 use super::scope::Scope;
@@ -56,7 +57,7 @@ impl Interpolation {
             let (expr, length) = match dynamic(&text[offset..], limits) {
                 Ok(read) => read,
                 Err(open) => {
-                    left_open.extend(open.into_iter().skip(1).map(|inner| offset + inner));
+                    left_open.extend(open.places().skip(1).map(|inner| offset + inner));
                     continue;
                 }
             };
@@ -220,14 +221,14 @@ fn next_dollar(text: &[u8], from: usize) -> Option<usize> {
 
 /// The reference or call at the start of a text, and its length; else the places of all that were begun there and not
 /// ended. No more is read than an expression may be long.
-fn dynamic(text: &[u8], limits: &Limits) -> Result<(Expr, usize), Vec<usize>> {
+fn dynamic(text: &[u8], limits: &Limits) -> Result<(Expr, usize), Open> {
     let text = &text[..text.len().min(limits.expression_bytes)];
     let after = text.get(1..).unwrap_or_default();
     if after.first() == Some(&b'(') {
-        let mut open = Vec::new();
+        let mut open = Open::default();
         let mut cursor = Cursor::new(text, 0);
         return match reference::read(&mut cursor, limits.depth, &mut open) {
-            Ok(written) => Ok((Expr::of_reference(&written, limits), cursor.place())),
+            Ok(written) => Ok((Expr::of_reference(written, limits), cursor.place())),
             Err(_) => Err(open),
         };
     }
@@ -236,7 +237,7 @@ fn dynamic(text: &[u8], limits: &Limits) -> Result<(Expr, usize), Vec<usize>> {
             let (writer, length) = parse::call(text, limits)?;
             Ok((writer.into(), length))
         }
-        _ => Err(Vec::new()),
+        _ => Err(Open::default()),
     }
 }
 
