@@ -1,6 +1,7 @@
 //! Text with `$(…)` and `$name(…)` in it, cut into pieces once.
 
 use std::collections::BTreeSet;
+use std::ops::Deref;
 
 use bytes::Bytes;
 
@@ -35,6 +36,47 @@ pub enum Piece {
         /// What it is worth.
         expr: Expr,
     },
+}
+
+/// Pieces that stand together; one alone needs no memory of its own.
+#[derive(Debug, Clone)]
+pub enum Pieces {
+    /// One.
+    One(Piece),
+    /// None, or some.
+    Many(Vec<Piece>),
+}
+
+impl Deref for Pieces {
+    type Target = [Piece];
+
+    fn deref(&self) -> &[Piece] {
+        match self {
+            Self::One(piece) => std::slice::from_ref(piece),
+            Self::Many(pieces) => pieces,
+        }
+    }
+}
+
+impl<'a> IntoIterator for &'a Pieces {
+    type Item = &'a Piece;
+    type IntoIter = std::slice::Iter<'a, Piece>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl From<Piece> for Pieces {
+    fn from(piece: Piece) -> Self {
+        Self::One(piece)
+    }
+}
+
+impl From<Vec<Piece>> for Pieces {
+    fn from(pieces: Vec<Piece>) -> Self {
+        Self::Many(pieces)
+    }
 }
 
 /// Pieces that had no value: where each starts in the text, and why. They emit nothing.
@@ -76,6 +118,11 @@ impl Interpolation {
     /// The pieces in order.
     pub fn pieces(&self) -> &[Piece] {
         &self.pieces
+    }
+
+    /// The pieces in order, taken out.
+    pub fn into_pieces(self) -> Vec<Piece> {
+        self.pieces
     }
 
     /// The text, when nothing in it depends on the request.

@@ -55,36 +55,22 @@ impl<'a> Quoted<'a> {
     }
 }
 
-/// The symbol at the start of a text, in its longest form: `<=` is not read as `<`.
+/// Longest first, so that `<=` is not read as `<`.
+const SYMBOLS: [&str; 25] = [
+    "==", "!=", "<=", ">=", "||", "&&", "..", "(", ")", "[", "]", "{", "}", ",", ":", "+", "-",
+    "*", "/", "%", "!", "<", ">", "|", "&",
+];
+
+/// The symbol at the start of a text.
 fn symbol(text: &[u8]) -> Option<&'static str> {
-    Some(match text {
-        [b'=', b'=', ..] => "==",
-        [b'!', b'=', ..] => "!=",
-        [b'<', b'=', ..] => "<=",
-        [b'>', b'=', ..] => ">=",
-        [b'|', b'|', ..] => "||",
-        [b'&', b'&', ..] => "&&",
-        [b'.', b'.', ..] => "..",
-        [b'(', ..] => "(",
-        [b')', ..] => ")",
-        [b'[', ..] => "[",
-        [b']', ..] => "]",
-        [b'{', ..] => "{",
-        [b'}', ..] => "}",
-        [b',', ..] => ",",
-        [b':', ..] => ":",
-        [b'+', ..] => "+",
-        [b'-', ..] => "-",
-        [b'*', ..] => "*",
-        [b'/', ..] => "/",
-        [b'%', ..] => "%",
-        [b'!', ..] => "!",
-        [b'<', ..] => "<",
-        [b'>', ..] => ">",
-        [b'|', ..] => "|",
-        [b'&', ..] => "&",
-        _ => return None,
-    })
+    let (first, second) = (text.first()?, text.get(1));
+    // Compared by the byte: a comparison of slices for each row of the table would be the slowest part of reading.
+    let found = SYMBOLS.iter().find(|symbol| match symbol.as_bytes() {
+        [one] => one == first,
+        [one, two] => one == first && Some(two) == second,
+        _ => false,
+    });
+    found.copied()
 }
 
 /// A place in a text, from which tokens are read.
