@@ -13,6 +13,9 @@ use super::request::BuiltIn;
 use super::scope::Scope;
 use super::value::Value;
 
+/// A stack for more values than these is given back at once; a document with one long list need not hold it to its end.
+const KEPT: usize = 64;
+
 /// Runs a program to its value.
 pub(super) fn run(
     steps: &[Step],
@@ -43,17 +46,21 @@ pub(super) fn run(
         }
         _ => {}
     }
+    // A function of the document that is called from here finds none, and makes its own.
+    let stack = std::mem::take(&mut scope.stack);
     let mut machine = Machine {
         scope,
         host,
         groups,
-        stack: Vec::with_capacity(4),
+        stack,
     };
-    let mut next = 0;
-    while let Some(step) = steps.get(next) {
-        next = machine.step(step)?.unwrap_or(next + 1);
+    let result = machine.run(steps);
+    let mut stack = machine.stack;
+    if stack.capacity() <= KEPT {
+        stack.clear();
+        scope.stack = stack;
     }
-    Ok(machine.pop())
+    result
 }
 
 struct Machine<'a> {
@@ -65,6 +72,14 @@ struct Machine<'a> {
 }
 
 impl Machine<'_> {
+    fn run(&mut self, steps: &[Step]) -> Result<Value, EvalError> {
+        let mut next = 0;
+        while let Some(step) = steps.get(next) {
+            next = self.step(step)?.unwrap_or(next + 1);
+        }
+        Ok(self.pop())
+    }
+
     /// Carries out one step; gives the next when it is not the following one.
     fn step(&mut self, step: &Step) -> Result<Option<usize>, EvalError> {
         match step {
@@ -132,8 +147,11 @@ impl Machine<'_> {
                 Ok(Value::Dictionary(Arc::new(dictionary)))
             }
             Step::CallBuiltIn(function, count) => {
-                let arguments = self.pop_many(*count);
-                function.apply(&arguments, self.scope, self.host)
+                let start = self.stack.len().saturating_sub(*count);
+                let arguments = self.stack.get(start..).unwrap_or_default();
+                let result = function.apply(arguments, self.scope, self.host);
+                self.stack.truncate(start);
+                result
             }
             Step::CallOwn(name, count) => {
                 let arguments = self.pop_many(*count);

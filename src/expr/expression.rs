@@ -7,15 +7,16 @@ use super::host::Host;
 use super::limits::Limits;
 use super::name::Name;
 use super::parse;
-use super::program::{Step, Writer};
-use super::reference::Written;
+use super::program::{self, Program, ReadKey, Step, Writer};
+use super::reference::{Key, Written};
 use super::scope::Scope;
+use super::short::Short;
 use super::value::Value;
 
 /// A parsed expression.
 #[derive(Debug, Clone)]
 pub struct Expr {
-    steps: Box<[Step]>,
+    steps: Program,
     issues: Box<[Issue]>,
 }
 
@@ -62,7 +63,27 @@ impl Expr {
     }
 
     /// A single reference.
-    pub(super) fn of_reference(written: &Written, limits: &Limits) -> Self {
+    pub(super) fn of_reference(written: Written<'_>, limits: &Limits) -> Self {
+        // Most are a single step, for which nothing is to be written.
+        let key = match written {
+            Written {
+                key: None,
+                default: None,
+                ..
+            } => Some(ReadKey::Whole),
+            Written {
+                key: Some(Key::Bare(key)),
+                default: None,
+                ..
+            } => Some(ReadKey::Constant(Short::new(key))),
+            _ => None,
+        };
+        if let Some(key) = key {
+            return Self {
+                steps: Program::One(program::read(written.name, key)),
+                issues: Box::default(),
+            };
+        }
         let mut writer = Writer::new(limits);
         writer.reference(written);
         Self::from(writer)

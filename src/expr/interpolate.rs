@@ -1,6 +1,7 @@
 //! Text with `$(…)` and `$name(…)` in it, cut into pieces once.
 
 use std::collections::BTreeSet;
+use std::ops::Deref;
 
 use bytes::Bytes;
 
@@ -10,6 +11,7 @@ use super::expression::{Expr, Issue, Reference};
 use super::host::Host;
 use super::limits::Limits;
 use super::name::leading_name;
+use super::open::Open;
 use super::parse;
 use super::reference;
 use super::scope::Scope;
@@ -36,6 +38,47 @@ pub enum Piece {
     },
 }
 
+/// Pieces that stand together; one alone needs no memory of its own.
+#[derive(Debug, Clone)]
+pub enum Pieces {
+    /// One.
+    One(Piece),
+    /// None, or some.
+    Many(Vec<Piece>),
+}
+
+impl Deref for Pieces {
+    type Target = [Piece];
+
+    fn deref(&self) -> &[Piece] {
+        match self {
+            Self::One(piece) => std::slice::from_ref(piece),
+            Self::Many(pieces) => pieces,
+        }
+    }
+}
+
+impl<'a> IntoIterator for &'a Pieces {
+    type Item = &'a Piece;
+    type IntoIter = std::slice::Iter<'a, Piece>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl From<Piece> for Pieces {
+    fn from(piece: Piece) -> Self {
+        Self::One(piece)
+    }
+}
+
+impl From<Vec<Piece>> for Pieces {
+    fn from(pieces: Vec<Piece>) -> Self {
+        Self::Many(pieces)
+    }
+}
+
 /// Pieces that had no value: where each starts in the text, and why. They emit nothing.
 pub type Failures = Vec<(usize, EvalError)>;
 
@@ -56,7 +99,7 @@ impl Interpolation {
             let (expr, length) = match dynamic(&text[offset..], limits) {
                 Ok(read) => read,
                 Err(open) => {
-                    left_open.extend(open.into_iter().skip(1).map(|inner| offset + inner));
+                    left_open.extend(open.places().skip(1).map(|inner| offset + inner));
                     continue;
                 }
             };
@@ -75,6 +118,11 @@ impl Interpolation {
     /// The pieces in order.
     pub fn pieces(&self) -> &[Piece] {
         &self.pieces
+    }
+
+    /// The pieces in order, taken out.
+    pub fn into_pieces(self) -> Vec<Piece> {
+        self.pieces
     }
 
     /// The text, when nothing in it depends on the request.
@@ -220,14 +268,14 @@ fn next_dollar(text: &[u8], from: usize) -> Option<usize> {
 
 /// The reference or call at the start of a text, and its length; else the places of all that were begun there and not
 /// ended. No more is read than an expression may be long.
-fn dynamic(text: &[u8], limits: &Limits) -> Result<(Expr, usize), Vec<usize>> {
+fn dynamic(text: &[u8], limits: &Limits) -> Result<(Expr, usize), Open> {
     let text = &text[..text.len().min(limits.expression_bytes)];
     let after = text.get(1..).unwrap_or_default();
     if after.first() == Some(&b'(') {
-        let mut open = Vec::new();
+        let mut open = Open::default();
         let mut cursor = Cursor::new(text, 0);
         return match reference::read(&mut cursor, limits.depth, &mut open) {
-            Ok(written) => Ok((Expr::of_reference(&written, limits), cursor.place())),
+            Ok(written) => Ok((Expr::of_reference(written, limits), cursor.place())),
             Err(_) => Err(open),
         };
     }
@@ -236,7 +284,7 @@ fn dynamic(text: &[u8], limits: &Limits) -> Result<(Expr, usize), Vec<usize>> {
             let (writer, length) = parse::call(text, limits)?;
             Ok((writer.into(), length))
         }
-        _ => Err(Vec::new()),
+        _ => Err(Open::default()),
     }
 }
 

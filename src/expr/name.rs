@@ -2,22 +2,21 @@
 
 use std::fmt;
 
-use bytes::Bytes;
-
 use super::request::BuiltIn;
+use super::short::Short;
 
 /// Longest name in bytes.
 pub const LONGEST_NAME: usize = 256;
 
 /// The name of a variable or function: a letter or `_`, then letters, digits and `_`, at most 256 bytes.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Name(Bytes);
+pub struct Name(Short);
 
 impl Name {
     /// Reads a whole text as a name; `None` when it is none.
     pub fn parse(text: &[u8]) -> Option<Self> {
         let length = leading_name(text)?;
-        (length == text.len()).then(|| Self(Bytes::copy_from_slice(text)))
+        (length == text.len()).then(|| Self(Short::new(text)))
     }
 
     /// The name as it is written.

@@ -13,11 +13,11 @@
 use super::error::{ParseError, ParseErrorKind};
 use super::limits::Limits;
 use super::name::Name;
+use super::open::Open;
 use super::operators::{self, Binary};
-use super::program::Writer;
+use super::program::{self, Writer};
 use super::reference::{self, NoReference};
 use super::token::{Cursor, Token};
-use super::value::Value;
 
 type Parsed<T = ()> = Result<T, ParseError>;
 
@@ -39,10 +39,7 @@ pub(super) fn expression<'a>(text: &'a [u8], limits: &'a Limits) -> Parsed<Write
 
 /// Reads the call at the start of a text, `$name(…)`, and says where it ends. When there is none, gives the places of all
 /// calls and references that were begun and not ended.
-pub(super) fn call<'a>(
-    text: &'a [u8],
-    limits: &'a Limits,
-) -> Result<(Writer<'a>, usize), Vec<usize>> {
+pub(super) fn call<'a>(text: &'a [u8], limits: &'a Limits) -> Result<(Writer<'a>, usize), Open> {
     let mut parser = Parser::new(text, 0, limits);
     match parser.primary() {
         Ok(()) => Ok((parser.writer, parser.cursor.place())),
@@ -56,10 +53,11 @@ struct Parser<'a> {
     writer: Writer<'a>,
     depth: usize,
     /// Where the calls and references start that are being read.
-    open: Vec<usize>,
+    open: Open,
 }
 
 /// A token that has been looked at: where it starts, and the cursor behind it.
+#[derive(Clone, Copy)]
 struct Peeked<'a> {
     token: Token<'a>,
     start: usize,
@@ -87,37 +85,35 @@ impl<'a> Parser<'a> {
             peeked: None,
             writer: Writer::new(limits),
             depth: 0,
-            open: Vec::new(),
+            open: Open::default(),
         }
     }
 
     fn or(&mut self) -> Parsed {
-        self.junction(true, ["|", "||"], Self::and)
+        self.junction(true, |symbol| matches!(symbol, "|" | "||"), Self::and)
     }
 
     fn and(&mut self) -> Parsed {
-        self.junction(false, ["&", "&&"], Self::not)
+        self.junction(false, |symbol| matches!(symbol, "&" | "&&"), Self::not)
     }
 
     /// Sides joined by `|` or `&`: the first that is `when` decides, and the rest is skipped.
     fn junction(
         &mut self,
         when: bool,
-        symbols: [&str; 2],
+        joins: fn(&'static str) -> bool,
         side: fn(&mut Self) -> Parsed,
     ) -> Parsed {
         side(self)?;
-        let mut jumps = Vec::new();
-        while symbols.contains(&self.peek_symbol()?) {
+        let mut last_jump = None;
+        while joins(self.peek_symbol()?) {
             self.advance()?;
-            jumps.push(self.writer.decide(when));
+            last_jump = Some(self.writer.decide(when, last_jump));
             side(self)?;
         }
-        if !jumps.is_empty() {
+        if let Some(jump) = last_jump {
             self.writer.truth();
-        }
-        for jump in jumps {
-            self.writer.land(jump);
+            self.writer.land_all(jump);
         }
         Ok(())
     }
@@ -148,7 +144,7 @@ impl<'a> Parser<'a> {
 
     fn comparison_operator(&mut self) -> Parsed<Option<Comparison>> {
         let operator = match self.peek()? {
-            Token::Symbol(symbol) => match *symbol {
+            Token::Symbol(symbol) => match symbol {
                 "==" => Comparison::Binary(Binary::Equal),
                 "!=" => Comparison::Binary(Binary::Unequal),
                 "<" => Comparison::Binary(Binary::Less),
@@ -157,7 +153,7 @@ impl<'a> Parser<'a> {
                 ">=" => Comparison::Binary(Binary::AtLeast),
                 _ => return Ok(None),
             },
-            Token::Word(word) => match *word {
+            Token::Word(word) => match word {
                 b"has" => Comparison::Binary(Binary::Has),
                 b"has_i" => Comparison::Binary(Binary::HasIgnoringCase),
                 b"matches" => Comparison::Matches { ignore_case: false },
@@ -204,7 +200,7 @@ impl<'a> Parser<'a> {
         }
         let offset = self.advance()?;
         if let Token::Number(digits) = self.peek()? {
-            let literal = [b"-", *digits].concat();
+            let literal = [b"-", digits].concat();
             self.writer.constant(operators::literal(&literal));
             self.advance()?;
             return Ok(());
@@ -224,8 +220,7 @@ impl<'a> Parser<'a> {
                 self.advance().map(drop)
             }
             Token::Text(text) => {
-                let text = Value::text(text.clone());
-                self.writer.constant(text);
+                self.writer.constant(program::text(text.resolved()));
                 self.advance().map(drop)
             }
             Token::Reference => self.reference(),
@@ -243,7 +238,7 @@ impl<'a> Parser<'a> {
         let room = limit.saturating_sub(self.depth);
         let kind = match reference::read(&mut self.cursor, room, &mut self.open) {
             Ok(written) => {
-                self.writer.reference(&written);
+                self.writer.reference(written);
                 return Ok(());
             }
             Err(NoReference::TooDeep) => ParseErrorKind::TooDeep { limit },
@@ -358,16 +353,17 @@ impl<'a> Parser<'a> {
         Ok(())
     }
 
-    fn look(&mut self) -> Parsed<&Peeked<'a>> {
-        let peeked = match self.peeked.take() {
-            Some(peeked) => peeked,
-            None => Peeked::at(self.cursor)?,
-        };
-        Ok(self.peeked.insert(peeked))
+    fn look(&mut self) -> Parsed<Peeked<'a>> {
+        if let Some(peeked) = self.peeked {
+            return Ok(peeked);
+        }
+        let peeked = Peeked::at(self.cursor)?;
+        self.peeked = Some(peeked);
+        Ok(peeked)
     }
 
-    fn peek(&mut self) -> Parsed<&Token<'a>> {
-        self.look().map(|peeked| &peeked.token)
+    fn peek(&mut self) -> Parsed<Token<'a>> {
+        self.look().map(|peeked| peeked.token)
     }
 
     fn peek_start(&mut self) -> Parsed<usize> {
@@ -384,7 +380,7 @@ impl<'a> Parser<'a> {
 
     /// Steps over the next token and says where it started.
     fn advance(&mut self) -> Parsed<usize> {
-        let Peeked { start, behind, .. } = *self.look()?;
+        let Peeked { start, behind, .. } = self.look()?;
         self.cursor = behind;
         self.peeked = None;
         Ok(start)

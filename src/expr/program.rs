@@ -4,6 +4,8 @@
 //! Constants are folded while the program is written, unless the result is larger than what it came from: a few bytes of a
 //! page must not become a megabyte that lives as long as the page does.
 
+use std::borrow::Cow;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -19,6 +21,7 @@ use super::operators::{self, Binary};
 use super::pattern::LiteralPattern;
 use super::reference::{self, Written};
 use super::request::BuiltIn;
+use super::short::Short;
 use super::value::Value;
 
 /// One step. "The top" is the top of the stack.
@@ -67,9 +70,27 @@ pub(super) enum ReadKey {
     /// All of it.
     Whole,
     /// The entry of a key that is written in the expression.
-    Constant(Bytes),
+    Constant(Short),
     /// The entry of the key that is the top, which is taken away.
     Top,
+}
+
+/// A program. Most are a single step, which needs no memory of its own.
+#[derive(Debug, Clone)]
+pub(super) enum Program {
+    One(Step),
+    Many(Box<[Step]>),
+}
+
+impl Deref for Program {
+    type Target = [Step];
+
+    fn deref(&self) -> &[Step] {
+        match self {
+            Self::One(step) => std::slice::from_ref(step),
+            Self::Many(steps) => steps,
+        }
+    }
 }
 
 /// Writes a program.
@@ -82,19 +103,29 @@ pub(super) struct Writer<'a> {
     barrier: usize,
 }
 
+/// Room for the steps of most programs.
+const COMMON: usize = 8;
+
 impl<'a> Writer<'a> {
     pub(super) fn new(limits: &'a Limits) -> Self {
         Self {
             limits,
-            steps: Vec::new(),
+            steps: Vec::with_capacity(COMMON),
             issues: Vec::new(),
             barrier: 0,
         }
     }
 
     /// The program and what looks wrong in it.
-    pub(super) fn finish(self) -> (Box<[Step]>, Box<[Issue]>) {
-        (self.steps.into(), self.issues.into())
+    pub(super) fn finish(mut self) -> (Program, Box<[Issue]>) {
+        let program = match self.steps.pop() {
+            Some(only) if self.steps.is_empty() => Program::One(only),
+            last => {
+                self.steps.extend(last);
+                Program::Many(self.steps.into())
+            }
+        };
+        (program, self.issues.into())
     }
 
     pub(super) fn constant(&mut self, value: Value) {
@@ -171,14 +202,30 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// The start of a right side of `|` (`when` is true) or `&`, which may be skipped; gives what [`Writer::land`] needs.
-    pub(super) fn decide(&mut self, when: bool) -> usize {
-        self.steps.push(Step::Decide { when, target: 0 });
-        self.steps.len() - 1
+    /// The start of a right side of `|` (`when` is true) or `&`, which may be skipped; gives what [`Writer::land_all`] needs.
+    /// Until they land, each of several such steps that go to the same place leads to the one `before` it, the first to itself.
+    pub(super) fn decide(&mut self, when: bool, before: Option<usize>) -> usize {
+        let here = self.steps.len();
+        let target = before.unwrap_or(here);
+        self.steps.push(Step::Decide { when, target });
+        here
     }
 
-    /// The end of a right side: the step at `jump` comes here.
-    pub(super) fn land(&mut self, jump: usize) {
+    /// The end of the last right side: the step at `jump` and those before it come here.
+    pub(super) fn land_all(&mut self, mut jump: usize) {
+        while let Some(Step::Decide { target, .. }) = self.steps.get(jump) {
+            let before = *target;
+            self.land(jump);
+            // Each leads to an earlier one, so this ends.
+            if before >= jump {
+                break;
+            }
+            jump = before;
+        }
+    }
+
+    /// The step at `jump` comes here.
+    fn land(&mut self, jump: usize) {
         let here = self.steps.len();
         if let Some(Step::Decide { target, .. } | Step::KeepUnlessEmpty(target)) =
             self.steps.get_mut(jump)
@@ -220,33 +267,26 @@ impl<'a> Writer<'a> {
         }
     }
 
-    pub(super) fn reference(&mut self, written: &Written) {
-        let key = match &written.key {
+    pub(super) fn reference(&mut self, written: Written<'_>) {
+        let key = match written.key {
             None => ReadKey::Whole,
-            Some(reference::Key::Bare(text) | reference::Key::Quoted(text)) => {
-                ReadKey::Constant(Bytes::copy_from_slice(text))
-            }
+            Some(reference::Key::Bare(text)) => ReadKey::Constant(Short::new(text)),
+            Some(reference::Key::Quoted(text)) => ReadKey::Constant(Short::new(&text)),
             Some(reference::Key::Nested(nested)) => {
                 // As deep as the reader allows.
-                self.reference(nested);
+                self.reference(*nested);
                 ReadKey::Top
             }
         };
-        self.steps.push(Step::Read {
-            built_in: BuiltIn::named(written.name.as_bytes()),
-            name: written.name.clone(),
-            key,
-        });
-        let Some(default) = &written.default else {
+        self.steps.push(read(written.name, key));
+        let Some(default) = written.default else {
             return;
         };
         let jump = self.steps.len();
         self.steps.push(Step::KeepUnlessEmpty(0));
         match default {
-            reference::Default::Text(text) => {
-                self.constant(Value::text(Bytes::copy_from_slice(text)));
-            }
-            reference::Default::Nested(nested) => self.reference(nested),
+            reference::Default::Text(default) => self.constant(text(default)),
+            reference::Default::Nested(nested) => self.reference(*nested),
         }
         self.land(jump);
     }
@@ -282,15 +322,25 @@ impl<'a> Writer<'a> {
             }
             return self.steps.push(step);
         };
-        let operands: Vec<Value> = constants
-            .iter()
-            .filter_map(|step| match step {
-                Step::Constant(value) => Some(value.clone()),
-                _ => None,
-            })
-            .collect();
-        let weight = operands.iter().map(Value::weight).sum::<usize>();
-        match result(&operands, self.limits) {
+        let limits = self.limits;
+        let carry_out = |operands: &[Value]| {
+            let weight = operands.iter().map(Value::weight).sum::<usize>();
+            (weight, result(operands, limits))
+        };
+        let (weight, result) = match constants {
+            [Step::Constant(only)] => carry_out(std::slice::from_ref(only)),
+            [Step::Constant(left), Step::Constant(right)] => {
+                carry_out(&[left.clone(), right.clone()])
+            }
+            _ => {
+                let values = constants.iter().filter_map(|step| match step {
+                    Step::Constant(value) => Some(value.clone()),
+                    _ => None,
+                });
+                carry_out(&values.collect::<Vec<_>>())
+            }
+        };
+        match result {
             Ok(value) if value.weight() <= weight.max(SMALL) => {
                 self.steps.truncate(self.steps.len() - count);
                 self.constant(value);
@@ -302,6 +352,23 @@ impl<'a> Writer<'a> {
             }
         }
     }
+}
+
+/// The step that reads a variable.
+pub(super) fn read(name: Name, key: ReadKey) -> Step {
+    Step::Read {
+        built_in: BuiltIn::named(name.as_bytes()),
+        name,
+        key,
+    }
+}
+
+/// Text of the document as a value that outlives it.
+pub(super) fn text(text: Cow<'_, [u8]>) -> Value {
+    Value::text(match text {
+        Cow::Borrowed(slice) => Bytes::copy_from_slice(slice),
+        Cow::Owned(text) => Bytes::from(text),
+    })
 }
 
 /// Values two by two.

@@ -1,35 +1,38 @@
 //! The grammar of references, the same in expressions and in text: `$(NAME)`, `$(NAME{key})`, `$(NAME|default)`,
 //! `$(NAME{key}|default)`.
 
+use std::borrow::Cow;
+
 use super::name::{Name, leading_name};
+use super::open::Open;
 use super::token::Cursor;
 
 /// A reference as it is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Written {
+pub(super) struct Written<'a> {
     pub(super) name: Name,
-    pub(super) key: Option<Key>,
-    pub(super) default: Option<Default>,
+    pub(super) key: Option<Key<'a>>,
+    pub(super) default: Option<Default<'a>>,
 }
 
 /// What stands between `{` and `}`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Key {
+pub(super) enum Key<'a> {
     /// Bare text; digits may be a position in a list.
-    Bare(Vec<u8>),
+    Bare(&'a [u8]),
     /// A quoted string.
-    Quoted(Vec<u8>),
+    Quoted(Cow<'a, [u8]>),
     /// One reference.
-    Nested(Box<Written>),
+    Nested(Box<Written<'a>>),
 }
 
 /// What stands behind `|`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Default {
+pub(super) enum Default<'a> {
     /// Text, bare or quoted.
-    Text(Vec<u8>),
+    Text(Cow<'a, [u8]>),
     /// One reference.
-    Nested(Box<Written>),
+    Nested(Box<Written<'a>>),
 }
 
 /// Why there is no reference.
@@ -43,11 +46,11 @@ pub(super) enum NoReference {
 
 /// Reads the reference at the cursor, which stands on its `$(`; then the cursor stands behind its `)`. `depth` references
 /// may nest, this one included. On failure the places of all that were begun and not ended are left in `open`.
-pub(super) fn read(
-    cursor: &mut Cursor<'_>,
+pub(super) fn read<'a>(
+    cursor: &mut Cursor<'a>,
     depth: usize,
-    open: &mut Vec<usize>,
-) -> Result<Written, NoReference> {
+    open: &mut Open,
+) -> Result<Written<'a>, NoReference> {
     open.push(cursor.place());
     let depth = depth.checked_sub(1).ok_or(NoReference::TooDeep)?;
     expect(cursor, b"$(")?;
@@ -75,11 +78,11 @@ pub(super) fn read_name(cursor: &mut Cursor<'_>) -> Result<Name, NoReference> {
 }
 
 /// Reads `{key}` at the cursor.
-pub(super) fn read_key(
-    cursor: &mut Cursor<'_>,
+pub(super) fn read_key<'a>(
+    cursor: &mut Cursor<'a>,
     depth: usize,
-    open: &mut Vec<usize>,
-) -> Result<Key, NoReference> {
+    open: &mut Open,
+) -> Result<Key<'a>, NoReference> {
     expect(cursor, b"{")?;
     if cursor.rest().starts_with(b"$(") {
         let nested = read(cursor, depth, open)?;
@@ -93,14 +96,14 @@ pub(super) fn read_key(
     if bare.iter().any(u8::is_ascii_whitespace) {
         return Err(NoReference::Grammar);
     }
-    Ok(Key::Bare(bare.to_vec()))
+    Ok(Key::Bare(bare))
 }
 
-fn read_default(
-    cursor: &mut Cursor<'_>,
+fn read_default<'a>(
+    cursor: &mut Cursor<'a>,
     depth: usize,
-    open: &mut Vec<usize>,
-) -> Result<Default, NoReference> {
+    open: &mut Open,
+) -> Result<Default<'a>, NoReference> {
     expect(cursor, b"|")?;
     let start = cursor.place();
     cursor.skip_space();
@@ -117,12 +120,12 @@ fn read_default(
     cursor.seek(start);
     let bare = bare_before(cursor, b')')?;
     cursor.seek(cursor.place() - 1);
-    Ok(Default::Text(bare.to_vec()))
+    Ok(Default::Text(Cow::Borrowed(bare)))
 }
 
 /// A quoted string with `end` right behind it, perhaps after white space; the cursor then stands behind `end`. `None`, and
 /// the cursor where it was, when something else stands here: then the text is bare, quotes and all.
-fn quoted_before(cursor: &mut Cursor<'_>, end: u8) -> Option<Vec<u8>> {
+fn quoted_before<'a>(cursor: &mut Cursor<'a>, end: u8) -> Option<Cow<'a, [u8]>> {
     if !matches!(cursor.rest().first(), Some(b'\'' | b'"')) {
         return None;
     }
@@ -133,7 +136,7 @@ fn quoted_before(cursor: &mut Cursor<'_>, end: u8) -> Option<Vec<u8>> {
     }
     expect(&mut ahead, &[end]).ok()?;
     *cursor = ahead;
-    Some(text)
+    Some(text.resolved())
 }
 
 /// The text up to `end`; the cursor then stands behind `end`.
@@ -156,31 +159,31 @@ fn expect(cursor: &mut Cursor<'_>, text: &[u8]) -> Result<(), NoReference> {
 mod tests {
     use super::*;
 
-    fn read_all(text: &str) -> Result<(Written, usize), NoReference> {
+    fn read_all(text: &str) -> Result<(Written<'_>, usize), NoReference> {
         let mut cursor = Cursor::new(text.as_bytes(), 0);
-        let written = read(&mut cursor, 4, &mut Vec::new())?;
+        let written = read(&mut cursor, 4, &mut Open::default())?;
         Ok((written, cursor.place()))
     }
 
-    fn key(text: &str) -> Option<Key> {
+    fn key(text: &str) -> Option<Key<'_>> {
         read_all(text).unwrap().0.key
     }
 
     fn default(text: &str) -> String {
         match read_all(text).unwrap().0.default {
-            Some(Default::Text(text)) => String::from_utf8(text).unwrap(),
+            Some(Default::Text(text)) => String::from_utf8(text.into_owned()).unwrap(),
             other => panic!("{other:?}"),
         }
     }
 
     #[test]
     fn keys_are_bare_quoted_or_one_reference() {
-        assert_eq!(key("$(a{k})"), Some(Key::Bare(b"k".to_vec())));
-        assert_eq!(key("$(a{0})"), Some(Key::Bare(b"0".to_vec())));
-        assert_eq!(key("$(a{x;y})"), Some(Key::Bare(b"x;y".to_vec())));
-        assert_eq!(key("$(a{'x y}'})"), Some(Key::Quoted(b"x y}".to_vec())));
-        assert_eq!(key("$(a{\"k\"})"), Some(Key::Quoted(b"k".to_vec())));
-        assert_eq!(key("$(a{it's})"), Some(Key::Bare(b"it's".to_vec())));
+        assert_eq!(key("$(a{k})"), Some(Key::Bare(b"k")));
+        assert_eq!(key("$(a{0})"), Some(Key::Bare(b"0")));
+        assert_eq!(key("$(a{x;y})"), Some(Key::Bare(b"x;y")));
+        assert_eq!(key("$(a{'x y}'})"), Some(Key::Quoted(b"x y}".into())));
+        assert_eq!(key("$(a{\"k\"})"), Some(Key::Quoted(b"k".into())));
+        assert_eq!(key("$(a{it's})"), Some(Key::Bare(b"it's")));
         assert!(matches!(key("$(a{$(b{$(c)})})"), Some(Key::Nested(_))));
         assert_eq!(key("$(a)"), None);
     }

@@ -25,6 +25,8 @@ pub struct Scope {
     calls: Vec<Value>,
     last_random: Value,
     pub(super) patterns: Patterns,
+    /// Room for the values of a program while it runs; empty between programs.
+    pub(super) stack: Vec<Value>,
 }
 
 /// The state of a scope at one moment, to which a failed attempt goes back. Cheap: nothing is copied until a variable
@@ -46,6 +48,7 @@ impl Scope {
             calls: Vec::new(),
             last_random: Value::Missing,
             patterns: Patterns::default(),
+            stack: Vec::new(),
         }
     }
 

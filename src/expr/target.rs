@@ -5,7 +5,8 @@ use super::expression::Expr;
 use super::host::Host;
 use super::limits::Limits;
 use super::name::Name;
-use super::program::bare_key;
+use super::open::Open;
+use super::program::{self, bare_key};
 use super::reference::{self, Key};
 use super::scope::Scope;
 use super::token::Cursor;
@@ -35,7 +36,7 @@ impl Target {
         let key = if cursor.rest().is_empty() {
             None
         } else {
-            let key = reference::read_key(&mut cursor, limits.depth, &mut Vec::new());
+            let key = reference::read_key(&mut cursor, limits.depth, &mut Open::default());
             Some(key.map_err(|_| AssignError::NotAName)?)
         };
         if !cursor.rest().is_empty() {
@@ -47,9 +48,9 @@ impl Target {
             });
         }
         let key = key.map(|key| match key {
-            Key::Bare(text) => TargetKey::Constant(bare_key(&text)),
-            Key::Quoted(text) => TargetKey::Constant(Value::text(text)),
-            Key::Nested(written) => TargetKey::Reference(Expr::of_reference(&written, limits)),
+            Key::Bare(bare) => TargetKey::Constant(bare_key(bare)),
+            Key::Quoted(quoted) => TargetKey::Constant(program::text(quoted)),
+            Key::Nested(written) => TargetKey::Reference(Expr::of_reference(*written, limits)),
         });
         Ok(Self { name, key })
     }

@@ -1,15 +1,17 @@
 //! Text to tokens, one at a time and only as far as asked: in running text nobody knows yet where a call ends.
 
+use std::borrow::Cow;
+
 use super::error::{ParseError, ParseErrorKind};
 use super::name::leading_name;
 
 /// A token.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Token<'a> {
     /// `12`, `1.5`.
     Number(&'a [u8]),
-    /// A quoted string, its escapes resolved.
-    Text(Vec<u8>),
+    /// A quoted string.
+    Text(Quoted<'a>),
     /// `$(`, which starts a reference; it is read from its own start.
     Reference,
     /// `$name(`.
@@ -22,11 +24,54 @@ pub(super) enum Token<'a> {
     End,
 }
 
+/// A quoted string as it is written, less its quotes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Quoted<'a> {
+    written: &'a [u8],
+    /// Whether a `\` in it may make the byte behind it literal.
+    escapes: bool,
+}
+
+impl<'a> Quoted<'a> {
+    /// The string, its escapes resolved: `\'`, `\"` and `\\`. Any other backslash stands for itself.
+    pub(super) fn resolved(self) -> Cow<'a, [u8]> {
+        if !self.escapes {
+            return Cow::Borrowed(self.written);
+        }
+        let mut text = Vec::with_capacity(self.written.len());
+        let mut rest = self.written;
+        while let Some(stop) = memchr::memchr(b'\\', rest) {
+            text.extend_from_slice(&rest[..stop]);
+            rest = &rest[stop + 1..];
+            if let [escaped @ (b'\'' | b'"' | b'\\'), behind @ ..] = rest {
+                text.push(*escaped);
+                rest = behind;
+            } else {
+                text.push(b'\\');
+            }
+        }
+        text.extend_from_slice(rest);
+        Cow::Owned(text)
+    }
+}
+
 /// Longest first, so that `<=` is not read as `<`.
 const SYMBOLS: [&str; 25] = [
     "==", "!=", "<=", ">=", "||", "&&", "..", "(", ")", "[", "]", "{", "}", ",", ":", "+", "-",
     "*", "/", "%", "!", "<", ">", "|", "&",
 ];
+
+/// The symbol at the start of a text.
+fn symbol(text: &[u8]) -> Option<&'static str> {
+    let (first, second) = (text.first()?, text.get(1));
+    // Compared by the byte: a comparison of slices for each row of the table would be the slowest part of reading.
+    let found = SYMBOLS.iter().find(|symbol| match symbol.as_bytes() {
+        [one] => one == first,
+        [one, two] => one == first && Some(two) == second,
+        _ => false,
+    });
+    found.copied()
+}
 
 /// A place in a text, from which tokens are read.
 #[derive(Debug, Clone, Copy)]
@@ -75,10 +120,7 @@ impl<'a> Cursor<'a> {
         if let Some(length) = leading_name(rest) {
             return Ok(Token::Word(self.take(length)));
         }
-        let symbol = SYMBOLS
-            .iter()
-            .find(|symbol| rest.starts_with(symbol.as_bytes()));
-        let Some(symbol) = symbol else {
+        let Some(symbol) = symbol(rest) else {
             return Err(self.unexpected(self.place, "a value or an operator"));
         };
         self.place += symbol.len();
@@ -86,39 +128,42 @@ impl<'a> Cursor<'a> {
     }
 
     /// A quoted string at the cursor, which stands on its quote: `'…'` and `"…"` with escapes, `'''…'''` without.
-    pub(super) fn string(&mut self) -> Result<Vec<u8>, ParseError> {
+    pub(super) fn string(&mut self) -> Result<Quoted<'a>, ParseError> {
         let rest = self.rest();
         if let Some(raw) = rest.strip_prefix(b"'''") {
             let Some(length) = memchr::memmem::find(raw, b"'''") else {
                 return Err(self.unclosed("'''"));
             };
             self.place += length + 6;
-            return Ok(raw[..length].to_vec());
+            return Ok(Quoted {
+                written: &raw[..length],
+                escapes: false,
+            });
         }
         let quote = if rest.first() == Some(&b'"') {
             b'"'
         } else {
             b'\''
         };
-        let mut text = Vec::new();
+        let mut escapes = false;
         let mut place = 1;
         loop {
             let tail = rest.get(place..).unwrap_or_default();
             let Some(stop) = memchr::memchr2(quote, b'\\', tail) else {
                 return Err(self.unclosed(if quote == b'"' { "\"" } else { "'" }));
             };
-            text.extend_from_slice(&tail[..stop]);
+            place += stop + 1;
             if tail[stop] == quote {
-                self.place += place + stop + 1;
-                return Ok(text);
+                self.place += place;
+                return Ok(Quoted {
+                    written: &rest[1..place - 1],
+                    escapes,
+                });
             }
-            // A backslash: it makes a quote or a backslash literal and else stands for itself.
-            if let Some(escaped @ (b'\'' | b'"' | b'\\')) = tail.get(stop + 1) {
-                text.push(*escaped);
-                place += stop + 2;
-            } else {
-                text.push(b'\\');
-                place += stop + 1;
+            // A backslash: a quote or a backslash behind it does not count.
+            escapes = true;
+            if let Some(b'\'' | b'"' | b'\\') = tail.get(stop + 1) {
+                place += 1;
             }
         }
     }
@@ -165,10 +210,7 @@ impl<'a> Cursor<'a> {
 /// The first word, number or symbol of a text, in quotes.
 fn shown(text: &[u8]) -> String {
     const LONGEST: usize = 20;
-    let symbol = SYMBOLS
-        .iter()
-        .find(|symbol| text.starts_with(symbol.as_bytes()));
-    let length = match (symbol, text.first()) {
+    let length = match (symbol(text), text.first()) {
         (_, None) => return "the end".to_owned(),
         (Some(symbol), _) => symbol.len(),
         (None, Some(_)) => {
@@ -247,11 +289,11 @@ mod tests {
             ("''''''", ""),
             ("'\"'", "\""),
         ] {
-            assert_eq!(
-                tokens(text).unwrap(),
-                [Token::Text(expected.into())],
-                "{text}"
-            );
+            let tokens = tokens(text).unwrap();
+            let [Token::Text(quoted)] = tokens[..] else {
+                panic!("{text}: {tokens:?}");
+            };
+            assert_eq!(quoted.resolved(), expected.as_bytes(), "{text}");
         }
         for (text, quote) in [
             ("'a", "'"),

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::io::Write;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -143,6 +144,8 @@ impl Value {
         match self {
             Self::List(list) => list.append_text(out),
             Self::Dictionary(dictionary) => dictionary.append_text(out),
+            // Writing to memory does not fail.
+            Self::Integer(integer) => write!(out, "{integer}").unwrap_or_default(),
             _ => out.extend_from_slice(&self.to_text()),
         }
     }

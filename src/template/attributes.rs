@@ -4,7 +4,9 @@
 //! against the grammar once more. Entities are decoded by the language's own rule: the five of XML and numbers; any other `&`
 //! stays, since URLs are full of them.
 
-use bytes::Bytes;
+use std::borrow::Cow;
+use std::ops::Range;
+
 use memchr::memchr;
 use quick_xml::events::attributes::{AttrError, Attributes};
 
@@ -12,48 +14,108 @@ use super::grammar::{Writing, is_name_byte};
 use super::issue::TagFault;
 use super::json;
 
-/// The attributes of one tag, in order of writing, values decoded.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct AttributeList(Vec<(Bytes, Bytes)>);
+/// An attribute: slices of the document wherever it stands there as it is meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Attribute<'d> {
+    pub(super) name: Cow<'d, [u8]>,
+    /// Decoded; empty when it is written without one.
+    pub(super) value: Cow<'d, [u8]>,
+}
 
-impl AttributeList {
+/// The attributes of one tag, in order of writing.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct AttributeList<'t>(pub(super) &'t [Attribute<'t>]);
+
+impl<'t> AttributeList<'t> {
     /// The value of an attribute; empty when it is written without one.
-    pub(super) fn get(&self, name: &str) -> Option<&Bytes> {
+    pub(super) fn get(self, name: &str) -> Option<&'t [u8]> {
         self.0
             .iter()
-            .find(|(known, _)| known == name.as_bytes())
-            .map(|(_, value)| value)
-    }
-
-    /// Names and values, in order of writing.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&Bytes, &Bytes)> {
-        self.0.iter().map(|(name, value)| (name, value))
+            .find(|attribute| *attribute.name == *name.as_bytes())
+            .map(|attribute| &*attribute.value)
     }
 }
 
-/// Reads the attributes that stand in `text`, which lies between a tag's name and its `/>` or `>`.
-pub(super) fn read(text: &Bytes, writing: Writing) -> Result<AttributeList, TagFault> {
+/// Reads the attributes that stand in `text`, which lies between a tag's name and its `/>` or `>`, and adds them to those of
+/// earlier tags; gives their places there.
+pub(super) fn read<'d>(
+    text: &'d [u8],
+    writing: Writing,
+    list: &mut Vec<Attribute<'d>>,
+) -> Result<Range<usize>, TagFault> {
+    let start = list.len();
+    match read_written(text, writing, list) {
+        Ok(()) => Ok(start..list.len()),
+        Err(fault) => {
+            list.truncate(start);
+            Err(fault)
+        }
+    }
+}
+
+fn read_written<'d>(
+    text: &'d [u8],
+    writing: Writing,
+    list: &mut Vec<Attribute<'d>>,
+) -> Result<(), TagFault> {
     if text.trim_ascii().is_empty() {
-        return Ok(AttributeList::default());
+        return Ok(());
     }
     let text = match writing {
-        Writing::Plain => text.clone(),
-        Writing::JsonString => Bytes::from(json::unescape(text)),
+        Writing::Plain => Cow::Borrowed(text),
+        Writing::JsonString => Cow::Owned(json::unescape(text)),
     };
+    if let Cow::Borrowed(text) = text
+        && let Ok(utf8) = std::str::from_utf8(text)
+    {
+        return read_text(utf8, list, |slice| Cow::Borrowed(slice.as_bytes()));
+    }
     if let Ok(utf8) = std::str::from_utf8(&text) {
-        return read_text(utf8, |slice| text.slice_ref(slice.as_bytes()));
+        return read_text(utf8, list, |slice| Cow::Owned(slice.as_bytes().to_vec()));
     }
     // Bytes that are no UTF-8 are read as the characters of ISO-8859-1, and turned back.
     let mapped: String = text.iter().copied().map(char::from).collect();
-    read_text(&mapped, |slice| {
+    read_text(&mapped, list, |slice| {
         // Every character came from one byte, so each fits into one.
-        slice.chars().map(|c| c as u8).collect::<Vec<u8>>().into()
+        Cow::Owned(slice.chars().map(|c| c as u8).collect())
     })
 }
 
-fn read_text(text: &str, take: impl Fn(&str) -> Bytes) -> Result<AttributeList, TagFault> {
-    let mut list = Vec::new();
-    for attribute in Attributes::html(text, 0) {
+/// So few names are held against each other here; quick-xml remembers them in memory of its own.
+const FEW: usize = 8;
+
+fn read_text<'t, 'd>(
+    text: &'t str,
+    list: &mut Vec<Attribute<'d>>,
+    take: impl Fn(&'t str) -> Cow<'d, [u8]>,
+) -> Result<(), TagFault> {
+    let start = list.len();
+    let mut attributes = Attributes::html(text, 0);
+    attributes.with_checks(false);
+    let unchecked = read_all(attributes.take(FEW + 1), list, &take);
+    if unchecked.is_ok() && are_few_and_distinct(list.get(start..).unwrap_or_default()) {
+        return Ok(());
+    }
+    // Too many to compare, or a fault: quick-xml tells which comes first.
+    list.truncate(start);
+    read_all(Attributes::html(text, 0), list, &take)
+}
+
+fn are_few_and_distinct(attributes: &[Attribute<'_>]) -> bool {
+    let is_new = |index: usize, name: &[u8]| {
+        let mut earlier = attributes.iter().take(index);
+        earlier.all(|attribute| *attribute.name != *name)
+    };
+    let mut each = attributes.iter().enumerate();
+    attributes.len() <= FEW && each.all(|(index, attribute)| is_new(index, &attribute.name))
+}
+
+fn read_all<'t, 'd>(
+    attributes: impl Iterator<Item = Result<quick_xml::events::attributes::Attribute<'t>, AttrError>>,
+    list: &mut Vec<Attribute<'d>>,
+    take: &impl Fn(&'t str) -> Cow<'d, [u8]>,
+) -> Result<(), TagFault> {
+    for attribute in attributes {
         let attribute = attribute.map_err(|error| match error {
             AttrError::Duplicated(..) => TagFault::Duplicate,
             _ => TagFault::Grammar,
@@ -61,25 +123,29 @@ fn read_text(text: &str, take: impl Fn(&str) -> Bytes) -> Result<AttributeList, 
         let key = attribute.key.0;
         let fits =
             key.starts_with(|c: char| c.is_ascii_alphabetic()) && key.bytes().all(is_name_byte);
+        // The library gives slices of the text, decoding is ours.
+        let Cow::Borrowed(written) = attribute.value else {
+            return Err(TagFault::Grammar);
+        };
         if !fits {
             return Err(TagFault::Grammar);
         }
-        // An attribute without a value comes as an empty literal of the library, not as a slice of the text.
-        let written = attribute.value.as_ref();
-        let value = if written.is_empty() {
-            Bytes::new()
-        } else {
-            decode_entities(&take(written))
-        };
-        list.push((take(key), value));
+        list.push(Attribute {
+            name: take(key),
+            // An attribute without a value comes as an empty literal of the library, not as a slice of the text.
+            value: match written {
+                "" => Cow::Borrowed(&[]),
+                written => decode_entities(take(written)),
+            },
+        });
     }
-    Ok(AttributeList(list))
+    Ok(())
 }
 
 /// Decodes `&amp; &lt; &gt; &quot; &apos; &#N; &#xN;`; any other `&` stays. Without any it is the same slice.
-fn decode_entities(value: &Bytes) -> Bytes {
-    let Some(first) = memchr(b'&', value) else {
-        return value.clone();
+fn decode_entities(value: Cow<'_, [u8]>) -> Cow<'_, [u8]> {
+    let Some(first) = memchr(b'&', &value) else {
+        return value;
     };
     let mut out = Vec::with_capacity(value.len());
     out.extend_from_slice(&value[..first]);
@@ -96,7 +162,7 @@ fn decode_entities(value: &Bytes) -> Bytes {
         }
     }
     out.extend_from_slice(rest);
-    out.into()
+    Cow::Owned(out)
 }
 
 /// The character that the reference at the start of `text` stands for, and the reference's length.
@@ -131,12 +197,13 @@ mod tests {
     use super::*;
 
     fn rows(text: &[u8]) -> Result<Vec<(String, Vec<u8>)>, TagFault> {
-        let list = read(&Bytes::copy_from_slice(text), Writing::Plain)?;
-        Ok(list
-            .0
-            .into_iter()
-            .map(|(name, value)| (String::from_utf8_lossy(&name).into_owned(), value.to_vec()))
-            .collect())
+        let mut list = Vec::new();
+        read(text, Writing::Plain, &mut list)?;
+        let row = |attribute: Attribute<'_>| {
+            let name = String::from_utf8_lossy(&attribute.name).into_owned();
+            (name, attribute.value.into_owned())
+        };
+        Ok(list.into_iter().map(row).collect())
     }
 
     #[test]
@@ -184,12 +251,29 @@ mod tests {
     fn an_attribute_twice_is_a_fault() {
         assert_eq!(rows(b" src='a' src='b'"), Err(TagFault::Duplicate));
         assert_eq!(rows(b" src=a alt src"), Err(TagFault::Duplicate));
+        assert_eq!(
+            rows(b" a b c d e f g h i j k l m k"),
+            Err(TagFault::Duplicate)
+        );
+        assert_eq!(rows(b" a b c d e f g h i j k l m").map(|r| r.len()), Ok(13));
+    }
+
+    #[test]
+    fn a_tag_at_fault_adds_nothing() {
+        let mut list = Vec::new();
+        assert_eq!(read(b" a=1", Writing::Plain, &mut list), Ok(0..1));
+        let twice = read(b" b=1 b=2", Writing::Plain, &mut list);
+        assert_eq!(twice, Err(TagFault::Duplicate));
+        assert_eq!(list.len(), 1);
+        assert_eq!(read(b" b c", Writing::Plain, &mut list), Ok(1..3));
     }
 
     #[test]
     fn tags_in_json_strings_are_unescaped_first() {
-        let text = Bytes::from_static(br#" src=\"\/box?a=\u0026b\""#);
-        let list = read(&text, Writing::JsonString).expect("one attribute");
-        assert_eq!(list.get("src").expect("src"), "/box?a=&b");
+        let text = br#" src=\"\/box?a=\u0026b\""#;
+        let mut list = Vec::new();
+        assert_eq!(read(text, Writing::JsonString, &mut list), Ok(0..1));
+        let value = AttributeList(&list).get("src");
+        assert_eq!(value, Some(&b"/box?a=&b"[..]));
     }
 }

@@ -8,7 +8,7 @@ use super::Settings;
 use super::esi::place_in;
 use super::issue::{Issue, IssueKind, Issues};
 use super::outline::{Paired, Role};
-use super::scan::{Token, TokenKind};
+use super::scan::{Token, TokenKind, Tokens};
 use super::tree::{
     Assign, Assigned, Block, Body, Branch, Choose, Dynamic, Foreach, Function, If, Inline, Node,
     Span, Template, Try, When,
@@ -19,7 +19,7 @@ use crate::expr::{Expr, Interpolation, Name, Piece, Target};
 pub(super) fn build(
     document: Bytes,
     settings: &Settings,
-    tokens: &[Token],
+    tokens: &Tokens<'_>,
     roles: &[Role],
     issues: Issues,
 ) -> Template {
@@ -29,13 +29,15 @@ pub(super) fn build(
         tokens,
         roles,
         issues,
-        nodes: Vec::with_capacity(tokens.len()),
+        nodes: Vec::with_capacity(tokens.list.len()),
+        pending: Vec::with_capacity(tokens.list.len().min(64)),
         frames: Vec::new(),
-        current: Frame::new(Kind::Root, tokens.len(), Around::default()),
+        current: Frame::new(Kind::Root, tokens.list.len(), Around::default(), 0),
     };
     builder.run();
     let (nodes, root, issues) = builder.finish();
     let copied = tokens
+        .list
         .iter()
         .filter(|token| matches!(token.kind, TokenKind::Text | TokenKind::Verbatim))
         .map(|token| token.end - token.start)
@@ -66,7 +68,8 @@ pub(super) struct Frame {
     pub(super) end: usize,
     pub(super) around: Around,
     pub(super) holds: Holds,
-    pub(super) nodes: Vec<Node>,
+    /// Where its nodes start among those that are pending.
+    pub(super) start: usize,
 }
 
 /// What an element stands in.
@@ -143,13 +146,13 @@ pub(super) enum Kind {
 }
 
 impl Frame {
-    fn new(kind: Kind, end: usize, around: Around) -> Self {
+    fn new(kind: Kind, end: usize, around: Around, start: usize) -> Self {
         Self {
             kind,
             end,
             around,
             holds: Holds::default(),
-            nodes: Vec::new(),
+            start,
         }
     }
 }
@@ -157,19 +160,21 @@ impl Frame {
 pub(super) struct Builder<'a> {
     pub(super) document: &'a Bytes,
     pub(super) settings: &'a Settings,
-    pub(super) tokens: &'a [Token],
+    pub(super) tokens: &'a Tokens<'a>,
     pub(super) roles: &'a [Role],
     pub(super) issues: Issues,
     pub(super) nodes: Vec<Node>,
+    /// The nodes of all open elements, those of the current one last.
+    pub(super) pending: Vec<Node>,
     /// The elements around the current one, outermost first.
     pub(super) frames: Vec<Frame>,
     pub(super) current: Frame,
 }
 
-impl Builder<'_> {
+impl<'a> Builder<'a> {
     fn run(&mut self) {
         let mut index = 0;
-        while index < self.tokens.len() {
+        while index < self.tokens.list.len() {
             while self.current.end == index && !self.frames.is_empty() {
                 self.close();
             }
@@ -181,15 +186,15 @@ impl Builder<'_> {
     }
 
     fn finish(mut self) -> (Vec<Node>, Body, Vec<Issue>) {
-        let root = std::mem::take(&mut self.current.nodes);
-        let root = self.body(root);
+        let root = self.body(0);
         (self.nodes, root, self.issues.finish())
     }
 
-    /// Puts nodes where the template keeps them.
-    pub(super) fn body(&mut self, nodes: Vec<Node>) -> Body {
+    /// Puts the nodes that are pending from `first` on where the template keeps them.
+    pub(super) fn body(&mut self, first: usize) -> Body {
         let start = self.nodes.len() as u32;
-        self.nodes.extend(nodes);
+        let first = first.min(self.pending.len());
+        self.nodes.extend(self.pending.drain(first..));
         Body {
             start,
             end: self.nodes.len() as u32,
@@ -198,7 +203,7 @@ impl Builder<'_> {
 
     /// One token; gives the index to go on with.
     fn token(&mut self, index: usize) -> usize {
-        let token = &self.tokens[index];
+        let token: &'a Token<'a> = &self.tokens.list[index];
         let next = index + 1;
         match (&token.kind, self.roles[index]) {
             (TokenKind::Text, _) => self.text(token, self.current.around.interpolated),
@@ -215,11 +220,11 @@ impl Builder<'_> {
         next
     }
 
-    pub(super) fn tell(&mut self, token: &Token, kind: IssueKind) {
+    pub(super) fn tell(&mut self, token: &Token<'_>, kind: IssueKind) {
         self.issues.add(token.start, token.end - token.start, kind);
     }
 
-    fn text(&mut self, token: &Token, interpolated: bool) {
+    fn text(&mut self, token: &Token<'_>, interpolated: bool) {
         if let Some(parent) = self.only_branches() {
             let bytes = &self.document[token.start..token.end];
             if !bytes.trim_ascii().is_empty() {
@@ -227,11 +232,12 @@ impl Builder<'_> {
             }
             return;
         }
-        let bytes = self.document.slice(token.start..token.end);
-        if !interpolated || memchr::memchr(b'$', &bytes).is_none() {
+        let bytes = &self.document[token.start..token.end];
+        if !interpolated || memchr::memchr(b'$', bytes).is_none() {
             self.push_text(token.start, token.end);
             return;
         }
+        let bytes = self.document.slice(token.start..token.end);
         let interpolation = Interpolation::parse(&bytes, &self.settings.expressions);
         for issue in interpolation.issues() {
             self.issues.add(
@@ -241,31 +247,32 @@ impl Builder<'_> {
             );
         }
         self.note_interpolation(&interpolation);
-        for piece in interpolation.pieces() {
+        for piece in interpolation.into_pieces() {
             self.piece(token.start, piece);
         }
     }
 
-    fn piece(&mut self, start: usize, piece: &Piece) {
-        if let Piece::Literal(bytes) = piece
+    fn piece(&mut self, start: usize, piece: Piece) {
+        if let Piece::Literal(bytes) = &piece
             && let Some(at) = place_in(self.document, bytes)
         {
             self.push_text(at, at + bytes.len());
             return;
         }
-        self.current.nodes.push(Node::Dynamic(Box::new(Dynamic {
+        self.pending.push(Node::Dynamic(Box::new(Dynamic {
             offset: start,
             in_string: false,
-            pieces: vec![piece.clone()],
+            pieces: piece.into(),
         })));
     }
 
     /// Adds text, joined with the text before it where the document has nothing between the two.
     fn push_text(&mut self, start: usize, end: usize) {
         let (start, end) = (start as u32, end as u32);
-        match self.current.nodes.last_mut() {
+        let own = self.pending.get_mut(self.current.start..);
+        match own.and_then(<[Node]>::last_mut) {
             Some(Node::Text(last)) if last.end == start => last.end = end,
-            _ => self.current.nodes.push(Node::Text(Span { start, end })),
+            _ => self.pending.push(Node::Text(Span { start, end })),
         }
     }
 
@@ -281,7 +288,7 @@ impl Builder<'_> {
     /// Enters an element.
     pub(super) fn push(&mut self, kind: Kind, end: usize) {
         let around = self.current.around.within(&kind);
-        let frame = Frame::new(kind, end, around);
+        let frame = Frame::new(kind, end, around, self.pending.len());
         self.frames
             .push(std::mem::replace(&mut self.current, frame));
     }
@@ -305,10 +312,10 @@ impl Builder<'_> {
                 holds.breaks && !matches!(frame.kind, Kind::Foreach { .. });
         }
         if matches!(frame.kind, Kind::Vars) {
-            self.extend(frame.nodes);
+            self.join(frame.start);
             return;
         }
-        let body = self.body(frame.nodes);
+        let body = self.body(frame.start);
         let node = match frame.kind {
             Kind::Root | Kind::Vars => return,
             Kind::Choose(choose) => Node::Choose(Box::new(choose)),
@@ -391,15 +398,20 @@ impl Builder<'_> {
             }
             Kind::Block(name) => Node::Block(Box::new(Block { name, body })),
         };
-        self.current.nodes.push(node);
+        self.pending.push(node);
     }
 
-    fn extend(&mut self, nodes: Vec<Node>) {
-        for node in nodes {
-            match node {
-                Node::Text(span) => self.push_text(span.start as usize, span.end as usize),
-                other => self.current.nodes.push(other),
-            }
+    /// The nodes from `first` on are from now on those of the current element: text that goes on there is joined.
+    fn join(&mut self, first: usize) {
+        let before = first.checked_sub(1).filter(|at| *at >= self.current.start);
+        let Some([Node::Text(last), Node::Text(next), ..]) =
+            before.and_then(|at| self.pending.get_mut(at..))
+        else {
+            return;
+        };
+        if last.end == next.start {
+            last.end = next.end;
+            self.pending.remove(first);
         }
     }
 }

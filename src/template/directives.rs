@@ -12,7 +12,7 @@ use super::tree::{Branch, Node};
 impl Builder<'_> {
     pub(super) fn directive(
         &mut self,
-        token: &Token,
+        token: &Token<'_>,
         directive: &DirectiveToken,
         role: Role,
         next: usize,
@@ -51,14 +51,14 @@ impl Builder<'_> {
     }
 
     /// Tells a fault and emits the error message in its place.
-    fn message(&mut self, token: &Token, fault: DirectiveFault) {
+    fn message(&mut self, token: &Token<'_>, fault: DirectiveFault) {
         self.tell(token, IssueKind::Directive(fault));
         if self.only_branches().is_none() {
-            self.current.nodes.push(Node::Message);
+            self.pending.push(Node::Message);
         }
     }
 
-    fn single(&mut self, token: &Token, directive: &Directive, in_string: bool) {
+    fn single(&mut self, token: &Token<'_>, directive: &Directive, in_string: bool) {
         match ssi::node(directive, token.start, in_string) {
             Ok(Node::Include(_)) if self.current.around.in_function => {
                 self.tell(token, IssueKind::InFunction("#include"));
@@ -71,13 +71,19 @@ impl Builder<'_> {
                     }
                     _ => false,
                 };
-                self.current.nodes.push(node);
+                self.pending.push(node);
             }
             Err(fault) => self.message(token, fault),
         }
     }
 
-    fn open_if(&mut self, token: &Token, directive: &Directive, next: usize, end: usize) -> usize {
+    fn open_if(
+        &mut self,
+        token: &Token<'_>,
+        directive: &Directive,
+        next: usize,
+        end: usize,
+    ) -> usize {
         if self.frames.len() >= self.settings.nesting {
             self.tell(token, IssueKind::Nesting(self.settings.nesting));
             return end;
@@ -93,7 +99,7 @@ impl Builder<'_> {
 
     fn condition(
         &mut self,
-        token: &Token,
+        token: &Token<'_>,
         directive: &Directive,
         command: &'static str,
     ) -> Option<Condition> {
@@ -106,7 +112,7 @@ impl Builder<'_> {
         }
     }
 
-    fn branch(&mut self, token: &Token, directive: &Directive) {
+    fn branch(&mut self, token: &Token<'_>, directive: &Directive) {
         let is_elif = directive.command == "elif";
         // `#else` has been read: nothing may follow but `#endif`.
         if !matches!(self.current.kind, Kind::If { open: Some(_), .. }) {
@@ -121,8 +127,7 @@ impl Builder<'_> {
             }
             None
         };
-        let nodes = std::mem::take(&mut self.current.nodes);
-        let body = self.body(nodes);
+        let body = self.body(self.current.start);
         if let Kind::If { open, branches } = &mut self.current.kind
             && let Some((offset, condition)) = std::mem::replace(open, following)
         {
@@ -136,7 +141,7 @@ impl Builder<'_> {
 
     fn open_block(
         &mut self,
-        token: &Token,
+        token: &Token<'_>,
         directive: &Directive,
         next: usize,
         end: usize,

@@ -1,28 +1,28 @@
 //! ESI elements -> frames and nodes: what may stand where, and what each element becomes.
 
-use super::attributes::AttributeList;
 use super::build::{Builder, Kind};
 use super::esi::{AssignedBy, Reader};
 use super::issue::IssueKind;
 use super::outline::Paired;
 use super::scan::{StartTag, Token};
 use super::tree::{Assign, Choose, Dynamic, Node, Return, Text};
+use crate::expr::interpolate::Pieces;
 use crate::expr::{Expr, Interpolation, Piece, Reference};
 
 impl Builder<'_> {
-    pub(super) fn leaf(&mut self, token: &Token, tag: &StartTag) {
+    pub(super) fn leaf(&mut self, token: &Token<'_>, tag: &StartTag<'_>) {
         if let (Some(parent), b"include" | b"eval" | b"break" | b"return") =
-            (self.only_branches(), &tag.name[..])
+            (self.only_branches(), tag.name)
         {
             self.tell(token, IssueKind::BetweenBranches(parent));
             return;
         }
-        match &tag.name[..] {
+        match tag.name {
             b"include" => self.include(token, tag, "esi:include"),
             b"eval" => self.include(token, tag, "esi:eval"),
             b"break" if self.current.around.in_loop => {
                 self.current.holds.breaks = true;
-                self.current.nodes.push(Node::Break);
+                self.pending.push(Node::Break);
             }
             b"break" => self.tell(token, IssueKind::NothingToLeave("esi:break")),
             b"return" if self.current.around.in_function => self.return_value(token, tag),
@@ -34,31 +34,28 @@ impl Builder<'_> {
         }
     }
 
-    fn reader<'r>(&'r mut self, token: &Token, attributes: &'r AttributeList) -> Reader<'r> {
+    fn reader<'r>(&'r mut self, token: &Token<'_>, tag: &StartTag<'_>) -> Reader<'r> {
         Reader {
             document: self.document,
             limits: &self.settings.expressions,
             issues: &mut self.issues,
             at: (token.start, token.end - token.start),
-            attributes,
+            attributes: self.tokens.attributes(tag),
         }
     }
 
-    fn include(&mut self, token: &Token, tag: &StartTag, element: &'static str) {
+    fn include(&mut self, token: &Token<'_>, tag: &StartTag<'_>, element: &'static str) {
         if self.current.around.in_function {
             self.tell(token, IssueKind::InFunction(element));
             return;
         }
-        let include = Box::new(
-            self.reader(token, &tag.attributes)
-                .include(element, tag.in_string),
-        );
+        let include = Box::new(self.reader(token, tag).include(element, tag.in_string));
         let calls = include.texts().any(|text| match text {
             Text::Esi(text) => text.touches_response() || text.references().any(is_own_call),
             _ => false,
         });
         self.current.holds.changes |= calls;
-        self.current.nodes.push(if element == "esi:eval" {
+        self.pending.push(if element == "esi:eval" {
             self.current.holds.changes = true;
             Node::Eval(include)
         } else {
@@ -66,10 +63,10 @@ impl Builder<'_> {
         });
     }
 
-    fn return_value(&mut self, token: &Token, tag: &StartTag) {
-        if let Some(value) = self.reader(token, &tag.attributes).return_value() {
+    fn return_value(&mut self, token: &Token<'_>, tag: &StartTag<'_>) {
+        if let Some(value) = self.reader(token, tag).return_value() {
             self.note_expression(&value);
-            self.current.nodes.push(Node::Return(Box::new(Return {
+            self.pending.push(Node::Return(Box::new(Return {
                 offset: token.start,
                 value,
             })));
@@ -79,13 +76,13 @@ impl Builder<'_> {
     /// An element whose content reaches from `next` to `end`; gives the index to go on with.
     pub(super) fn element(
         &mut self,
-        token: &Token,
-        tag: &StartTag,
+        token: &Token<'_>,
+        tag: &StartTag<'_>,
         next: usize,
         end: usize,
     ) -> usize {
         // `_of_tag` knows the name, or the role would be another.
-        let Some(paired) = Paired::of_tag(&tag.name) else {
+        let Some(paired) = Paired::of_tag(tag.name) else {
             return next;
         };
         if matches!(paired, Paired::Remove | Paired::Comment) {
@@ -150,13 +147,13 @@ impl Builder<'_> {
     /// The frame that an element opens; none when it stands for itself or cannot be carried out.
     fn opened(
         &mut self,
-        token: &Token,
-        tag: &StartTag,
+        token: &Token<'_>,
+        tag: &StartTag<'_>,
         paired: Paired,
         has_content: bool,
     ) -> Option<Kind> {
         let offset = token.start;
-        let mut reader = self.reader(token, &tag.attributes);
+        let mut reader = self.reader(token, tag);
         Some(match paired {
             Paired::Choose => Kind::Choose(Choose {
                 branches: Vec::new(),
@@ -212,21 +209,21 @@ impl Builder<'_> {
     }
 
     /// `<esi:vars name="…"/>`.
-    fn value(&mut self, offset: usize, pieces: Vec<Piece>, in_string: bool) {
-        for piece in &pieces {
+    fn value(&mut self, offset: usize, pieces: Pieces, in_string: bool) {
+        for piece in &*pieces {
             if let Piece::Dynamic { expr, .. } = piece {
                 self.note_expression(expr);
             }
         }
-        self.current.nodes.push(Node::Dynamic(Box::new(Dynamic {
+        self.pending.push(Node::Dynamic(Box::new(Dynamic {
             offset,
             in_string,
             pieces,
         })));
     }
 
-    fn assign(&mut self, token: &Token, tag: &StartTag) -> Option<Kind> {
-        let (target, value) = self.reader(token, &tag.attributes).assign()?;
+    fn assign(&mut self, token: &Token<'_>, tag: &StartTag<'_>) -> Option<Kind> {
+        let (target, value) = self.reader(token, tag).assign()?;
         self.current.holds.changes = true;
         let offset = token.start;
         match value {
@@ -237,7 +234,7 @@ impl Builder<'_> {
                     target,
                     value,
                 };
-                self.current.nodes.push(Node::Assign(Box::new(assign)));
+                self.pending.push(Node::Assign(Box::new(assign)));
             }
             AssignedBy::Nothing => {}
         }

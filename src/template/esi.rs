@@ -11,7 +11,8 @@ use super::attributes::AttributeList;
 use super::issue::{IssueKind, Issues};
 use super::memo::Memo;
 use super::tree::{Assigned, Dca, FragmentMethod, HeaderChange, HeaderRule, Include, Text};
-use crate::expr::{self, Expr, Interpolation, Name, Piece, Target};
+use crate::expr::interpolate::Pieces;
+use crate::expr::{self, Expr, Interpolation, Name, Target};
 
 /// One start tag, and what is needed to read it.
 pub(super) struct Reader<'a> {
@@ -20,7 +21,7 @@ pub(super) struct Reader<'a> {
     pub(super) issues: &'a mut Issues,
     /// Where the tag starts, and its length.
     pub(super) at: (usize, usize),
-    pub(super) attributes: &'a AttributeList,
+    pub(super) attributes: AttributeList<'a>,
 }
 
 /// Where the value of an `assign` stands.
@@ -33,19 +34,19 @@ pub(super) enum AssignedBy {
     Content,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
     /// Tells an issue of this tag.
     pub(super) fn tell(&mut self, kind: IssueKind) {
         self.issues.add(self.at.0, self.at.1, kind);
     }
 
     /// Where a value starts in the document: exactly, when it is a slice of it, else at its tag.
-    fn place(&self, value: &Bytes) -> usize {
+    fn place(&self, value: &[u8]) -> usize {
         place_in(self.document, value).unwrap_or(self.at.0)
     }
 
-    fn required(&mut self, element: &'static str, attribute: &'static str) -> Option<Bytes> {
-        let value = self.attributes.get(attribute).cloned();
+    fn required(&mut self, element: &'static str, attribute: &'static str) -> Option<&'a [u8]> {
+        let value = self.attributes.get(attribute);
         if value.is_none() {
             self.tell(IssueKind::MissingAttribute { element, attribute });
         }
@@ -53,7 +54,7 @@ impl Reader<'_> {
     }
 
     /// An expression; none when it cannot be read.
-    pub(super) fn expression(&mut self, text: &Bytes) -> Option<Expr> {
+    pub(super) fn expression(&mut self, text: &[u8]) -> Option<Expr> {
         let start = self.place(text);
         match Expr::parse(text, self.limits) {
             Ok(expr) => {
@@ -75,11 +76,11 @@ impl Reader<'_> {
     }
 
     /// Text with references in it.
-    pub(super) fn text(&mut self, text: &Bytes) -> Text {
+    pub(super) fn text(&mut self, text: &[u8]) -> Text {
         if memchr::memchr(b'$', text).is_none() {
-            return Text::Constant(text.clone());
+            return Text::Constant(shared(self.document, text));
         }
-        let interpolation = Interpolation::parse(text, self.limits);
+        let interpolation = Interpolation::parse(&shared(self.document, text), self.limits);
         if let Some(constant) = interpolation.as_literal() {
             return Text::Constant(constant);
         }
@@ -92,8 +93,8 @@ impl Reader<'_> {
     }
 
     fn optional_text(&mut self, attribute: &str) -> Option<Text> {
-        let value = self.attributes.get(attribute).cloned()?;
-        Some(self.text(&value))
+        let value = self.attributes.get(attribute)?;
+        Some(self.text(value))
     }
 
     /// `include`, and `eval`, which knows no `alt`.
@@ -101,7 +102,7 @@ impl Reader<'_> {
         let src = self.required(element, "src");
         Include {
             offset: self.at.0,
-            src: src.map(|src| self.text(&src)),
+            src: src.map(|src| self.text(src)),
             alt: if element == "esi:include" {
                 self.optional_text("alt")
             } else {
@@ -200,7 +201,8 @@ impl Reader<'_> {
 
     /// `inline`: its URL.
     pub(super) fn inline_name(&mut self) -> Option<Bytes> {
-        self.required("esi:inline", "name")
+        let name = self.required("esi:inline", "name")?;
+        Some(shared(self.document, name))
     }
 
     /// `when`: its test and the name for captures.
@@ -208,8 +210,8 @@ impl Reader<'_> {
         let Some(test) = self.required("esi:when", "test") else {
             return (self.at.0, None, None);
         };
-        let captures = self.attributes.get("matchname").cloned().and_then(|name| {
-            let name = Name::parse(&name).filter(|name| !name.is_built_in());
+        let captures = self.attributes.get("matchname").and_then(|name| {
+            let name = Name::parse(name).filter(|name| !name.is_built_in());
             if name.is_none() {
                 self.tell(IssueKind::BadValue {
                     attribute: "matchname",
@@ -218,23 +220,23 @@ impl Reader<'_> {
             }
             name
         });
-        (self.place(&test), self.expression(&test), captures)
+        (self.place(test), self.expression(test), captures)
     }
 
     /// `assign`: its target and value.
     pub(super) fn assign(&mut self) -> Option<(Target, AssignedBy)> {
         let name = self.required("esi:assign", "name")?;
-        let target = match Target::parse(&name, self.limits) {
+        let target = match Target::parse(name, self.limits) {
             Ok(target) => target,
             Err(error) => {
                 self.tell(IssueKind::Name(error));
                 return None;
             }
         };
-        let value = match self.attributes.get("value").cloned() {
+        let value = match self.attributes.get("value") {
             None => AssignedBy::Content,
             Some(value) if value.is_empty() => AssignedBy::Value(Assigned::Empty),
-            Some(value) => match self.expression(&value) {
+            Some(value) => match self.expression(value) {
                 Some(value) => AssignedBy::Value(Assigned::Expression(value)),
                 None => AssignedBy::Nothing,
             },
@@ -245,24 +247,21 @@ impl Reader<'_> {
     /// `foreach`: what it runs over, and its variable.
     pub(super) fn foreach(&mut self) -> Option<(Expr, Name)> {
         let collection = self.required("esi:foreach", "collection")?;
-        let item = match self.attributes.get("item") {
-            Some(item) => item.clone(),
-            None => Bytes::from_static(b"item"),
-        };
-        let Some(item) = Name::parse(&item).filter(|name| !name.is_built_in()) else {
+        let item = self.attributes.get("item").unwrap_or(b"item");
+        let Some(item) = Name::parse(item).filter(|name| !name.is_built_in()) else {
             self.tell(IssueKind::BadValue {
                 attribute: "item",
                 accepted: "the name of a variable",
             });
             return None;
         };
-        Some((self.expression(&collection)?, item))
+        Some((self.expression(collection)?, item))
     }
 
     /// `function`: its name.
     pub(super) fn function(&mut self) -> Option<Name> {
         let name = self.required("esi:function", "name")?;
-        let Some(name) = Name::parse(&name) else {
+        let Some(name) = Name::parse(name) else {
             self.tell(IssueKind::BadValue {
                 attribute: "name",
                 accepted: "the name of a function",
@@ -279,19 +278,19 @@ impl Reader<'_> {
     /// `return`: its value.
     pub(super) fn return_value(&mut self) -> Option<Expr> {
         let value = self.required("esi:return", "value")?;
-        self.expression(&value)
+        self.expression(value)
     }
 
     /// `<esi:vars name="…"/>`: the pieces of its text, and where it starts.
-    pub(super) fn vars_name(&mut self) -> Option<(usize, Vec<Piece>)> {
-        let name = self.attributes.get("name").cloned()?;
-        let start = self.place(&name);
-        let interpolation = Interpolation::parse(&name, self.limits);
+    pub(super) fn vars_name(&mut self) -> Option<(usize, Pieces)> {
+        let name = self.attributes.get("name")?;
+        let start = self.place(name);
+        let interpolation = Interpolation::parse(&shared(self.document, name), self.limits);
         for issue in interpolation.issues() {
             self.issues
                 .add(start + issue.offset, 1, IssueKind::Suspect(issue.kind));
         }
-        Some((start, interpolation.pieces().to_vec()))
+        Some((start, interpolation.into_pieces().into()))
     }
 }
 
@@ -300,6 +299,14 @@ fn number(digits: &[u8]) -> Option<u64> {
         return None;
     }
     std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+/// The bytes of `slice`, shared with the document when it is a slice of it.
+pub(super) fn shared(document: &Bytes, slice: &[u8]) -> Bytes {
+    match place_in(document, slice) {
+        Some(start) => document.slice(start..start + slice.len()),
+        None => Bytes::copy_from_slice(slice),
+    }
 }
 
 /// Where `slice` starts in `document`, when it is a slice of it.

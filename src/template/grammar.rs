@@ -7,6 +7,8 @@
 
 use std::collections::HashMap;
 
+use memchr::memchr;
+
 use super::issue::TagFault;
 use super::json;
 
@@ -157,6 +159,9 @@ impl<'d> TagReader<'d> {
                     boundaries.push(at);
                 }
             }
+            if let (State::Quoted(quote), Writing::Plain) = (state, writing) {
+                at = self.quote(at, start, quote);
+            }
             let (byte, next) = match self.character(at, start, writing) {
                 Ok(read) => read,
                 Err(TagFault::TooLong(_)) => break Err((at, state)),
@@ -247,6 +252,15 @@ impl<'d> TagReader<'d> {
             }
             at = next;
         }
+    }
+
+    /// The first place from `at` on that a quoted value does not simply go on over: its quote, or the end of what is read.
+    fn quote(&mut self, at: usize, start: usize, quote: u8) -> usize {
+        let end = start.saturating_add(self.longest).min(self.document.len());
+        let value = self.document.get(at..end).unwrap_or_default();
+        let length = memchr(quote, value).unwrap_or(value.len());
+        self.steps += length;
+        at + length
     }
 
     fn character(

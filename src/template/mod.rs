@@ -103,8 +103,9 @@ pub fn compile(document: Bytes, settings: &Settings) -> Template {
         issues.add(0, 1, IssueKind::TooLarge);
         return untagged(document, settings, issues);
     }
-    let tokens = scan::scan(&document, settings, &mut issues);
-    let roles = outline::roles(&tokens, &mut issues);
+    let shared = document.clone();
+    let tokens = scan::scan(&shared, settings, &mut issues);
+    let roles = outline::roles(&tokens.list, &mut issues);
     build::build(document, settings, &tokens, &roles, issues)
 }
 

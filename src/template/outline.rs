@@ -94,7 +94,7 @@ impl Paired {
 }
 
 /// The role of each token.
-pub(super) fn roles(tokens: &[Token], issues: &mut Issues) -> Vec<Role> {
+pub(super) fn roles(tokens: &[Token<'_>], issues: &mut Issues) -> Vec<Role> {
     let mut outline = Outline {
         tokens,
         issues,
@@ -111,7 +111,7 @@ pub(super) fn roles(tokens: &[Token], issues: &mut Issues) -> Vec<Role> {
 }
 
 struct Outline<'t, 'i> {
-    tokens: &'t [Token],
+    tokens: &'t [Token<'t>],
     issues: &'i mut Issues,
     roles: Vec<Role>,
     /// The open elements: what, and the index of the start.
@@ -139,8 +139,8 @@ impl Outline<'_, '_> {
         }
     }
 
-    fn start(&mut self, index: usize, tag: &StartTag) -> Role {
-        match Paired::of_tag(&tag.name) {
+    fn start(&mut self, index: usize, tag: &StartTag<'_>) -> Role {
+        match Paired::of_tag(tag.name) {
             None => Role::Leaf,
             Some(_) if tag.closed => Role::Empty,
             Some(kind) => self.opens(kind, index),

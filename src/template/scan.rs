@@ -4,6 +4,7 @@
 //! Tokens are spans of the document; what is dropped has no token. Whatever the input, each byte is looked at a bounded
 //! number of times.
 
+use std::ops::Range;
 use std::sync::LazyLock;
 
 use aho_corasick::packed::{self, Searcher};
@@ -11,41 +12,59 @@ use aho_corasick::{AhoCorasick, Input, MatchKind, Span};
 use bytes::Bytes;
 use memchr::{memchr, memchr3, memmem};
 
-use super::attributes::{self, AttributeList};
+use super::attributes::{self, Attribute, AttributeList};
 use super::directive::{self, Directive};
 use super::grammar::{TagReader, Writing};
 use super::issue::{DirectiveFault, IssueKind, Issues, TagFault};
 use super::{Dialects, Settings};
 
+/// The pieces of a document.
+#[derive(Debug)]
+pub(super) struct Tokens<'d> {
+    /// In order.
+    pub(super) list: Vec<Token<'d>>,
+    /// The attributes of all start tags.
+    attributes: Vec<Attribute<'d>>,
+}
+
+impl Tokens<'_> {
+    /// The attributes of one of its tags.
+    pub(super) fn attributes(&self, tag: &StartTag<'_>) -> AttributeList<'_> {
+        let places = tag.attributes.clone();
+        AttributeList(self.attributes.get(places).unwrap_or_default())
+    }
+}
+
 /// A piece of a document.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Token {
+pub(super) struct Token<'d> {
     /// Where it starts.
     pub(super) start: usize,
     /// Behind its last byte.
     pub(super) end: usize,
-    pub(super) kind: TokenKind,
+    pub(super) kind: TokenKind<'d>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum TokenKind {
+pub(super) enum TokenKind<'d> {
     /// Bytes that are copied, and interpolated where the elements around them say so.
     Text,
     /// Bytes that are copied whatever stands around them: comments, CDATA, the content of `esi:text`.
     Verbatim,
     /// A start tag.
-    Start(Box<StartTag>),
+    Start(StartTag<'d>),
     /// An end tag: its name.
-    End(Bytes),
+    End(&'d [u8]),
     /// A directive.
     Directive(Box<DirectiveToken>),
 }
 
 /// A start tag.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct StartTag {
-    pub(super) name: Bytes,
-    pub(super) attributes: AttributeList,
+pub(super) struct StartTag<'d> {
+    pub(super) name: &'d [u8],
+    /// Where its attributes stand among those of the document.
+    attributes: Range<usize>,
     /// Whether `/` stands before its `>`.
     pub(super) closed: bool,
     /// Whether it stands in a string of a JSON document.
@@ -60,7 +79,13 @@ pub(super) struct DirectiveToken {
 }
 
 /// Reads a whole document. What is wrong with single tags goes to `issues`.
-pub(super) fn scan(document: &Bytes, settings: &Settings, issues: &mut Issues) -> Vec<Token> {
+pub(super) fn scan<'d>(
+    document: &'d Bytes,
+    settings: &Settings,
+    issues: &mut Issues,
+) -> Tokens<'d> {
+    // A tag to so many bytes is much for small pages; large ones have fewer, and room grows.
+    let room = (document.len() / 32).clamp(4, 256);
     let mut scanner = Scanner {
         document,
         dialects: settings.dialects,
@@ -68,14 +93,18 @@ pub(super) fn scan(document: &Bytes, settings: &Settings, issues: &mut Issues) -
         longest: settings.longest_tag,
         reader: TagReader::new(document, settings.longest_tag),
         issues,
-        tokens: Vec::new(),
+        tokens: Vec::with_capacity(room),
+        attributes: Vec::with_capacity(room / 2),
         blocks: Vec::new(),
         no_text_end: false,
         next_special: 0,
         next_backslash: 0,
     };
     scanner.document();
-    scanner.tokens
+    Tokens {
+        list: scanner.tokens,
+        attributes: scanner.attributes,
+    }
 }
 
 /// What is searched for in text, in the order of the patterns.
@@ -148,7 +177,8 @@ struct Scanner<'d, 'i> {
     longest: usize,
     reader: TagReader<'d>,
     issues: &'i mut Issues,
-    tokens: Vec<Token>,
+    tokens: Vec<Token<'d>>,
+    attributes: Vec<Attribute<'d>>,
     /// Where the open ESI blocks were opened.
     blocks: Vec<usize>,
     /// Once no `</esi:text>` follows, none will follow later.
@@ -158,7 +188,7 @@ struct Scanner<'d, 'i> {
     next_backslash: usize,
 }
 
-impl Scanner<'_, '_> {
+impl<'d> Scanner<'d, '_> {
     fn document(&mut self) {
         let mut at = 0;
         if self.dialects.esi {
@@ -221,24 +251,25 @@ impl Scanner<'_, '_> {
             Ok(tag) => tag,
             Err(fault) => return self.malformed(start, fault),
         };
-        let text = self.document.slice(tag.name_end..tag.attributes_end);
-        let attributes = match attributes::read(&text, writing) {
+        let document: &'d [u8] = self.document;
+        let text = &document[tag.name_end..tag.attributes_end];
+        let attributes = match attributes::read(text, writing, &mut self.attributes) {
             Ok(attributes) => attributes,
             Err(fault) => return self.malformed(start, fault),
         };
-        let name = self.document.slice(name..tag.name_end);
-        if name == "text" {
+        let name = &document[name..tag.name_end];
+        if name == b"text" {
             return self.verbatim_text(start, tag.end, tag.closed);
         }
         self.push(
             start,
             tag.end,
-            TokenKind::Start(Box::new(StartTag {
+            TokenKind::Start(StartTag {
                 name,
                 attributes,
                 closed: tag.closed,
                 in_string: writing == Writing::JsonString,
-            })),
+            }),
         );
         tag.end
     }
@@ -247,7 +278,8 @@ impl Scanner<'_, '_> {
         let writing = self.writing(name);
         match self.reader.end_tag(start, name, writing) {
             Ok(tag) => {
-                let name = self.document.slice(name..tag.name_end);
+                let document: &'d [u8] = self.document;
+                let name = &document[name..tag.name_end];
                 self.push(start, tag.end, TokenKind::End(name));
                 tag.end
             }
@@ -400,7 +432,7 @@ impl Scanner<'_, '_> {
         end
     }
 
-    fn push(&mut self, start: usize, end: usize, kind: TokenKind) {
+    fn push(&mut self, start: usize, end: usize, kind: TokenKind<'d>) {
         if start < end {
             self.tokens.push(Token { start, end, kind });
         }

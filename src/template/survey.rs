@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::esi::place_in;
+use super::esi::{place_in, shared};
 use super::grammar::Writing;
 use super::issue::Issues;
 use super::scan::{self, TokenKind};
@@ -74,29 +74,34 @@ pub fn survey(document: &Bytes, settings: &Settings) -> Vec<Piece> {
     if u32::try_from(document.len()).is_err() {
         return Vec::new();
     }
-    let attribute = |(name, value): (&Bytes, &Bytes)| Attribute {
-        name: name.clone(),
-        value: value.clone(),
+    let attribute = |(name, value): (&[u8], &[u8])| Attribute {
+        name: shared(document, name),
+        value: shared(document, value),
         name_at: place_in(document, name),
         value_at: place_in(document, value),
     };
     // What is wrong with the tags stands in the template.
     let tokens = scan::scan(document, settings, &mut Issues::default());
-    let pieces = tokens.into_iter().map(|token| Piece {
-        kind: match token.kind {
+    let pieces = tokens.list.iter().map(|token| Piece {
+        kind: match &token.kind {
             TokenKind::Text => PieceKind::Text,
             TokenKind::Verbatim => PieceKind::Verbatim,
             TokenKind::Start(tag) => PieceKind::Start {
-                attributes: tag.attributes.iter().map(attribute).collect(),
-                name: tag.name,
+                attributes: tokens
+                    .attributes(tag)
+                    .0
+                    .iter()
+                    .map(|written| attribute((&written.name, &written.value)))
+                    .collect(),
+                name: shared(document, tag.name),
                 closed: tag.closed,
             },
-            TokenKind::End(name) => PieceKind::End(name),
-            TokenKind::Directive(tag) => match tag.directive {
+            TokenKind::End(name) => PieceKind::End(shared(document, name)),
+            TokenKind::Directive(tag) => match &tag.directive {
                 Ok(read) => {
-                    let parameters = read.parameters.iter().map(|p| (&p.name, &p.value));
+                    let parameters = read.parameters.iter().map(|p| (&p.name[..], &p.value[..]));
                     let parameters = parameters.map(attribute).collect();
-                    PieceKind::Directive(read.command, parameters)
+                    PieceKind::Directive(read.command.clone(), parameters)
                 }
                 Err(_) => broken(document, settings, token.start, tag.in_string),
             },

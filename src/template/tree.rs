@@ -9,7 +9,8 @@ use super::condition::Condition;
 use super::issue::Issue;
 use super::memo::Memo;
 use super::ssi_text::SsiText;
-use crate::expr::{Escape, Expr, Interpolation, Name, Piece, Target};
+use crate::expr::interpolate::Pieces;
+use crate::expr::{Escape, Expr, Interpolation, Name, Target};
 
 /// A compiled document.
 #[derive(Debug)]
@@ -170,7 +171,7 @@ pub struct Dynamic {
     /// Whether it emits into a string of a JSON document, so that all that it emits is escaped.
     pub in_string: bool,
     /// What it is.
-    pub pieces: Vec<Piece>,
+    pub pieces: Pieces,
 }
 
 /// Text of an attribute.

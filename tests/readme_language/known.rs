@@ -73,7 +73,7 @@ pub(crate) fn names() -> Vec<Name> {
     let mut names = Vec::new();
     let elements = [
         found(between(template, "fn of_tag", "_ =>"), bytes),
-        found(between(template, "match &tag.name[..]", "other =>"), bytes),
+        found(between(template, "match tag.name {", "other =>"), bytes),
         vec!["text".to_owned()],
     ];
     names.extend(elements.concat().into_iter().map(Name::Element));
