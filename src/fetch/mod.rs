@@ -1,6 +1,6 @@
 //! One door for skeletons and fragments: a request goes in, a response comes out, from the cache or from an upstream.
 //!
-//! Here cache and upstream are joined, and nowhere else. This file tells which way a request takes; [`bring`] goes to the
+//! Here cache and upstream are joined, and nowhere else. This file tells which way a request takes; `bring` goes to the
 //! upstream and stores what may be stored; [`validate`] asks whether what is stored is still good; [`invalidate`] takes out what a
 //! request has changed. What a body means is not known here: [`Prepare`] makes of it what is to be kept with the stored object.
 
