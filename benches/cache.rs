@@ -150,14 +150,45 @@ fn overhead(_: &mut Criterion) {
         cache.store(&key, &stored);
     }
     let status = cache.status();
-    let each = (held() - start - of_keys) / OBJECTS;
+    let held_all = held() - start;
+    let each = (held_all - of_keys) / OBJECTS;
+    drop(cache);
+    let of_moka = moka_alone(OBJECTS);
+    let of_fields = of_fields + size_of::<HeaderMap>();
+    let own = each - of_fields - size_of::<Bytes>() - of_moka;
     println!(
-        "{} objects: {each} bytes each beyond body and key, of these {of_fields} for the fields; an object itself has {}; \
-         counted against the budget: {} each",
+        "{} objects: {each} bytes each beyond body and key: {of_fields} for the fields, {of_moka} for moka, {own} of our own; \
+         held {} each, counted against the budget {} each",
         status.objects,
-        size_of::<Object>(),
+        held_all / OBJECTS,
         status.bytes / status.objects.max(1),
     );
+    assert!(own <= 300, "our own bookkeeping is small");
+    assert!(
+        status.bytes >= held_all as u64,
+        "the budget counts all that is held"
+    );
+}
+
+/// What moka needs for an entry, with keys and values that need nothing.
+fn moka_alone(entries: usize) -> usize {
+    struct Hour;
+    impl moka::Expiry<u64, u64> for Hour {
+        fn expire_after_create(&self, _: &u64, _: &u64, _: std::time::Instant) -> Option<Duration> {
+            Some(Duration::from_secs(3600))
+        }
+    }
+    let start = HELD.load(Ordering::Relaxed);
+    let store = moka::sync::Cache::builder()
+        .max_capacity(1 << 40)
+        .weigher(|_: &u64, _: &u64| 1000)
+        .expire_after(Hour)
+        .build();
+    for number in 0..entries as u64 {
+        store.insert(number, number);
+    }
+    store.run_pending_tasks();
+    (HELD.load(Ordering::Relaxed) - start) / entries
 }
 
 /// A long tail: pages of 2 KB, asked for by Zipf's law, in a store that holds some of them; against plain LRU of the same size.
@@ -182,7 +213,6 @@ fn long_tail(_: &mut Criterion) {
     let body = Bytes::from(vec![b'x'; 2048]);
     let none = HeaderMap::new();
     let key = |page: usize| CacheKey::new("http", "www.example.com", &format!("/{page}"));
-    let mut weight = 0;
     let mut hits = 0;
     for page in &asked {
         let key = key(*page);
@@ -196,14 +226,13 @@ fn long_tail(_: &mut Criterion) {
                 response.clone(),
                 Bytes::copy_from_slice(&body),
             );
-            weight = stored.weight() + key.weight();
             cache.store(&key, &stored);
         }
     }
-    let lru = lru(
-        &asked,
-        ByteSize::mebibytes(MEMORY).as_usize() / (weight + 160),
-    );
+    let status = cache.status();
+    let weight = status.bytes / status.objects.max(1);
+    let room = ByteSize::mebibytes(MEMORY).as_u64() / weight.max(1);
+    let lru = lru(&asked, room as usize);
     let ratio = f64::from(hits) / f64::from(lru);
     println!(
         "long tail: {hits} hits of {ASKED}, {} origin requests; plain LRU of the same size {lru}: {ratio:.3} of it; \

@@ -15,6 +15,9 @@ use crate::cache::freshness::{Freshness, Times};
 use crate::cache::key::{Asker, Variant};
 use crate::cache::storable::Grant;
 
+/// What a map of fields needs for one, beyond its name and value, about.
+const FIELD_OVERHEAD: usize = 104;
+
 /// What somebody above the cache made of a body and wants to find again with it; the cache does not look inside.
 #[derive(Clone)]
 pub struct Attachment {
@@ -224,7 +227,7 @@ impl Object {
         let headers: usize = self
             .headers
             .iter()
-            .map(|(name, value)| name.as_str().len() + value.len() + 72)
+            .map(|(name, value)| name.as_str().len() + value.len() + FIELD_OVERHEAD)
             .sum();
         let attached = self
             .attachment
