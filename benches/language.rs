@@ -108,7 +108,7 @@ fn compiling(criterion: &mut Criterion) {
         let mut group = criterion.benchmark_group(name);
         group.throughput(Throughput::Bytes(document.len() as u64));
         group.bench_function("ours", |bencher| {
-            bencher.iter(|| compile(black_box(document.clone()), &settings))
+            bencher.iter(|| compile(black_box(document.clone()), &settings));
         });
         group.bench_function("esi 0.7, parsing", |bencher| {
             bencher.iter(|| esi::parse_complete(black_box(&document)).is_ok());
@@ -146,7 +146,7 @@ fn evaluating(criterion: &mut Criterion) {
     );
     let mut group = criterion.benchmark_group("evaluate/100 expressions");
     group.bench_function("ours, compiled once", |bencher| {
-        bencher.iter(|| black_box(evaluate()))
+        bencher.iter(|| black_box(evaluate()));
     });
     group.bench_function("esi 0.7, parsing alone", |bencher| {
         bencher.iter(|| esi::parse_complete(black_box(&document)).is_ok());
@@ -202,7 +202,7 @@ fn hostile(criterion: &mut Criterion) {
     for (name, page) in rows {
         let document = Bytes::from(page);
         group.bench_function(name, |bencher| {
-            bencher.iter(|| compile(black_box(document.clone()), &settings))
+            bencher.iter(|| compile(black_box(document.clone()), &settings));
         });
     }
     group.finish();
