@@ -11,6 +11,7 @@ pub mod conditional;
 pub mod documents;
 pub mod error;
 pub mod explain;
+mod fragment_fetch;
 pub mod fragments;
 pub mod origin_request;
 mod page;

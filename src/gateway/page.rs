@@ -26,7 +26,8 @@ use crate::gateway::answer::{Answer, insert_age};
 use crate::gateway::cache_status::Told;
 use crate::gateway::documents::Documents;
 use crate::gateway::error::GatewayError;
-use crate::gateway::fragments::{self, PageFragments};
+use crate::gateway::fragment_fetch;
+use crate::gateway::fragments::PageFragments;
 use crate::gateway::origin_request::{Coding, preferred};
 use crate::gateway::page_head::{PageHead, PartPolicy};
 use crate::gateway::range::Wanted;
@@ -161,7 +162,7 @@ impl Gateway {
             });
         }
         let collected =
-            fragments::collect(body, self.compose.max_document.as_usize(), &self.memory);
+            fragment_fetch::collect(body, self.compose.max_document.as_usize(), &self.memory);
         let (bytes, reservation) = deadline
             .bound(collected)
             .await

@@ -1,0 +1,277 @@
+//! One fragment's fetch: from what cache or upstream give to what compose takes. Bodies are read whole, within the memory for
+//! documents; what went wrong is told in compose's words.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
+use http::header::SET_COOKIE;
+use http_body::Body as _;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::cache::Lookup;
+use crate::cache::object::Object;
+use crate::compose::limits::{Memory, Reservation};
+use crate::compose::source::{Dca, Fragment, FragmentError};
+use crate::fetch::error::FetchError;
+use crate::fetch::{self, Ask, Fetcher, Streamed};
+use crate::gateway::coding;
+use crate::gateway::documents::Document;
+use crate::gateway::page_head::PartPolicy;
+use crate::gateway::route::Route;
+use crate::message::deadline::Deadline;
+use crate::message::{Body, BodyError};
+use crate::observe::outcome::{CacheUse, Outcome};
+use crate::observe::span::Span;
+
+/// As much of an error's body is read as lets the connection be used again; it is never shown.
+const ERROR_BODY: usize = 64 * 1024;
+
+/// A fragment from store.
+pub(super) fn stored(
+    route: &Route,
+    object: &Object,
+    dca: Dca,
+) -> Result<Fragment<PartPolicy>, FragmentError> {
+    if !object.status.is_success() {
+        return Err(FragmentError::Status(object.status.as_u16()));
+    }
+    let document = route
+        .documents
+        .of(object)
+        .map_err(|error| FragmentError::Broken(error.to_string()))?;
+    let template = wanted(route, &object.headers, &document, dca);
+    let reads_request = template
+        .as_ref()
+        .is_some_and(|template| template.reads_values());
+    Ok(Fragment {
+        status: object.status.as_u16(),
+        template,
+        body: document.body,
+        policy: PartPolicy::of_stored(object).or_personal(reads_request),
+        set_cookies: Vec::new(),
+        reservation: None,
+    })
+}
+
+/// The template of a fragment as its include wants it.
+fn wanted(
+    route: &Route,
+    headers: &HeaderMap,
+    document: &Document,
+    dca: Dca,
+) -> Option<Arc<crate::template::Template>> {
+    match dca {
+        Dca::None => None,
+        Dca::Declared => document.template.clone(),
+        Dca::Esi => Some(
+            document
+                .template
+                .clone()
+                .unwrap_or_else(|| route.documents.compile(headers, document.body.clone())),
+        ),
+    }
+}
+
+/// Runs a fetch as a task that ends with the future: a client that reads slowly must not keep a server's slot taken, so what
+/// an answer brings is read whether or not the page can go on.
+pub(super) async fn apart(fetch: Pending) -> Result<Fragment<PartPolicy>, FragmentError> {
+    let task = AbortOnDropHandle::new(tokio::spawn(fetch.run()));
+    task.await.unwrap_or_else(|_| {
+        Err(FragmentError::Broken(
+            "the fetch ended in a panic".to_owned(),
+        ))
+    })
+}
+
+/// A fetch that begins when it is polled.
+pub(super) struct Pending {
+    pub(super) ask: Result<Ask, FragmentError>,
+    pub(super) found: Option<Lookup>,
+    pub(super) fetcher: Fetcher,
+    pub(super) route: Arc<Route>,
+    pub(super) dca: Dca,
+    pub(super) limit: usize,
+    pub(super) memory: Memory,
+    pub(super) span: Waited,
+}
+
+impl Pending {
+    async fn run(self) -> Result<Fragment<PartPolicy>, FragmentError> {
+        let Self {
+            ask,
+            found,
+            fetcher,
+            route,
+            dca,
+            limit,
+            memory,
+            span,
+        } = self;
+        let deadline = span.deadline;
+        let fetched = async {
+            let observer = fetcher.observer();
+            let fetched = fetcher.fetch_after(ask?, found).await.map_err(|error| {
+                error
+                    .limit()
+                    .into_iter()
+                    .for_each(|setting| observer.limit_hit(setting));
+                failure(&error)
+            })?;
+            match fetched {
+                fetch::Fetched::Stored(object, used) => Ok((stored(&route, &object, dca)?, used)),
+                fetch::Fetched::Streamed(streamed) => {
+                    let used = streamed.cache;
+                    let read = read(streamed, &route, dca, limit, &memory).await;
+                    if matches!(read, Err(FragmentError::Overloaded(_))) {
+                        observer.limit_hit("compose.memory");
+                    }
+                    Ok((read?, used))
+                }
+            }
+        };
+        let ended = deadline
+            .bound(fetched)
+            .await
+            .unwrap_or(Err(FragmentError::TimedOut));
+        span.end(&ended);
+        ended.map(|(fragment, _)| fragment)
+    }
+}
+
+/// Reads the body of an answer that is this visitor's alone.
+async fn read(
+    streamed: Streamed,
+    route: &Route,
+    dca: Dca,
+    limit: usize,
+    memory: &Memory,
+) -> Result<Fragment<PartPolicy>, FragmentError> {
+    let Streamed {
+        response,
+        personal,
+        came,
+        ..
+    } = streamed;
+    let (head, body) = response.into_parts();
+    if !head.status.is_success() {
+        // Its words are for nobody; read to its end it leaves a connection that can be used again.
+        let _ = body.collect(ERROR_BODY).await;
+        return Err(FragmentError::Status(head.status.as_u16()));
+    }
+    let (body, reservation) = collect(body, limit, memory).await?;
+    let document = route
+        .documents
+        .read(head.status, &head.headers, &body)
+        .map_err(|error| FragmentError::Broken(error.to_string()))?;
+    let mut reservation = reservation;
+    if coding::is_encoded(&head.headers) && !reservation.grow(document.body.len() as u64) {
+        return Err(FragmentError::Overloaded(
+            "compose.memory is used up".to_owned(),
+        ));
+    }
+    let template = wanted(route, &head.headers, &document, dca);
+    let reads_request = template
+        .as_ref()
+        .is_some_and(|template| template.reads_values());
+    Ok(Fragment {
+        status: head.status.as_u16(),
+        template,
+        body: document.body,
+        policy: PartPolicy::of_fetched(&head.headers, personal, came).or_personal(reads_request),
+        set_cookies: head.headers.get_all(SET_COOKIE).iter().cloned().collect(),
+        reservation: Some(reservation),
+    })
+}
+
+/// Reads a document whole, within its own limit and that of all documents together.
+pub(super) async fn collect(
+    mut body: Body,
+    limit: usize,
+    memory: &Memory,
+) -> Result<(Bytes, Reservation), FragmentError> {
+    let used_up = || FragmentError::Overloaded("compose.memory is used up".to_owned());
+    let announced = body.size_hint().lower();
+    if announced > limit as u64 {
+        return Err(FragmentError::TooLarge(limit as u64));
+    }
+    let mut reservation = memory.reserve(announced).ok_or_else(used_up)?;
+    let mut reserved = announced;
+    let mut first: Option<Bytes> = None;
+    let mut rest = BytesMut::new();
+    let mut length = 0;
+    while let Some(bytes) = body.next().await.transpose().map_err(|error| cut(&error))? {
+        length += bytes.len();
+        if length > limit {
+            return Err(FragmentError::TooLarge(limit as u64));
+        }
+        let more = (length as u64).saturating_sub(reserved);
+        if more > 0 && !reservation.grow(more) {
+            return Err(used_up());
+        }
+        reserved += more;
+        match first.take() {
+            None if rest.is_empty() => first = Some(bytes),
+            Some(before) => {
+                rest.reserve(usize::try_from(reserved).unwrap_or(0).min(limit));
+                rest.extend_from_slice(&before);
+                rest.extend_from_slice(&bytes);
+            }
+            None => rest.extend_from_slice(&bytes),
+        }
+    }
+    Ok((first.unwrap_or_else(|| rest.freeze()), reservation))
+}
+
+fn cut(error: &BodyError) -> FragmentError {
+    match error {
+        BodyError::Stalled | BodyError::TooLate => FragmentError::TimedOut,
+        BodyError::TooLarge(limit) => FragmentError::TooLarge(*limit),
+        other => FragmentError::Connection(other.to_string()),
+    }
+}
+
+fn failure(error: &FetchError) -> FragmentError {
+    if error.is_timeout() {
+        FragmentError::TimedOut
+    } else if error.is_overload() {
+        FragmentError::Overloaded(error.to_string())
+    } else {
+        FragmentError::Connection(error.to_string())
+    }
+}
+
+/// The span of a fetch. Dropped after its deadline it has run out of time, before it nobody wanted it any more.
+pub(super) struct Waited {
+    pub(super) span: Option<Span>,
+    pub(super) deadline: Deadline,
+}
+
+impl Waited {
+    fn end(mut self, ended: &Result<(Fragment<PartPolicy>, CacheUse), FragmentError>) {
+        let Some(span) = self.span.take() else { return };
+        match ended {
+            Ok((fragment, used)) => {
+                span.notes().received(fragment.body.len());
+                span.finish(if *used == CacheUse::Hit {
+                    Outcome::Hit
+                } else {
+                    Outcome::Ok
+                });
+            }
+            Err(FragmentError::TimedOut) => span.fail(Outcome::Timeout, &FragmentError::TimedOut),
+            Err(error) => span.fail(Outcome::Failed, error),
+        }
+    }
+}
+
+impl Drop for Waited {
+    fn drop(&mut self) {
+        if let Some(span) = self.span.take()
+            && self.deadline.left() == Duration::ZERO
+        {
+            span.fail(Outcome::Timeout, &FragmentError::TimedOut);
+        }
+    }
+}
