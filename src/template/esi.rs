@@ -235,7 +235,7 @@ impl<'a> Reader<'a> {
         };
         let value = match self.attributes.get("value") {
             None => AssignedBy::Content,
-            Some(value) if value.is_empty() => AssignedBy::Value(Assigned::Empty),
+            Some([]) => AssignedBy::Value(Assigned::Empty),
             Some(value) => match self.expression(value) {
                 Some(value) => AssignedBy::Value(Assigned::Expression(value)),
                 None => AssignedBy::Nothing,
