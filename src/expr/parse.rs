@@ -363,7 +363,10 @@ impl<'a> Parser<'a> {
     }
 
     fn peek(&mut self) -> Parsed<Token<'a>> {
-        self.look().map(|peeked| peeked.token)
+        match &self.peeked {
+            Some(peeked) => Ok(peeked.token),
+            None => self.look().map(|peeked| peeked.token),
+        }
     }
 
     fn peek_start(&mut self) -> Parsed<usize> {
@@ -372,7 +375,12 @@ impl<'a> Parser<'a> {
 
     /// The next token when it is a symbol, else nothing.
     fn peek_symbol(&mut self) -> Parsed<&'static str> {
-        Ok(match self.peek()? {
+        // Each level of precedence asks once, so mostly the token is there.
+        let token = match &self.peeked {
+            Some(peeked) => &peeked.token,
+            None => &self.peek()?,
+        };
+        Ok(match token {
             Token::Symbol(symbol) => symbol,
             _ => "",
         })
