@@ -214,7 +214,13 @@ impl<'t> Reader<'t> {
         } else {
             format!("`{found}` cannot stand here in a tag")
         };
-        Why::new(self.at..self.at + found.len_utf8(), message, accepted)
+        // A byte that is no text is shown as U+FFFD, and is one byte all the same.
+        let length = if rest.starts_with(found.to_string().as_bytes()) {
+            found.len_utf8()
+        } else {
+            1
+        };
+        Why::new(self.at..self.at + length.min(rest.len()), message, accepted)
     }
 }
 
