@@ -204,16 +204,20 @@ impl Filler {
         state.trim();
     }
 
-    /// All that came, in one piece.
-    pub fn bytes(&self) -> Bytes {
+    /// All that was handed on and this behind it, in one piece.
+    pub fn bytes_and(&self, last: &Bytes) -> Bytes {
         let state = self.0.lock();
-        if let (Some(only), 1) = (state.pieces.front(), state.pieces.len()) {
-            return only.clone();
+        match (state.pieces.front(), state.pieces.len()) {
+            (None, _) => return last.clone(),
+            (Some(only), 1) if last.is_empty() => return only.clone(),
+            _ => {}
         }
-        let mut all = Vec::with_capacity(state.pieces.iter().map(Bytes::len).sum());
+        let length = state.pieces.iter().map(Bytes::len).sum::<usize>() + last.len();
+        let mut all = Vec::with_capacity(length);
         for piece in &state.pieces {
             all.extend_from_slice(piece);
         }
+        all.extend_from_slice(last);
         all.into()
     }
 
@@ -318,7 +322,7 @@ mod tests {
         assert_eq!(early.next().await, Some(Ok(Bytes::from_static(b"ab"))));
         let late = filling.body().expect("from the first byte");
         filler.push(Bytes::from_static(b"cd")).await;
-        assert_eq!(filler.bytes(), "abcd");
+        assert_eq!(filler.bytes_and(&Bytes::new()), "abcd");
         let stored = Arc::clone(filler.head());
         filler.finish(Some(stored));
         assert_eq!(late.collect(10).await, Ok(Bytes::from_static(b"abcd")));

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, HeaderMap, SET_COOKIE, TRANSFER_ENCODING};
 use http::{Method, StatusCode};
 use http_body::Body as _;
@@ -346,6 +347,7 @@ impl Fetcher {
     /// The filler's task: reads the origin to its end and stores the whole.
     async fn pour(&self, store: &Store, mut body: Body, filler: Filler, mut lead: Option<Lead>) {
         let (mut length, mut larger) = (0, false);
+        let mut last = Bytes::new();
         while let Some(piece) = body.next().await {
             let bytes = match piece {
                 Ok(bytes) => bytes,
@@ -362,19 +364,28 @@ impl Fetcher {
                 tell(lead.take(), Landed::Personal);
                 filler.is_larger();
             }
+            // A reader that knows the length leaves with the last byte, and with the last reader this task ends: so what is whole is
+            // stored before its last piece is handed on.
+            if body.is_end_stream() && !larger {
+                last = bytes;
+                break;
+            }
             filler.push(bytes).await;
         }
         if larger {
             return filler.finish(None);
         }
         let head = filler.head();
-        let bytes = filler.bytes();
+        let bytes = filler.bytes_and(&last);
         let attachment = store.prepare.prepare(head.status, &head.headers, &bytes);
         let labels = self.cache.labels(&store.key, &head.headers, store.begun);
         let object = Arc::new(head.with_body(bytes, attachment, labels));
         let landed = self.store(&store.key, &object);
         let stored = matches!(landed, Landed::Shared(_)).then_some(object);
         tell(lead, landed);
+        if !last.is_empty() {
+            filler.push(last).await;
+        }
         filler.finish(stored);
     }
 
