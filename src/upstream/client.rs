@@ -19,8 +19,9 @@ use tokio::time::{Instant, Sleep};
 
 use crate::message::deadline::Deadline;
 use crate::message::{Body, BodyError};
-use crate::upstream::connection::{Connection, Resting};
+use crate::upstream::connection::Connection;
 use crate::upstream::error::UpstreamError;
+use crate::upstream::server::Server;
 
 /// Interim answers (1xx) that are passed over before a server counts as broken.
 const MOST_INTERIM: usize = 16;
@@ -44,20 +45,19 @@ pub enum Failed {
     Error(UpstreamError),
 }
 
-/// Sends a request on a connection and waits for the head of its answer. The body brings the connection back to `resting`.
+/// Sends a request on a connection and waits for the head of its answer. The body brings the connection back to rest, if it may be kept.
 pub async fn exchange(
     mut connection: Connection,
     mut request: Request<Outbound>,
-    server: &str,
+    server: &Arc<Server>,
     limits: ExchangeLimits,
-    resting: Arc<Vec<Resting>>,
-    place: usize,
+    keep: bool,
 ) -> Result<Response<Body>, Failed> {
     let progress = request.body().progress.clone();
     let flood = Flood::of(&mut request);
     let sending = connection.sender().try_send_request(request);
     tokio::pin!(sending);
-    let waited = wait_for_head(sending.as_mut(), &progress, &flood, server, limits)
+    let waited = wait_for_head(sending.as_mut(), &progress, &flood, server.label(), limits)
         .await
         .map_err(Failed::Error)?;
     let mut response = match waited {
@@ -66,12 +66,16 @@ pub async fn exchange(
             if let Some(unsent) = error.take_message() {
                 return Err(Failed::Unsent(Box::new(unsent)));
             }
-            return Err(Failed::Error(failure(error.error(), &progress, server)));
+            return Err(Failed::Error(failure(
+                error.error(),
+                &progress,
+                server.label(),
+            )));
         }
     };
     let reusable = check_head(&mut response).map_err(|reason| {
         Failed::Error(UpstreamError::Malformed {
-            server: server.to_owned(),
+            server: server.label().to_owned(),
             reason: reason.to_owned(),
         })
     })?;
@@ -79,10 +83,9 @@ pub async fn exchange(
     let arrival = Arrival {
         incoming,
         connection: Some(connection),
-        resting,
-        place,
+        server: Arc::clone(server),
         progress,
-        reusable,
+        reusable: reusable && keep,
         idle: limits.body_idle,
         timer: None,
     };
@@ -314,8 +317,7 @@ impl HttpBody for Outbound {
 struct Arrival {
     incoming: Incoming,
     connection: Option<Connection>,
-    resting: Arc<Vec<Resting>>,
-    place: usize,
+    server: Arc<Server>,
     progress: Arc<Progress>,
     reusable: bool,
     idle: Duration,
@@ -339,7 +341,7 @@ impl Arrival {
         let permit = connection.slot().take();
         if self.reusable && self.progress.done.load(Ordering::Relaxed) {
             // It rests before the permit lets the next one in, who then finds it.
-            self.resting[self.place].rest(connection);
+            self.server.resting().rest(connection);
         }
         drop(permit);
     }

@@ -1,16 +1,21 @@
 //! Named groups of servers: a request goes to one of them, as soon as one is free, and comes back as an answer.
 //!
-//! [`pool`] counts and queues, [`balance`] chooses, [`client`] speaks with one server, [`connection`] keeps connections between exchanges. This
-//! module joins them: acquire, connect, exchange, and once more elsewhere where that is safe.
+//! [`pool`] counts and queues, [`standing`] knows how each server is, [`balance`] chooses, [`client`] speaks with one server, [`connection`]
+//! keeps connections between exchanges, [`operate`] is what operators see and do. This module joins them: acquire, connect, exchange, and once more elsewhere where that is safe.
 
+pub mod affinity;
 pub mod balance;
 pub mod client;
 pub mod connection;
 pub mod error;
+pub mod members;
+pub mod operate;
+pub mod pace;
 pub mod pool;
 pub mod queue;
 pub mod server;
 pub mod socket;
+pub mod standing;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,31 +23,39 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::HeaderValue;
+use http::header::HOST;
 use http::request::Parts;
+use http::uri::PathAndQuery;
 use tokio::time::Instant;
 
 use crate::config::UpstreamConfig;
 use crate::message::deadline::Deadline;
 use crate::message::{Body, Request, Response};
 use crate::observe::span::Notes;
+use crate::upstream::affinity::UrlKey;
+use crate::upstream::balance::Wish;
 use crate::upstream::client::{ExchangeLimits, Failed, Outbound};
-use crate::upstream::connection::{ConnectError, Connection, Resting};
+use crate::upstream::connection::{ConnectError, Connection};
 use crate::upstream::error::UpstreamError;
-use crate::upstream::pool::{Permit, Pool, PoolStatus};
+use crate::upstream::operate::PoolStatus;
+use crate::upstream::pool::{Permit, Pool};
+use crate::upstream::server::Server;
 
 /// All upstreams, by name.
 #[derive(Clone, Default)]
 pub struct Upstreams(BTreeMap<String, Arc<Upstream>>);
 
 impl Upstreams {
-    /// One upstream for each configured. Those of `before` whose configuration is the same go on as they are.
+    /// One upstream for each configured. Those of `before` go on with their pools, so that servers that stay keep their counts,
+    /// connections and states.
     pub fn new(configs: &BTreeMap<String, UpstreamConfig>, before: Option<&Self>) -> Self {
-        let upstream = |name: &String, config: &UpstreamConfig| {
-            let kept = before
-                .and_then(|before| before.get(name))
-                .filter(|kept| kept.config == *config);
-            kept.cloned()
-                .unwrap_or_else(|| Arc::new(Upstream::new(name, config)))
+        let upstream = |name: &String, config: &UpstreamConfig| match before
+            .and_then(|before| before.get(name))
+        {
+            None => Arc::new(Upstream::new(name, config)),
+            Some(kept) if kept.config == *config => Arc::clone(kept),
+            Some(changed) => Arc::new(changed.succeeded_by(config)),
         };
         Self(
             configs
@@ -68,7 +81,9 @@ impl Upstreams {
     /// Closes connections that have rested for too long.
     pub fn sweep(&self) {
         for upstream in self.0.values() {
-            upstream.resting.iter().for_each(Resting::sweep);
+            for server in upstream.pool.servers() {
+                server.resting().sweep();
+            }
         }
     }
 }
@@ -76,10 +91,8 @@ impl Upstreams {
 /// One group of servers.
 pub struct Upstream {
     pool: Arc<Pool>,
-    /// By the server's place in the pool.
-    resting: Arc<Vec<Resting>>,
     config: UpstreamConfig,
-    budget: RetryBudget,
+    budget: Arc<RetryBudget>,
 }
 
 /// An answer and when it came.
@@ -96,10 +109,24 @@ impl Upstream {
     pub fn new(name: &str, config: &UpstreamConfig) -> Self {
         Self {
             pool: Pool::new(name, config),
-            resting: Arc::new(config.servers.iter().map(|_| Resting::default()).collect()),
             config: config.clone(),
-            budget: RetryBudget::new(),
+            budget: Arc::new(RetryBudget::new()),
         }
+    }
+
+    /// The same servers by a new configuration; requests under way go on by the old one, and are counted with the new.
+    fn succeeded_by(&self, config: &UpstreamConfig) -> Self {
+        self.pool.configure(config);
+        Self {
+            pool: Arc::clone(&self.pool),
+            config: config.clone(),
+            budget: Arc::clone(&self.budget),
+        }
+    }
+
+    /// Its servers and the line before them: what operators see and order.
+    pub fn pool(&self) -> &Arc<Pool> {
+        &self.pool
     }
 
     /// Its name.
@@ -131,11 +158,14 @@ impl Upstream {
             retries: self.config.retries,
             connects: self.pool.len(),
         };
-        let mut avoid = None;
+        let mut wish = Wish {
+            url: outgoing.url(),
+            avoid: None,
+        };
         loop {
             notes.queued();
-            let permit = self.pool.acquire(deadline, avoid).await?;
-            let server = permit.server();
+            let permit = self.pool.acquire(deadline, wish.clone()).await?;
+            let server = Arc::clone(permit.server());
             let error = match self.attempt(permit, &mut outgoing, deadline, notes).await {
                 Ok(answer) => {
                     notes.first_byte(answer.response.status());
@@ -143,12 +173,15 @@ impl Upstream {
                 }
                 Err(error) => error,
             };
+            if error.is_servers() {
+                server.failed();
+            }
             if deadline.left() == Duration::ZERO || !repeats.allow(&error, &outgoing, &self.budget)
             {
                 return Err(error);
             }
             tracing::debug!(upstream = self.name(), %error, "another try");
-            avoid = Some(server);
+            wish.avoid = Some(server);
         }
     }
 
@@ -162,13 +195,13 @@ impl Upstream {
     ) -> Result<Answer, UpstreamError> {
         let mut permit = Some(permit);
         if let Some(held) = permit.take() {
-            let place = Place::of(&held);
-            match self.resting[place.at].wake(deadline).await {
+            let server = Arc::clone(held.server());
+            match server.resting().wake(deadline).await {
                 None => permit = Some(held),
                 Some(connection) => {
                     let slot = connection.slot().clone();
                     match self
-                        .exchange(connection, held, outgoing, &place, deadline, notes)
+                        .exchange(connection, held, outgoing, deadline, notes)
                         .await
                     {
                         // The server had closed it meanwhile: it is replaced once. The permit is here, or on its way back.
@@ -182,19 +215,17 @@ impl Upstream {
         }
         let permit = match permit {
             Some(permit) => permit,
-            None => self.pool.acquire(deadline, None).await?,
+            None => self.pool.acquire(deadline, Wish::default()).await?,
         };
-        let place = Place::of(&permit);
-        let connection = self.connect(&permit, &place, deadline).await?;
-        self.exchange(connection, permit, outgoing, &place, deadline, notes)
+        let connection = self.connect(permit.server(), deadline).await?;
+        self.exchange(connection, permit, outgoing, deadline, notes)
             .await
     }
 
-    /// A new connection to the permit's server.
+    /// A new connection to a server.
     async fn connect(
         &self,
-        permit: &Permit,
-        place: &Place,
+        server: &Arc<Server>,
         deadline: Deadline,
     ) -> Result<Connection, UpstreamError> {
         let within = deadline.left().min(self.config.connect_timeout);
@@ -203,16 +234,16 @@ impl Upstream {
             .is_bounded()
             .then_some(self.config.first_byte_timeout);
         let failed = |reason| UpstreamError::Connect {
-            server: place.server.clone(),
+            server: server.label().to_owned(),
             reason,
         };
-        match Connection::open(permit.address(), within, linger).await {
+        match Connection::open(server.address(), within, linger).await {
             Ok(connection) => {
-                self.pool.connection_made(place.at);
+                self.pool.connection_made(server);
                 Ok(connection)
             }
             Err(ConnectError::Server(reason)) => {
-                self.pool.connection_failed(place.at, &reason);
+                self.pool.connection_failed(server, &reason);
                 Err(failed(reason))
             }
             Err(ConnectError::Ours(reason)) => Err(failed(reason)),
@@ -224,7 +255,6 @@ impl Upstream {
         connection: Connection,
         permit: Permit,
         outgoing: &mut Outgoing,
-        place: &Place,
         deadline: Deadline,
         notes: &Notes,
     ) -> Result<Answer, UpstreamError> {
@@ -233,44 +263,24 @@ impl Upstream {
             body_idle: self.config.body_idle_timeout,
             deadline,
         };
+        let server = Arc::clone(permit.server());
         connection.slot().put(permit);
-        notes.sent(&place.server);
+        notes.sent(&server);
         let sent = Instant::now();
-        let resting = Arc::clone(&self.resting);
-        match client::exchange(
-            connection,
-            outgoing.next(),
-            &place.server,
-            limits,
-            resting,
-            place.at,
-        )
-        .await
-        {
-            Ok(response) => Ok(Answer { response, sent }),
+        let keep = self.config.keep_alive;
+        match client::exchange(connection, outgoing.next(), &server, limits, keep).await {
+            Ok(response) => {
+                server.answered(sent.elapsed());
+                Ok(Answer { response, sent })
+            }
             Err(Failed::Unsent(request)) => {
                 outgoing.take_back(*request);
                 Err(UpstreamError::Closed {
-                    server: place.server.clone(),
+                    server: server.label().to_owned(),
                     reason: "closed before use".to_owned(),
                 })
             }
             Err(Failed::Error(error)) => Err(error),
-        }
-    }
-}
-
-/// A server of this upstream: its place in the pool, and its address for people.
-struct Place {
-    at: usize,
-    server: String,
-}
-
-impl Place {
-    fn of(permit: &Permit) -> Self {
-        Self {
-            at: permit.server(),
-            server: permit.address().to_string(),
         }
     }
 }
@@ -304,6 +314,16 @@ impl Outgoing {
             body,
             unsent: false,
         }
+    }
+
+    /// What is asked for, for those who keep the same together.
+    fn url(&self) -> UrlKey {
+        let host = self.head.headers.get(HOST).map(HeaderValue::as_bytes);
+        let target = self.head.uri.path_and_query().map(PathAndQuery::as_str);
+        UrlKey::of(
+            host.unwrap_or_default(),
+            target.unwrap_or_default().as_bytes(),
+        )
     }
 
     fn next(&mut self) -> http::Request<Outbound> {
