@@ -10,6 +10,7 @@ pub mod explain;
 pub mod lint;
 pub mod purge;
 pub mod report;
+pub mod restart;
 pub mod run;
 mod table;
 pub mod wire;

@@ -129,6 +129,11 @@ impl Upstream {
         &self.pool
     }
 
+    /// What is configured of it.
+    pub fn config(&self) -> &UpstreamConfig {
+        &self.config
+    }
+
     /// Its name.
     pub fn name(&self) -> &str {
         self.pool.name()

@@ -156,8 +156,6 @@ pub(super) enum Off {
     False,
     /// `"0s"`, or zero in any other unit
     Zero,
-    /// `[]`
-    Empty,
     /// Only by leaving it out.
     Absent,
 }
@@ -169,7 +167,6 @@ impl Off {
             (Self::Zero, DeValue::String(text)) => {
                 crate::config::size::parse_duration(text).is_some_and(|length| length.is_zero())
             }
-            (Self::Empty, DeValue::Array(values)) => values.is_empty(),
             _ => false,
         }
     }
@@ -178,7 +175,6 @@ impl Off {
         match self {
             Self::False => format!("leave it out, or say `{key} = false`"),
             Self::Zero => format!("leave it out, or say `{key} = \"0s\"`"),
-            Self::Empty => format!("leave it out, or say `{key} = []`"),
             Self::Absent => "leave it out".to_owned(),
         }
     }
