@@ -137,7 +137,7 @@ fn walk<'a>(tree: &'a DeTable<'a>, path: &Path, faults: &'a Faults<'a>) -> Confi
     let identity = compose::identity(root.section("identity"));
     let cache = compose::cache(root.section("cache"), faults);
     let compose = compose::compose(root.section("compose"));
-    let upstreams = upstreams::upstreams(root.setting("upstreams"), faults);
+    let upstreams = upstreams::upstreams(root.setting("upstreams"), &place, faults);
     let (balancers, first_balancer) = balancers::balancers(
         root.setting("balancers"),
         &upstreams,

@@ -236,10 +236,25 @@ pub struct UpstreamConfig {
 /// `tls` of an upstream.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct UpstreamTls {
-    /// PEM file with the roots that are trusted; left out: those of the system.
-    pub ca: Option<PathBuf>,
+    /// The roots that are trusted; left out: those of the system.
+    pub ca: Option<Roots>,
     /// The name that is asked for (SNI) and that the certificate must have; left out: the server's own.
     pub server_name: Option<String>,
+}
+
+/// `tls.ca` of an upstream: a PEM file as it was when the configuration was read.
+#[derive(Clone, PartialEq)]
+pub struct Roots {
+    /// The file.
+    pub path: PathBuf,
+    /// What it holds.
+    pub pem: Vec<u8>,
+}
+
+impl std::fmt::Debug for Roots {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Roots").field(&self.path).finish()
+    }
 }
 
 /// `health` of an upstream.

@@ -3,13 +3,16 @@
 //! A server that stays in the configuration keeps its standing and with it what it has in flight, its connections and its state, so
 //! a limit holds across a reload: nobody is counted twice, nobody is forgotten.
 
+use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::config::pattern::ServerAddress;
 use crate::config::{ServerEntry, UpstreamConfig};
+use crate::upstream::resolve::Resolution;
 use crate::upstream::server::Server;
 use crate::upstream::standing::{Change, Standing};
 
@@ -26,6 +29,8 @@ struct Entry {
     weight: u32,
     drained: bool,
     set_weight: Option<u32>,
+    /// Of a host name.
+    resolution: Resolution,
 }
 
 impl Members {
@@ -109,24 +114,77 @@ impl Members {
         change
     }
 
+    /// The names that should be asked for now.
+    pub fn names_due(&self, interval: Duration, now: Instant) -> Vec<ServerAddress> {
+        self.entries
+            .iter()
+            .filter(|entry| entry.is_name() && entry.resolution.is_due(interval, now))
+            .map(|entry| entry.address.clone())
+            .collect()
+    }
+
+    /// Names of which it is not known what they stand for.
+    pub fn unresolved(&self) -> Vec<(&ServerAddress, &Resolution)> {
+        self.entries
+            .iter()
+            .filter(|entry| entry.is_name() && entry.resolution.servers.is_none())
+            .map(|entry| (&entry.address, &entry.resolution))
+            .collect()
+    }
+
+    /// A look-up of a name has ended. What changed, for operators; `None` where it stands for the same servers as before.
+    pub fn resolved(
+        &mut self,
+        name: &ServerAddress,
+        found: Result<Vec<Vec<SocketAddr>>, String>,
+        now: Instant,
+    ) -> Option<Vec<Change>> {
+        let entry = self
+            .entries
+            .iter_mut()
+            .find(|entry| entry.address == *name)?;
+        let resolution = &mut entry.resolution;
+        resolution.asked = Some(now);
+        match found {
+            Err(reason) => {
+                resolution.failure = Some(reason);
+                return None;
+            }
+            Ok(servers) => {
+                resolution.failure = None;
+                let known = resolution.servers.replace(servers);
+                if known == resolution.servers {
+                    return None;
+                }
+            }
+        }
+        Some(self.arrange(Some(now)))
+    }
+
     /// Puts the servers of all entries in order: those known keep their standing, others join, the rest leaves.
     fn arrange(&mut self, now: Option<Instant>) -> Vec<Change> {
         let mut changes = Vec::new();
         let mut known = std::mem::take(&mut self.serving);
         known.append(&mut self.leaving);
+        // Those that start together are all cold: none of them is spared.
+        let now = now.filter(|_| !known.is_empty());
         for entry in &self.entries {
-            let at = known
-                .iter()
-                .position(|it| *it.server.address() == entry.address);
-            let standing = match (at, now) {
-                (Some(at), Some(now)) => {
-                    let mut standing = known.swap_remove(at);
-                    changes.extend(standing.configure(entry.weight, now));
-                    standing
-                }
-                _ => entry.joining(now),
-            };
-            self.serving.push(standing);
+            for server in entry.servers() {
+                let same = |it: &Standing| {
+                    *it.server.address() == entry.address
+                        && it.server.targets() == server.targets()
+                        && it.server.label() == server.label()
+                };
+                let standing = match (known.iter().position(same), now) {
+                    (Some(at), Some(now)) => {
+                        let mut standing = known.swap_remove(at);
+                        changes.extend(standing.configure(entry.weight, now));
+                        standing
+                    }
+                    _ => entry.joining(server, now),
+                };
+                self.serving.push(standing);
+            }
         }
         known.retain(|it| it.in_flight > 0);
         self.leaving = known;
@@ -162,7 +220,25 @@ impl Entry {
             weight: server.weight,
             drained: false,
             set_weight: None,
+            resolution: Resolution::default(),
         }
+    }
+
+    fn is_name(&self) -> bool {
+        matches!(self.address, ServerAddress::Name { .. })
+    }
+
+    /// The servers that it stands for.
+    fn servers(&self) -> Vec<Server> {
+        if !self.is_name() {
+            return vec![Server::new(self.address.clone())];
+        }
+        let found = self.resolution.servers.as_deref().unwrap_or_default();
+        let alone = found.len() == 1;
+        found
+            .iter()
+            .map(|targets| Server::resolved(self.address.clone(), targets.clone(), alone))
+            .collect()
     }
 
     fn configure(&mut self, weight: u32) {
@@ -184,17 +260,17 @@ impl Entry {
     }
 
     /// A server of this entry that was not there before.
-    fn joining(&self, now: Option<Instant>) -> Standing {
-        let server = Arc::new(Server::new(self.address.clone()));
-        let mut standing = Standing::new(server, self.weight);
+    fn joining(&self, server: Server, now: Option<Instant>) -> Standing {
+        let mut standing = Standing::new(Arc::new(server), self.weight);
+        let at = now.unwrap_or_else(Instant::now);
         if let Some(now) = now {
             standing.joins(now);
-            if let Some(weight) = self.set_weight {
-                standing.set_weight(weight, now);
-            }
-            if self.drained {
-                standing.drain(now);
-            }
+        }
+        if let Some(weight) = self.set_weight {
+            standing.set_weight(weight, at);
+        }
+        if self.drained {
+            standing.drain(at);
         }
         standing
     }

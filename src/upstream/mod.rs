@@ -12,10 +12,14 @@ pub mod members;
 pub mod operate;
 pub mod pace;
 pub mod pool;
+pub mod probe;
 pub mod queue;
+pub mod resolve;
 pub mod server;
 pub mod socket;
 pub mod standing;
+pub mod stream;
+pub mod transport;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -40,7 +44,9 @@ use crate::upstream::connection::{ConnectError, Connection};
 use crate::upstream::error::UpstreamError;
 use crate::upstream::operate::PoolStatus;
 use crate::upstream::pool::{Permit, Pool};
+use crate::upstream::resolve::{Lookup, Names, System};
 use crate::upstream::server::Server;
+use crate::upstream::transport::Transport;
 
 /// All upstreams, by name.
 #[derive(Clone, Default)]
@@ -53,9 +59,15 @@ impl Upstreams {
         let upstream = |name: &String, config: &UpstreamConfig| match before
             .and_then(|before| before.get(name))
         {
-            None => Arc::new(Upstream::new(name, config)),
             Some(kept) if kept.config == *config => Arc::clone(kept),
-            Some(changed) => Arc::new(changed.succeeded_by(config)),
+            before => {
+                let upstream = Arc::new(match before {
+                    None => Upstream::new(name, config),
+                    Some(changed) => changed.succeeded_by(config),
+                });
+                upstream.watch();
+                upstream
+            }
         };
         Self(
             configs
@@ -91,6 +103,8 @@ impl Upstreams {
 /// One group of servers.
 pub struct Upstream {
     pool: Arc<Pool>,
+    transport: Arc<Transport>,
+    names: Names,
     config: UpstreamConfig,
     budget: Arc<RetryBudget>,
 }
@@ -107,18 +121,37 @@ pub struct Answer {
 impl Upstream {
     /// An upstream by its configuration.
     pub fn new(name: &str, config: &UpstreamConfig) -> Self {
+        Self::with_lookup(name, config, Arc::new(System))
+    }
+
+    /// The same with a resolver other than the system's.
+    pub fn with_lookup(name: &str, config: &UpstreamConfig, lookup: Arc<dyn Lookup>) -> Self {
         Self {
             pool: Pool::new(name, config),
+            transport: Transport::new(name, config),
+            names: Self::names(config, lookup),
             config: config.clone(),
             budget: Arc::new(RetryBudget::new()),
         }
     }
 
+    fn names(config: &UpstreamConfig, lookup: Arc<dyn Lookup>) -> Names {
+        let addresses = config.servers.iter().map(|server| &server.address);
+        Names::new(addresses, config.resolve_interval, lookup)
+    }
+
     /// The same servers by a new configuration; requests under way go on by the old one, and are counted with the new.
     fn succeeded_by(&self, config: &UpstreamConfig) -> Self {
         self.pool.configure(config);
+        let same = self.config.tls == config.tls && self.config.http2 == config.http2;
         Self {
             pool: Arc::clone(&self.pool),
+            transport: if same {
+                Arc::clone(&self.transport)
+            } else {
+                Transport::new(self.name(), config)
+            },
+            names: Self::names(config, Arc::clone(self.names.lookup())),
             config: config.clone(),
             budget: Arc::clone(&self.budget),
         }
@@ -157,6 +190,7 @@ impl Upstream {
         deadline: Deadline,
         notes: &Notes,
     ) -> Result<Answer, UpstreamError> {
+        self.names.ensure(&self.pool, deadline).await?;
         self.budget.earn();
         let mut outgoing = Outgoing::new(request);
         let mut repeats = Repeats {
@@ -171,10 +205,16 @@ impl Upstream {
             notes.queued();
             let permit = self.pool.acquire(deadline, wish.clone()).await?;
             let server = Arc::clone(permit.server());
-            let error = match self.attempt(permit, &mut outgoing, deadline, notes).await {
-                Ok(answer) => {
-                    notes.first_byte(answer.response.status());
-                    return Ok(answer);
+            let again = Again::Anywhere(&wish);
+            let tried = self.attempt(permit, again, &mut outgoing, deadline, notes);
+            let error = match tried.await {
+                Ok(tried) => {
+                    notes.first_byte(tried.response.status());
+                    tried.server.answered(tried.sent.elapsed());
+                    return Ok(Answer {
+                        response: tried.response,
+                        sent: tried.sent,
+                    });
                 }
                 Err(error) => error,
             };
@@ -194,55 +234,67 @@ impl Upstream {
     async fn attempt(
         &self,
         permit: Permit,
+        again: Again<'_>,
         outgoing: &mut Outgoing,
         deadline: Deadline,
         notes: &Notes,
-    ) -> Result<Answer, UpstreamError> {
-        let mut permit = Some(permit);
-        if let Some(held) = permit.take() {
-            let server = Arc::clone(held.server());
-            match server.resting().wake(deadline).await {
-                None => permit = Some(held),
-                Some(connection) => {
-                    let slot = connection.slot().clone();
-                    match self
-                        .exchange(connection, held, outgoing, deadline, notes)
-                        .await
-                    {
-                        // The server had closed it meanwhile: it is replaced once. The permit is here, or on its way back.
-                        Err(UpstreamError::Closed { .. }) if outgoing.can_repeat() => {
-                            permit = slot.take();
+    ) -> Result<Tried, UpstreamError> {
+        let woken = permit.server().resting().wake(&self.transport, deadline);
+        let permit = match woken.await {
+            None => permit,
+            Some(connection) => {
+                let slot = match &connection {
+                    Connection::Alone(alone) => Some(alone.slot().clone()),
+                    Connection::Shared(_) => None,
+                };
+                match self
+                    .exchange(connection, permit, outgoing, deadline, notes)
+                    .await
+                {
+                    // The server had closed it meanwhile: it is replaced once. The permit is here, or on its way back.
+                    Err(UpstreamError::Closed { .. }) if outgoing.can_repeat() => {
+                        match slot.and_then(|slot| slot.take()) {
+                            Some(permit) => permit,
+                            None => self.once_more(again, deadline).await?,
                         }
-                        ended => return ended,
                     }
+                    ended => return ended,
                 }
             }
-        }
-        let permit = match permit {
-            Some(permit) => permit,
-            None => self.pool.acquire(deadline, Wish::default()).await?,
         };
         let connection = self.connect(permit.server(), deadline).await?;
         self.exchange(connection, permit, outgoing, deadline, notes)
             .await
     }
 
-    /// A new connection to a server.
+    async fn once_more(
+        &self,
+        again: Again<'_>,
+        deadline: Deadline,
+    ) -> Result<Permit, UpstreamError> {
+        match again {
+            Again::Anywhere(wish) => self.pool.acquire(deadline, wish.clone()).await,
+            Again::Here(server) => {
+                let permit = self.pool.acquire_at(server, deadline).await;
+                permit.ok_or_else(|| UpstreamError::Deadline {
+                    upstream: self.name().to_owned(),
+                })
+            }
+        }
+    }
+
+    /// A new connection to a server, or a place on one that somebody else has just opened.
     async fn connect(
         &self,
         server: &Arc<Server>,
         deadline: Deadline,
     ) -> Result<Connection, UpstreamError> {
         let within = deadline.left().min(self.config.connect_timeout);
-        let linger = self
-            .pool
-            .is_bounded()
-            .then_some(self.config.first_byte_timeout);
         let failed = |reason| UpstreamError::Connect {
             server: server.label().to_owned(),
             reason,
         };
-        match Connection::open(server.address(), within, linger).await {
+        match Connection::open(server, &self.transport, within, self.linger()).await {
             Ok(connection) => {
                 self.pool.connection_made(server);
                 Ok(connection)
@@ -255,6 +307,13 @@ impl Upstream {
         }
     }
 
+    /// How long a server with a limit may take to end what was broken off.
+    fn linger(&self) -> Option<Duration> {
+        self.pool
+            .is_bounded()
+            .then_some(self.config.first_byte_timeout)
+    }
+
     async fn exchange(
         &self,
         connection: Connection,
@@ -262,22 +321,23 @@ impl Upstream {
         outgoing: &mut Outgoing,
         deadline: Deadline,
         notes: &Notes,
-    ) -> Result<Answer, UpstreamError> {
+    ) -> Result<Tried, UpstreamError> {
         let limits = ExchangeLimits {
             first_byte: self.config.first_byte_timeout,
             body_idle: self.config.body_idle_timeout,
             deadline,
+            linger: self.linger(),
         };
         let server = Arc::clone(permit.server());
-        connection.slot().put(permit);
         notes.sent(&server);
         let sent = Instant::now();
         let keep = self.config.keep_alive;
-        match client::exchange(connection, outgoing.next(), &server, limits, keep).await {
-            Ok(response) => {
-                server.answered(sent.elapsed());
-                Ok(Answer { response, sent })
-            }
+        match client::exchange(connection, permit, outgoing.next(), limits, keep).await {
+            Ok(response) => Ok(Tried {
+                response,
+                sent,
+                server,
+            }),
             Err(Failed::Unsent(request)) => {
                 outgoing.take_back(*request);
                 Err(UpstreamError::Closed {
@@ -288,6 +348,20 @@ impl Upstream {
             Err(Failed::Error(error)) => Err(error),
         }
     }
+}
+
+/// An answer, and whose.
+struct Tried {
+    response: Response,
+    sent: Instant,
+    server: Arc<Server>,
+}
+
+/// Where a request goes whose kept connection turned out to be closed, and whose permit went with it.
+#[derive(Clone, Copy)]
+enum Again<'a> {
+    Anywhere(&'a Wish),
+    Here(&'a Arc<Server>),
 }
 
 /// A request that may have to be sent again.

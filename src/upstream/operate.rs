@@ -1,14 +1,18 @@
 //! What operators see of a pool and do to it.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::config::UpstreamConfig;
+use crate::config::pattern::ServerAddress;
+use crate::upstream::error::UpstreamError;
 use crate::upstream::members::Order;
 use crate::upstream::pace::Quantiles;
 use crate::upstream::pool::{Pool, Rules, State};
+use crate::upstream::server::Server;
 use crate::upstream::standing::{LastProbe, ServerState, Standing};
 
 /// A pool at one moment.
@@ -76,6 +80,21 @@ impl Pool {
             .iter()
             .map(|standing| ServerStatus::of(standing, slow_start, now))
             .collect();
+        let unresolved = state.members.unresolved().into_iter();
+        servers.extend(unresolved.map(|(name, resolution)| ServerStatus {
+            address: name.to_string(),
+            weight: 0,
+            effective_weight: 0.0,
+            state: ServerState::Down,
+            reason: resolution.why_none(),
+            since: Duration::ZERO,
+            healthy: false,
+            in_flight: 0,
+            served: 0,
+            errors: 0,
+            times: None,
+            last_probe: None,
+        }));
         servers.extend(state.members.leaving().iter().map(|standing| ServerStatus {
             state: ServerState::Draining,
             reason: "left the configuration".to_owned(),
@@ -139,18 +158,22 @@ impl Pool {
     }
 
     fn is_drained(&self, server: &str) -> Result<bool, UnknownServer> {
-        let state = self.lock();
-        let mut named = state
-            .members
+        let named = self.called(server)?;
+        let mut state = self.lock();
+        let mut standings = named
             .iter()
-            .filter(|standing| standing.server.is_called(server))
-            .peekable();
-        if named.peek().is_none() {
-            drop(named);
-            drop(state);
+            .filter_map(|it| state.members.find(it).map(|it| it.state()));
+        Ok(standings.all(|it| it == ServerState::Drained))
+    }
+
+    /// The servers that the name stands for.
+    pub fn called(&self, server: &str) -> Result<Vec<Arc<Server>>, UnknownServer> {
+        let mut servers = self.servers();
+        servers.retain(|it| it.is_called(server));
+        if servers.is_empty() {
             return Err(self.unknown(server));
         }
-        Ok(named.all(|standing| standing.state() == ServerState::Drained))
+        Ok(servers)
     }
 
     fn unknown(&self, server: &str) -> UnknownServer {
@@ -173,6 +196,60 @@ impl Pool {
             }
             changes
         });
+        self.rearranged();
+    }
+
+    /// The names that should be asked for now.
+    pub(super) fn names_due(&self, interval: Duration) -> Vec<ServerAddress> {
+        self.lock().members.names_due(interval, Instant::now())
+    }
+
+    /// Whether it is not yet known what one of the names stands for.
+    pub(super) fn has_unresolved(&self) -> bool {
+        !self.lock().members.unresolved().is_empty()
+    }
+
+    /// A look-up has ended. Where it failed, the servers found before stay.
+    pub(super) fn resolved(
+        self: &Arc<Self>,
+        name: &ServerAddress,
+        found: Result<Vec<Vec<SocketAddr>>, String>,
+    ) {
+        if let Err(reason) = &found {
+            tracing::warn!(upstream = self.name(), %name, reason, "a name cannot be resolved");
+        }
+        let mut moved = false;
+        self.change(|state, now| {
+            let changes = state.members.resolved(name, found, now);
+            moved = changes.is_some();
+            changes.unwrap_or_default()
+        });
+        if moved {
+            tracing::info!(upstream = self.name(), %name, servers = self.labels(name), "a name was resolved");
+            self.rearranged();
+        }
+    }
+
+    fn labels(&self, name: &ServerAddress) -> String {
+        let state = self.lock();
+        let servers = state.members.iter().map(|it| &it.server);
+        let labels: Vec<_> = servers
+            .filter(|it| it.address() == name)
+            .map(|it| format!("{:?}", it.targets()))
+            .collect();
+        labels.join(", ")
+    }
+
+    /// That there is a server, or why none is known.
+    pub(super) fn some_server(&self) -> Result<(), UpstreamError> {
+        let state = self.lock();
+        match state.members.unresolved().into_iter().next() {
+            Some((name, resolution)) if state.members.is_empty() => Err(UpstreamError::Connect {
+                server: name.to_string(),
+                reason: resolution.why_none(),
+            }),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -5,13 +5,14 @@
 //! ([`members`](super::members)), operators change its servers' states ([`operate`](super::operate)), and those in flight stay counted.
 //!
 //! Every step is one section under one lock. What it lets in from the line is handed over after that ([`Handover`]), so that the receiver's
-//! code never runs inside it. `tests/pool_model.rs` walks through all orders of these steps.
+//! code never runs inside it. The tests in `model` walk through all orders of these steps.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
+use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use crate::config::UpstreamConfig;
@@ -29,6 +30,19 @@ pub struct Pool {
     state: Mutex<State>,
     /// Counts the changes of state, so that one can wait for the next.
     changes: watch::Sender<u64>,
+    /// Who carries out health checks; ends with the pool.
+    watcher: Mutex<Watcher>,
+}
+
+#[derive(Default)]
+struct Watcher(Option<AbortHandle>);
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        if let Some(task) = self.0.take() {
+            task.abort();
+        }
+    }
 }
 
 pub(super) struct State {
@@ -77,6 +91,7 @@ impl Pool {
                 checks: Vec::new(),
             }),
             changes: watch::Sender::new(0),
+            watcher: Mutex::default(),
         })
     }
 
@@ -206,11 +221,36 @@ impl Pool {
         });
     }
 
+    /// The servers that have joined or left were others before: who watches them looks anew.
+    pub(super) fn rearranged(&self) {
+        self.changes.send_modify(|count| *count += 1);
+    }
+
+    /// From now on this task watches the servers; the one of before ends.
+    pub(super) fn watched_by(&self, task: Option<AbortHandle>) {
+        let mut watcher = self.watcher.lock().unwrap_or_else(PoisonError::into_inner);
+        *watcher = Watcher(task);
+    }
+
+    /// Whether connections and health checks of a server go well.
+    pub(super) fn is_well(&self, server: &Arc<Server>) -> bool {
+        let mut state = self.lock();
+        state.members.find(server).is_none_or(|it| !it.is_down())
+    }
+
     /// Changes what stands under the lock, tells the changes of state that this made, and lets in who fits now.
     pub(super) fn change<C: IntoIterator<Item = Change>>(
         self: &Arc<Self>,
         change: impl FnOnce(&mut State, Instant) -> C,
     ) {
+        self.step(change).deliver();
+    }
+
+    /// The same, but for the handing over.
+    fn step<C: IntoIterator<Item = Change>>(
+        self: &Arc<Self>,
+        change: impl FnOnce(&mut State, Instant) -> C,
+    ) -> Handover {
         let (changes, handover) = {
             let mut state = self.lock();
             let changes: Vec<_> = change(&mut state, Instant::now()).into_iter().collect();
@@ -219,8 +259,8 @@ impl Pool {
             }
             (changes, self.admit(&mut state))
         };
-        handover.deliver();
         self.tell(changes);
+        handover
     }
 
     /// Tells operators, and those who wait for a change.
@@ -434,6 +474,9 @@ impl Drop for Waiting {
         self.pool.lock().queue.leave(self.place);
     }
 }
+
+#[cfg(test)]
+mod model;
 
 #[cfg(test)]
 mod tests {

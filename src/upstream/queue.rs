@@ -8,7 +8,7 @@ use crate::upstream::balance::Wish;
 use crate::upstream::pool::Permit;
 
 /// Names one who waits, so that it can be taken out of the line when it leaves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place(u64);
 
 /// The line.
@@ -62,6 +62,12 @@ impl Queue {
     /// Sends all of them away: there is nobody to wait for.
     pub fn clear(&mut self) {
         self.waiting.clear();
+    }
+
+    /// The places of those who wait, in order.
+    #[cfg(test)]
+    pub fn places(&self) -> Vec<Place> {
+        self.waiting.iter().map(|waiter| waiter.place).collect()
     }
 
     /// How many wait.

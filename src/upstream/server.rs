@@ -4,6 +4,8 @@
 //! configuration goes with its last exchange.
 
 use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -14,45 +16,91 @@ use crate::config::pattern::ServerAddress;
 use crate::upstream::connection::Resting;
 use crate::upstream::pace::{Pace, Quantiles};
 
+/// Where one connects to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Targets {
+    /// The first of these that takes a connection.
+    Sockets(Vec<SocketAddr>),
+    /// A Unix socket.
+    Unix(PathBuf),
+}
+
 /// A server.
 pub struct Server {
     address: ServerAddress,
+    targets: Targets,
     label: String,
     seed: u64,
     resting: Resting,
+    opening: tokio::sync::Mutex<()>,
     served: AtomicU64,
     errors: AtomicU64,
     pace: Mutex<Pace>,
 }
 
 impl Server {
-    /// The server at this address.
+    /// The server at this address. A host name has none before it is resolved, and none can be connected to.
     pub fn new(address: ServerAddress) -> Self {
+        let targets = match &address {
+            ServerAddress::Socket(socket) => Targets::Sockets(vec![*socket]),
+            ServerAddress::Unix(path) => Targets::Unix(path.clone()),
+            ServerAddress::Name { .. } => Targets::Sockets(Vec::new()),
+        };
         let label = address.to_string();
+        Self::called(label, address, targets)
+    }
+
+    /// A server that a host name stands for, at the first of these addresses that takes a connection; `alone`: the name stands for no other.
+    pub fn resolved(address: ServerAddress, targets: Vec<SocketAddr>, alone: bool) -> Self {
+        let label = match targets.first() {
+            Some(first) if !alone => format!("{address}/{}", first.ip()),
+            _ => address.to_string(),
+        };
+        Self::called(label, address, Targets::Sockets(targets))
+    }
+
+    fn called(label: String, address: ServerAddress, targets: Targets) -> Self {
         Self {
             seed: crate::upstream::affinity::hash(label.as_bytes()),
             address,
+            targets,
             label,
             resting: Resting::default(),
+            opening: tokio::sync::Mutex::default(),
             served: AtomicU64::new(0),
             errors: AtomicU64::new(0),
             pace: Mutex::default(),
         }
     }
 
-    /// Where it listens.
+    /// As configured: where it listens, or a host name that stands for it and perhaps for others.
     pub fn address(&self) -> &ServerAddress {
         &self.address
     }
 
-    /// What operators and logs call it.
+    /// Where one connects to.
+    pub fn targets(&self) -> &Targets {
+        &self.targets
+    }
+
+    /// Held by whoever opens a connection that many will share, so that they do not open one each.
+    pub fn opening(&self) -> &tokio::sync::Mutex<()> {
+        &self.opening
+    }
+
+    /// What operators and logs call it: its address, or `name:port/ip` where a host name stands for several servers.
     pub fn label(&self) -> &str {
         &self.label
     }
 
     /// Whether an operator may mean it by this name.
     pub fn is_called(&self, name: &str) -> bool {
-        self.label == name
+        let configured = || self.address.to_string() == name;
+        let socket = || match &self.targets {
+            Targets::Sockets(sockets) => sockets.iter().any(|socket| socket.to_string() == name),
+            Targets::Unix(_) => false,
+        };
+        self.label == name || configured() || socket()
     }
 
     /// Its name as a number that is the same in every process: affinity is computed from it.

@@ -150,7 +150,7 @@ impl Standing {
 
     /// Whether it is down and one request may try whether it still is.
     pub fn takes_a_trial(&self, now: Instant) -> bool {
-        self.is_down()
+        self.state() == ServerState::Down
             && !self.health.failed
             && self.in_flight == 0
             && self.out_until.is_none_or(|until| until <= now)
@@ -159,7 +159,7 @@ impl Standing {
     /// When it takes a trial, if that is not now.
     pub fn next_trial(&self, now: Instant) -> Option<Instant> {
         self.out_until
-            .filter(|until| !self.health.failed && *until > now)
+            .filter(|until| !self.health.failed && !self.is_drained() && *until > now)
     }
 
     /// Its share: as configured, or as set since.
