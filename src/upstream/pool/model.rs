@@ -43,8 +43,10 @@ enum Step {
     CheckGivesUp,
     /// The configuration loses its first server, or has it again.
     Reload,
-    /// So long that all who are out may be tried.
+    /// So long goes by that all who are out may be tried.
     Time,
+    /// Whoever waits wakes up and sees that.
+    Wake,
 }
 
 struct World {
@@ -57,6 +59,8 @@ struct World {
     on_their_way: Vec<(oneshot::Sender<Permit>, Permit)>,
     check: Option<(oneshot::Receiver<Permit>, Option<usize>)>,
     shrunk: bool,
+    /// Time has gone by, and nobody has woken up since.
+    asleep: bool,
     /// The last place in line that was given a permit.
     admitted: Option<Place>,
 }
@@ -85,6 +89,7 @@ impl World {
             on_their_way: Vec::new(),
             check: None,
             shrunk: false,
+            asleep: false,
             admitted: None,
         }
     }
@@ -142,6 +147,7 @@ impl World {
             }
         }
         steps.extend([Step::Reload, Step::Time]);
+        steps.extend(self.asleep.then_some(Step::Wake));
         steps
     }
 
@@ -159,7 +165,10 @@ impl World {
         let pool = Arc::clone(&self.pool);
         match step {
             Step::Join => match pool.join(Wish::default()) {
-                Ok(Joined::Taken(permit)) => self.held.push(permit),
+                Ok(Joined::Taken(permit)) => {
+                    assert!(pool.lock().queue.is_empty(), "somebody was overtaken");
+                    self.held.push(permit);
+                }
                 Ok(Joined::Waiting(waiting)) => self.waiting.push((waiting, None)),
                 Err(UpstreamError::NoServer { .. }) => {}
                 Err(other) => panic!("{other}"),
@@ -256,8 +265,11 @@ impl World {
             }
             Step::Time => {
                 tokio::time::advance(Duration::from_secs(11)).await;
-                // Whoever waits wakes up when a server may be tried.
+                self.asleep = true;
+            }
+            Step::Wake => {
                 let handover = pool.step(|_, _| None);
+                self.asleep = false;
                 self.hand_over(handover);
             }
         }
@@ -325,7 +337,8 @@ impl World {
         );
         if !self.pool.lock().queue.is_empty() {
             let free = |(in_flight, state, trial): &(usize, ServerState, bool)| {
-                (*state == ServerState::Active || *trial) && *in_flight < self.bounds.limit
+                (*state == ServerState::Active || (*trial && !self.asleep))
+                    && *in_flight < self.bounds.limit
             };
             let states = self.states();
             assert!(!states.iter().any(free), "somebody waits before {states:?}");
@@ -458,7 +471,8 @@ async fn all_orders_with_servers_that_fail_and_come_back() {
         limit: 1,
         requests: 4,
     };
-    let allowed = |step| is_request(step) || matches!(step, Step::Connection(..) | Step::Time);
+    let allowed =
+        |step| is_request(step) || matches!(step, Step::Connection(..) | Step::Time | Step::Wake);
     let found = search(bounds, allowed).await;
     assert!(found > 500, "{found}");
 }
