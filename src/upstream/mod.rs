@@ -82,6 +82,11 @@ impl Upstreams {
         self.0.get(name)
     }
 
+    /// Their names.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
     /// What all of them are at now, by name.
     pub fn status(&self) -> Vec<PoolStatus> {
         self.0
