@@ -19,7 +19,7 @@ use marquetry::observe::span::Notes;
 use marquetry::upstream::{Upstream, Upstreams};
 use support::meter::{Manner, Meter, Work};
 
-const CLIENTS: usize = 48;
+const CLIENTS: usize = 12;
 
 fn requests() -> usize {
     let wanted = std::env::var("MARQUETRY_LOAD").ok();
@@ -98,7 +98,7 @@ async fn client(current: Arc<RwLock<Upstreams>>, tally: Arc<Tally>, all: usize) 
         };
         // Every ninth leaves, at any point of its way.
         let patience = if number % 9 == 0 {
-            Duration::from_micros((number as u64 * 977) % 40_000)
+            Duration::from_micros((number as u64 * 977) % 8_000)
         } else {
             Duration::from_secs(60)
         };
