@@ -18,12 +18,15 @@ use crate::gateway::Gateway;
 use crate::gateway::reload::Current;
 use crate::observe::Observer;
 use crate::observe::access_log::AccessLog;
-use crate::observe::status::{CacheStatus, ServerState, ServerStatus, Status, UpstreamStatus};
+use crate::observe::status::{
+    CacheStatus, ProbeStatus, ServerState, ServerStatus, Status, UpstreamStatus,
+};
+use crate::observe::text::{Moment, Seconds};
 use crate::server::drain::Drain;
 use crate::server::tls::{self, TlsError};
 use crate::server::{LimitHit, Limits, Listener};
-use crate::upstream::pool::PoolStatus;
-use crate::upstream::server::ServerState as PoolServerState;
+use crate::upstream::operate::PoolStatus;
+use crate::upstream::standing::ServerState as PoolServerState;
 
 /// How often connections that have rested for too long are closed.
 const SWEEP: Duration = Duration::from_secs(15);
@@ -303,10 +306,23 @@ fn upstream_status(pool: PoolStatus) -> UpstreamStatus {
         state: match server.state {
             PoolServerState::Active => ServerState::Active,
             PoolServerState::Draining => ServerState::Draining,
+            PoolServerState::Drained => ServerState::Drained,
             PoolServerState::Down => ServerState::Down,
         },
         in_flight: server.in_flight,
         served: server.served,
+        effective_weight: server.effective_weight,
+        reason: server.reason,
+        since_seconds: Seconds(server.since),
+        healthy: server.healthy,
+        errors: server.errors,
+        p50_seconds: server.times.map(|times| Seconds(times.p50)),
+        p99_seconds: server.times.map(|times| Seconds(times.p99)),
+        last_probe: server.last_probe.map(|probe| ProbeStatus {
+            time: Moment(probe.at),
+            good: probe.good,
+            outcome: probe.outcome,
+        }),
     });
     UpstreamStatus {
         name: pool.name,

@@ -133,7 +133,7 @@ fn walk<'a>(tree: &'a DeTable<'a>, path: &Path, faults: &'a Faults<'a>) -> Confi
     let identity = compose::identity(root.section("identity"));
     let cache = compose::cache(root.section("cache"), faults);
     let compose = compose::compose(root.section("compose"));
-    let upstreams = upstreams::upstreams(root.setting("upstreams"), faults);
+    let upstreams = upstreams::upstreams(root.setting("upstreams"), &place, faults);
     root.unsupported("balancers", Off::Empty);
     let routes = routes::routes(root.setting("routes"), &upstreams, faults);
     root.close();

@@ -429,7 +429,7 @@ impl Status for TwoUpstreams {
             weight: 1,
             state,
             in_flight,
-            served: 0,
+            ..ServerStatus::default()
         };
         vec![
             UpstreamStatus {

@@ -152,10 +152,6 @@ impl<'a> Table<'a> {
 /// What a key that is not built may say: that it is not wanted.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Off {
-    /// `false`
-    False,
-    /// `"0s"`, or zero in any other unit
-    Zero,
     /// `[]`
     Empty,
     /// Only by leaving it out.
@@ -165,10 +161,6 @@ pub(super) enum Off {
 impl Off {
     fn is(self, value: &DeValue<'_>) -> bool {
         match (self, value) {
-            (Self::False, DeValue::Boolean(value)) => !value,
-            (Self::Zero, DeValue::String(text)) => {
-                crate::config::size::parse_duration(text).is_some_and(|length| length.is_zero())
-            }
             (Self::Empty, DeValue::Array(values)) => values.is_empty(),
             _ => false,
         }
@@ -176,8 +168,6 @@ impl Off {
 
     fn advice(self, key: &str) -> String {
         match self {
-            Self::False => format!("leave it out, or say `{key} = false`"),
-            Self::Zero => format!("leave it out, or say `{key} = \"0s\"`"),
             Self::Empty => format!("leave it out, or say `{key} = []`"),
             Self::Absent => "leave it out".to_owned(),
         }
