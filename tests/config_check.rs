@@ -13,9 +13,10 @@ use marquetry::config::file::check;
 use marquetry::config::pattern::{HostPattern, Network, PathPattern, ServerAddress};
 use marquetry::config::size::ByteSize;
 use marquetry::config::{
-    AccessLog, AdminConfig, Balance, CacheConfig, ComposeConfig, ComposeMode, Config, Dialects,
-    DownstreamAge, ForwardCookies, HealthConfig, Heed, IdentityConfig, LanguageLimits, LogConfig,
-    OnError, Roots, RouteConfig, ServerConfig, ServerEntry, TlsConfig, UpstreamConfig, UpstreamTls,
+    AccessLog, AdminConfig, Balance, BalancerConfig, CacheConfig, ComposeConfig, ComposeMode,
+    Config, Dialects, DownstreamAge, ForwardCookies, HealthConfig, Heed, IdentityConfig,
+    LanguageLimits, LogConfig, OnError, Roots, RouteConfig, ServerConfig, ServerEntry, TlsConfig,
+    UpstreamConfig, UpstreamTls,
 };
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
@@ -177,6 +178,10 @@ fn every_key_arrives_at_its_field() {
             },
         )]
         .into(),
+        balancers: vec![BalancerConfig {
+            listen: socket("127.0.0.1:18180"),
+            upstream: "app".to_owned(),
+        }],
         routes: vec![RouteConfig {
             name: "*.Example.com/@@tile-*".to_owned(),
             host: HostPattern::Suffix(".example.com".to_owned()),

@@ -34,6 +34,8 @@ pub struct Config {
     pub compose: ComposeConfig,
     /// The groups of servers, by name.
     pub upstreams: BTreeMap<String, UpstreamConfig>,
+    /// The listeners onto the servers of an upstream, in the order of the file.
+    pub balancers: Vec<BalancerConfig>,
     /// The routes in the order of the file.
     pub routes: Vec<RouteConfig>,
 }
@@ -288,6 +290,15 @@ pub enum Balance {
     RoundRobin,
     /// The same server for the same URL, unless it is busy.
     Affinity,
+}
+
+/// `[[balancers]]`: a plain listener onto the servers of an upstream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BalancerConfig {
+    /// Where to listen; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Name of the upstream.
+    pub upstream: String,
 }
 
 /// `[[routes]]`.

@@ -93,6 +93,11 @@ impl Upstreams {
         self.by_name.get(name)
     }
 
+    /// Their names.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
     /// What all of them are at now, by name.
     pub fn status(&self) -> Vec<PoolStatus> {
         self.by_name
@@ -183,6 +188,11 @@ impl Upstream {
     /// Its servers and the line before them: what operators see and order.
     pub fn pool(&self) -> &Arc<Pool> {
         &self.pool
+    }
+
+    /// What is configured of it.
+    pub fn config(&self) -> &UpstreamConfig {
+        &self.config
     }
 
     /// Its name.
