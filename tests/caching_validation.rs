@@ -125,6 +125,29 @@ async fn a_304_that_nobody_asked_for_is_a_fault_of_the_upstream() {
 }
 
 #[tokio::test]
+async fn what_has_no_body_is_stored_too() {
+    let origin = Origin::start().await;
+    let control = "Cache-Control: max-age=60\r\n";
+    let empty = Reply::text("").header("Cache-Control", "max-age=60");
+    let rows = [
+        ("/204", Reply::raw(format!("HTTP/1.1 204 No Content\r\n{control}\r\n"))),
+        ("/200", empty.clone()),
+        ("/301", empty.clone().status(301).header("Location", "/b")),
+        ("/chunked", empty.chunked()),
+    ];
+    for (path, reply) in rows {
+        origin.on(path, reply);
+        let gateway = passing(&origin).await;
+        let first = gateway.get(path).await;
+        let again = gateway.get(path).await;
+        assert_eq!((again.status, again.text()), (first.status, String::new()));
+        let told = again.header("cache-status").unwrap_or_default();
+        assert!(told.contains("; hit"), "{path}: {told}");
+        assert_eq!(origin.count(path), 1, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn no_cache_with_a_validator_is_asked_about_each_time() {
     let origin = Origin::start().await;
     origin.answer("/a", |request| {

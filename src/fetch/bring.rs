@@ -219,7 +219,10 @@ impl Fetcher {
     ) -> Result<Fetched, FetchError> {
         let most = self.cache.max_object();
         let status = brought.response.status();
-        let whole = ask.policy.whole || ask.prepare.wants_whole(status, brought.response.headers());
+        // One without a body is whole already, and whoever writes it out never asks for more of it.
+        let whole = ask.policy.whole
+            || brought.response.body().is_end_stream()
+            || ask.prepare.wants_whole(status, brought.response.headers());
         if brought.response.body().size_hint().lower() > most as u64 {
             return Ok(self.hand_on(&ask, brought, None, used, lead, false));
         }
