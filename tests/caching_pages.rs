@@ -2,7 +2,7 @@
 
 mod support;
 
-use support::{Gateway, Origin, Reply, Setup, ask};
+use support::{Ask, Gate, Gateway, Origin, Reply, Setup, ask};
 
 fn public(body: &str, seconds: u32) -> Reply {
     Reply::html(body).header("Cache-Control", &format!("public, max-age={seconds}"))
@@ -144,4 +144,112 @@ async fn a_surrogate_in_front_is_told_the_keys_of_all_parts_and_nobody_else_is()
     for name in ["surrogate-key", "xkey"] {
         assert_eq!((plain.header(name), told.header("xkey")), (None, None));
     }
+}
+
+/// The promise of a page whose fragment is still being fetched when its head leaves, and the page itself. What was stored of the
+/// fragment is gone before.
+async fn page_before_its_fragment(
+    gateway: &Gateway,
+    origin: &Origin,
+    fragment: Reply,
+    asked: &Ask,
+) -> (String, String) {
+    origin.on("/f", Reply::text("changed"));
+    gateway.fetch(&ask("POST", "/f").body("x")).await;
+    let gate = Gate::new();
+    origin.on("/f", fragment.behind(&gate));
+    let mut client = gateway.client().await;
+    let page = client.begin(asked).await;
+    gate.open();
+    let page = page.finish().await;
+    let control = page.header("cache-control").unwrap_or_default();
+    (control.to_owned(), page.text())
+}
+
+#[tokio::test]
+async fn a_fragment_that_was_for_everybody_makes_no_page_private_and_promises_no_lifetime() {
+    let origin = Origin::start().await;
+    let gateway = page(&origin, public("a", 60)).await;
+    let guest = ask("GET", "/page");
+    let user = ask("GET", "/page").header("Cookie", "session=1");
+    // The first time nothing is known of it.
+    let (control, _) = page_before_its_fragment(&gateway, &origin, public("a", 60), &guest).await;
+    assert_eq!(control, "private, no-cache");
+    // The second time it is known to be for everybody.
+    let (control, text) =
+        page_before_its_fragment(&gateway, &origin, public("b", 60), &guest).await;
+    assert_eq!((control.as_str(), text.as_str()), ("no-cache", "[b]"));
+    let head = gateway.fetch(&ask("HEAD", "/page")).await;
+    assert_eq!(head.header("vary"), Some("accept-encoding"));
+    // What a user's own cookies bring may be that user's, whatever a guest was given.
+    let (control, _) = page_before_its_fragment(&gateway, &origin, public("c", 60), &user).await;
+    assert_eq!(control, "private, no-cache");
+    // It changes its mind: nothing was promised that could harm, it is counted, and from now on the page is private again.
+    let mine = || Reply::html("mine").header("Cache-Control", "private");
+    let (control, text) = page_before_its_fragment(&gateway, &origin, mine(), &guest).await;
+    assert_eq!((control.as_str(), text.as_str()), ("no-cache", "[mine]"));
+    gateway
+        .metric_reaches("marquetry_overpromised_total", "", 1.0)
+        .await;
+    let (control, _) = page_before_its_fragment(&gateway, &origin, mine(), &guest).await;
+    assert_eq!(control, "private, no-cache");
+}
+
+#[tokio::test]
+async fn a_document_is_never_expected_to_be_for_everybody() {
+    let origin = Origin::start().await;
+    let gateway = page(&origin, public("<esi:include src=\"/own\"/>", 60)).await;
+    origin.on(
+        "/own",
+        Reply::html("mine").header("Cache-Control", "private"),
+    );
+    let document = || public("<esi:include src=\"/own\"/>", 60);
+    let guest = ask("GET", "/page");
+    for _ in 0..3 {
+        let (control, text) = page_before_its_fragment(&gateway, &origin, document(), &guest).await;
+        assert_eq!(
+            (control.as_str(), text.as_str()),
+            ("private, no-cache", "[mine]")
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_failed_fragment_that_was_for_everybody_leaves_a_page_that_nobody_keeps() {
+    let origin = Origin::start().await;
+    let gateway = page(&origin, public("a", 60)).await;
+    gateway.get("/page").await.is(200, "[a]");
+    let guest = ask("GET", "/page");
+    let (control, text) =
+        page_before_its_fragment(&gateway, &origin, Reply::error(500), &guest).await;
+    assert_eq!((control.as_str(), text.as_str()), ("no-cache", "[]"));
+}
+
+#[tokio::test]
+async fn a_fragment_in_its_grace_is_at_hand() {
+    let origin = Origin::start().await;
+    let spent = Reply::html("old")
+        .header(
+            "Cache-Control",
+            "public, max-age=60, stale-while-revalidate=600",
+        )
+        .header("Age", "60");
+    let gateway = page(&origin, spent).await;
+    gateway.get("/page").await.is(200, "[old]");
+    let gate = Gate::new();
+    origin.on("/f", public("new", 60).behind(&gate));
+    // The page need not wait, is whole, and asks for the fragment behind it once.
+    for _ in 0..3 {
+        let answer = gateway.get("/page").await;
+        answer.is(200, "[old]");
+        assert_eq!(answer.header("cache-control"), Some("no-cache"));
+        assert!(answer.header("content-length").is_some());
+    }
+    origin.arrived("/f", 2).await;
+    gate.open();
+    gateway
+        .metric_reaches("marquetry_cache_stores_total", "", 3.0)
+        .await;
+    gateway.get("/page").await.is(200, "[new]");
+    assert_eq!(origin.count("/f"), 2);
 }

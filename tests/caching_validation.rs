@@ -130,7 +130,10 @@ async fn what_has_no_body_is_stored_too() {
     let control = "Cache-Control: max-age=60\r\n";
     let empty = Reply::text("").header("Cache-Control", "max-age=60");
     let rows = [
-        ("/204", Reply::raw(format!("HTTP/1.1 204 No Content\r\n{control}\r\n"))),
+        (
+            "/204",
+            Reply::raw(format!("HTTP/1.1 204 No Content\r\n{control}\r\n")),
+        ),
         ("/200", empty.clone()),
         ("/301", empty.clone().status(301).header("Location", "/b")),
         ("/chunked", empty.chunked()),

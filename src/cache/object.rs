@@ -217,6 +217,11 @@ impl Object {
         self.variant == other.variant || !self.vary().eq(other.vary())
     }
 
+    /// One number for the values of the request that it answered, of the fields by which it varies.
+    pub fn variant(&self) -> u64 {
+        self.variant.digest()
+    }
+
     /// The fields by which it varies, sorted.
     pub fn vary(&self) -> impl Iterator<Item = &HeaderName> {
         self.variant.names()

@@ -87,7 +87,8 @@ pub struct Policy {
 }
 
 impl Ask {
-    fn asker(&self) -> Asker<'_> {
+    /// The request as the cache judges it.
+    pub fn asker(&self) -> Asker<'_> {
         Asker {
             fields: self.request.headers(),
             keyed: self.policy.keyed,
@@ -149,8 +150,10 @@ impl Fetcher {
             keyed: policy.keyed,
         };
         let found = heeded(self.cache.look_up(key, asker, policy.stale), policy.control);
-        if matches!(found, Lookup::Hit(_)) {
-            self.observer.cache().used(CacheUse::Hit);
+        match found {
+            Lookup::Hit(_) => self.observer.cache().used(CacheUse::Hit),
+            Lookup::Stale(_) => self.observer.cache().used(CacheUse::Stale),
+            _ => {}
         }
         found
     }
@@ -182,9 +185,8 @@ impl Fetcher {
                 Ok(Fetched::Stored(object, CacheUse::Hit))
             }
             Some(Lookup::Stale(object)) => {
-                self.observer.cache().used(CacheUse::Stale);
                 ask.notes.cache(CacheUse::Stale);
-                self.refresh_behind(ask);
+                self.refresh(ask);
                 Ok(Fetched::Stored(object, CacheUse::Stale))
             }
             _ if ask.policy.control.only_if_cached => Err(FetchError::NotCached),
@@ -354,7 +356,7 @@ impl Fetcher {
 
     /// Asks the upstream about something stale while its asker has been served already: one fetch a key, and only because
     /// somebody asked.
-    fn refresh_behind(&self, ask: Ask) {
+    pub fn refresh(&self, ask: Ask) {
         let Role::Leader(lead, interest) = coalesce::join(&self.cache, &ask.key, ask.asker())
         else {
             return;

@@ -19,6 +19,7 @@ use crate::fetch::{self, Ask, Fetcher, Streamed};
 use crate::gateway::coding;
 use crate::gateway::documents::Document;
 use crate::gateway::page_head::PartPolicy;
+use crate::gateway::remembered::Remembered;
 use crate::gateway::route::Route;
 use crate::message::deadline::Deadline;
 use crate::message::{Body, BodyError};
@@ -94,6 +95,7 @@ pub(super) struct Pending {
     pub(super) dca: Dca,
     pub(super) limit: usize,
     pub(super) memory: Memory,
+    pub(super) remembered: Arc<Remembered>,
     pub(super) span: Waited,
 }
 
@@ -107,12 +109,16 @@ impl Pending {
             dca,
             limit,
             memory,
+            remembered,
             span,
         } = self;
         let deadline = span.deadline;
         let fetched = async {
             let observer = fetcher.observer();
-            let fetched = fetcher.fetch_after(ask?, found).await.map_err(|error| {
+            let ask = ask?;
+            let key = ask.key.clone();
+            let is_users = ask.asker().has_credentials();
+            let fetched = fetcher.fetch_after(ask, found).await.map_err(|error| {
                 error
                     .limit()
                     .into_iter()
@@ -120,9 +126,22 @@ impl Pending {
                 failure(&error)
             })?;
             match fetched {
-                fetch::Fetched::Stored(object, used) => Ok((stored(&route, &object, dca)?, used)),
+                fetch::Fetched::Stored(object, used) => {
+                    let fragment = stored(&route, &object, dca)?;
+                    let composed = fragment.template.as_ref();
+                    if fragment.policy.is_shared() && !composed.is_some_and(|it| it.has_tags()) {
+                        remembered.shared(&key, &object);
+                    } else if !is_users {
+                        remembered.personal(&key);
+                    }
+                    Ok((fragment, used))
+                }
                 fetch::Fetched::Streamed(streamed) => {
                     let used = streamed.cache;
+                    // A failure says nothing of what comes after it.
+                    if !is_users && streamed.response.status().is_success() {
+                        remembered.personal(&key);
+                    }
                     let read = read(streamed, &route, dca, limit, &memory).await;
                     if matches!(read, Err(FragmentError::Overloaded(_))) {
                         observer.limit_hit("compose.memory");

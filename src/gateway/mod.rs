@@ -20,6 +20,7 @@ pub mod page_tag;
 pub mod purge;
 pub mod range;
 pub mod reload;
+pub mod remembered;
 pub mod respond;
 pub mod route;
 pub mod visit;
@@ -40,6 +41,7 @@ use crate::gateway::answer::Answer;
 use crate::gateway::documents::Documents;
 use crate::gateway::error::GatewayError;
 use crate::gateway::origin_request::Purpose;
+use crate::gateway::remembered::Remembered;
 use crate::gateway::route::Route;
 use crate::gateway::visit::{Trust, Visit};
 use crate::message::deadline::Deadline;
@@ -68,6 +70,8 @@ pub struct Gateway {
     readable: Arc<ReadableCookies>,
     /// `compose.memory`.
     memory: Memory,
+    /// Which fragments were for everybody the last time.
+    remembered: Arc<Remembered>,
     /// `cache.purge_from`.
     purge_from: Vec<Network>,
     observer: Observer,
@@ -124,6 +128,7 @@ impl Gateway {
             compose: Arc::new(config.compose.clone()),
             server: config.server.clone(),
             memory: Memory::new(config.compose.memory.as_u64()),
+            remembered: Arc::default(),
             purge_from: config.cache.purge_from.clone(),
             upstreams,
             observer,

@@ -213,6 +213,7 @@ impl Gateway {
             compose: Arc::clone(&self.compose),
             readable: Arc::clone(&self.readable),
             memory: self.memory.clone(),
+            remembered: Arc::clone(&self.remembered),
             deadline,
             trace: trace.clone(),
             documents: Arc::default(),

@@ -68,6 +68,28 @@ impl PartPolicy {
         policy
     }
 
+    /// Of a fragment that was for everybody the last time, varied by these fields, and is being fetched: it has no lifetime, since
+    /// what comes may have none, but is nobody's in particular.
+    pub fn expected(vary: &[HeaderName]) -> Self {
+        Self {
+            personal: false,
+            no_store: false,
+            public: false,
+            must_revalidate: false,
+            max_age: Some(Duration::ZERO),
+            s_maxage: None,
+            stale_while_revalidate: None,
+            stale_if_error: None,
+            vary: Vary::Fields(vary.to_vec()),
+            keys: Vec::new(),
+        }
+    }
+
+    /// Whether it is for everybody, and those behind us may keep it.
+    pub fn is_shared(&self) -> bool {
+        !self.personal && !self.no_store
+    }
+
     fn spend(&mut self) {
         self.max_age = self.max_age.map(|_| Duration::ZERO);
         self.s_maxage = self.s_maxage.map(|_| Duration::ZERO);

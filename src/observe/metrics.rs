@@ -37,6 +37,7 @@ pub(super) struct Metrics {
     queue_seconds: Histograms<Upstream>,
     limits_hit: Family<Limit, Counter>,
     pub(super) template_errors: Counter,
+    pub(super) overpromised: Counter,
     pub(super) cache: CacheMetrics,
 }
 
@@ -104,6 +105,10 @@ impl Metrics {
                 "How often a bound of the configuration was hit",
             ),
             template_errors: build.add("template_errors", "Faults found in composed documents"),
+            overpromised: build.add(
+                "overpromised",
+                "Fragments less cacheable than what the head of their page had promised before they came",
+            ),
             cache,
             registry: build.0,
         }

@@ -499,6 +499,7 @@ fn every_metric_that_users_were_told_of_is_there() {
         "marquetry_requests_total",
         "marquetry_fragments_total",
         "marquetry_template_errors_total",
+        "marquetry_overpromised_total",
         "marquetry_undeclared_total",
         "marquetry_upstream_in_flight",
         "marquetry_upstream_queued",
