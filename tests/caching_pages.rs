@@ -253,3 +253,25 @@ async fn a_fragment_in_its_grace_is_at_hand() {
     gateway.get("/page").await.is(200, "[new]");
     assert_eq!(origin.count("/f"), 2);
 }
+
+#[tokio::test]
+async fn a_page_belongs_to_the_groups_of_its_parts() {
+    let origin = Origin::start().await;
+    let skeleton = public(
+        "<esi:include src=\"/f\"/><esi:include src=\"http://other.example/f\"/>",
+        60,
+    );
+    origin.on("/page", skeleton.header("Cache-Groups", "\"pages\""));
+    origin.on("/f", public("a", 60).header("Cache-Groups", "\"reviews\""));
+    let gateway = Setup::composing(&origin).start().await;
+    gateway.get("/page").await.is(200, "aa");
+    let page = gateway.get("/page").await;
+    assert_eq!(page.header("cache-groups"), Some("\"pages\", \"reviews\""));
+    // Groups have their meaning within an origin: those of another one's parts are not the page's.
+    let elsewhere = ask("GET", "/page").host("third.example");
+    origin.on("/f", public("b", 60).header("Cache-Groups", "\"foreign\""));
+    origin.on("/page", public("<esi:include src=\"http://fourth.example/f\"/>", 60));
+    gateway.fetch(&elsewhere).await.is(200, "b");
+    let page = gateway.fetch(&elsewhere).await;
+    assert_eq!((page.status, page.header("cache-groups")), (200, None));
+}

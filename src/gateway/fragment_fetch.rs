@@ -34,6 +34,7 @@ pub(super) fn stored(
     route: &Route,
     object: &Object,
     dca: Dca,
+    foreign: bool,
 ) -> Result<Fragment<PartPolicy>, FragmentError> {
     if !object.status.is_success() {
         return Err(FragmentError::Status(object.status.as_u16()));
@@ -50,7 +51,9 @@ pub(super) fn stored(
         status: object.status.as_u16(),
         template,
         body: document.body,
-        policy: PartPolicy::of_stored(object).or_personal(reads_request),
+        policy: PartPolicy::of_stored(object)
+            .or_personal(reads_request)
+            .or_foreign(foreign),
         set_cookies: Vec::new(),
         reservation: None,
     })
@@ -93,6 +96,8 @@ pub(super) struct Pending {
     pub(super) fetcher: Fetcher,
     pub(super) route: Arc<Route>,
     pub(super) dca: Dca,
+    /// Whether it is of another origin than the page.
+    pub(super) foreign: bool,
     pub(super) limit: usize,
     pub(super) memory: Memory,
     pub(super) remembered: Arc<Remembered>,
@@ -107,6 +112,7 @@ impl Pending {
             fetcher,
             route,
             dca,
+            foreign,
             limit,
             memory,
             remembered,
@@ -127,7 +133,7 @@ impl Pending {
             })?;
             match fetched {
                 fetch::Fetched::Stored(object, used) => {
-                    let fragment = stored(&route, &object, dca)?;
+                    let fragment = stored(&route, &object, dca, foreign)?;
                     let composed = fragment.template.as_ref();
                     if fragment.policy.is_shared() && !composed.is_some_and(|it| it.has_tags()) {
                         remembered.shared(&key, &object);
@@ -142,7 +148,7 @@ impl Pending {
                     if !is_users && streamed.response.status().is_success() {
                         remembered.personal(&key);
                     }
-                    let read = read(streamed, &route, dca, limit, &memory).await;
+                    let read = read(streamed, &route, dca, foreign, limit, &memory).await;
                     if matches!(read, Err(FragmentError::Overloaded(_))) {
                         observer.limit_hit("compose.memory");
                     }
@@ -164,6 +170,7 @@ async fn read(
     streamed: Streamed,
     route: &Route,
     dca: Dca,
+    foreign: bool,
     limit: usize,
     memory: &Memory,
 ) -> Result<Fragment<PartPolicy>, FragmentError> {
@@ -198,7 +205,9 @@ async fn read(
         status: head.status.as_u16(),
         template,
         body: document.body,
-        policy: PartPolicy::of_fetched(&head.headers, personal, came).or_personal(reads_request),
+        policy: PartPolicy::of_fetched(&head.headers, personal, came)
+            .or_personal(reads_request)
+            .or_foreign(foreign),
         set_cookies: head.headers.get_all(SET_COOKIE).iter().cloned().collect(),
         reservation: Some(reservation),
     })

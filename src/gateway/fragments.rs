@@ -75,6 +75,7 @@ impl FragmentSource for PageFragments {
         let Some(route) = self.routes.find(&host, request.url.path()) else {
             return Fetched::Now(Err(FragmentError::NoRoute));
         };
+        let foreign = host != self.visit.host || request.url.scheme() != self.visit.scheme;
         // A header that the include sets is part of what is asked for and not of the key: such an answer is nobody else's.
         let sets_headers = request
             .headers
@@ -95,11 +96,11 @@ impl FragmentSource for PageFragments {
             let at_hand = self.fetcher.at_hand(&key, &headers, policy);
             match &at_hand {
                 Lookup::Hit(object) => {
-                    let fragment = self.at_hand(&request, route, object, CacheUse::Hit);
+                    let fragment = self.at_hand(&request, route, object, CacheUse::Hit, foreign);
                     return Fetched::Now(fragment);
                 }
                 Lookup::Stale(object) => {
-                    let fragment = self.at_hand(&request, route, object, CacheUse::Stale);
+                    let fragment = self.at_hand(&request, route, object, CacheUse::Stale, foreign);
                     if !self.head_only {
                         self.refresh(request, route, key, headers, policy);
                     }
@@ -124,7 +125,8 @@ impl FragmentSource for PageFragments {
             };
         }
         let span = self.begin(&request, route);
-        let fetch = self.pending(request, route, key, headers, found, policy, span);
+        let mut fetch = self.pending(request, route, key, headers, found, policy, span);
+        fetch.foreign = foreign;
         Fetched::Later {
             expected,
             fragment: Box::pin(apart(fetch)),
@@ -241,8 +243,9 @@ impl PageFragments {
         route: &Route,
         object: &Object,
         used: CacheUse,
+        foreign: bool,
     ) -> Result<Fragment<PartPolicy>, FragmentError> {
-        let fragment = stored(route, object, request.dca);
+        let fragment = stored(route, object, request.dca, foreign);
         let served = Served {
             route: &route.metrics,
             upstream: &route.upstream_metrics,
@@ -281,6 +284,7 @@ impl PageFragments {
             fetcher: self.fetcher.clone(),
             route: Arc::clone(route),
             dca,
+            foreign: false,
             limit: self.compose.max_document.as_usize(),
             memory: self.memory.clone(),
             remembered: Arc::clone(&self.remembered),

@@ -14,7 +14,7 @@ use http::header::{
 
 use crate::cache::object::Object;
 use crate::cache::storable::Reason;
-use crate::cache::surrogate;
+use crate::cache::surrogate::{self, CACHE_GROUPS};
 use crate::cache::terms::{Downstream, Terms};
 use crate::message::headers::{self, SURROGATE_KEY};
 
@@ -47,6 +47,8 @@ pub struct PartPolicy {
     vary: Vary,
     /// The surrogate keys by which it can be purged.
     keys: Vec<String>,
+    /// The groups to which it belongs (RFC 9875).
+    groups: Vec<String>,
 }
 
 /// `Vary` of one part.
@@ -82,7 +84,17 @@ impl PartPolicy {
             stale_if_error: None,
             vary: Vary::Fields(vary.to_vec()),
             keys: Vec::new(),
+            groups: Vec::new(),
         }
+    }
+
+    /// The same as part of a page of another origin: groups have their meaning within an origin (RFC 9875 2.1).
+    #[must_use]
+    pub fn or_foreign(mut self, foreign: bool) -> Self {
+        if foreign {
+            self.groups.clear();
+        }
+        self
     }
 
     /// Whether it is for everybody, and those behind us may keep it.
@@ -145,6 +157,7 @@ impl PartPolicy {
                 .into_iter()
                 .map(str::to_owned)
                 .collect(),
+            groups: surrogate::groups(headers, &CACHE_GROUPS),
         }
     }
 }
@@ -190,6 +203,8 @@ pub struct PageHead {
     stale_if_error: Option<Duration>,
     vary: Vec<HeaderName>,
     /// Those of all parts.
+    groups: BTreeSet<String>,
+    /// Those of all parts.
     keys: BTreeSet<String>,
 }
 
@@ -207,6 +222,7 @@ impl PageHead {
             stale_if_error: Some(Duration::MAX),
             vary: Vec::new(),
             keys: BTreeSet::new(),
+            groups: BTreeSet::new(),
         };
         head.add(skeleton);
         head
@@ -225,6 +241,7 @@ impl PageHead {
             least(self.stale_while_revalidate, part.stale_while_revalidate);
         self.stale_if_error = least(self.stale_if_error, part.stale_if_error);
         self.keys.extend(part.keys.iter().cloned());
+        self.groups.extend(part.groups.iter().cloned());
         match &part.vary {
             Vary::Everything => self.no_store = true,
             Vary::Fields(fields) => {
@@ -283,6 +300,10 @@ impl PageHead {
         if let Some(keys) = self.surrogate_key() {
             headers.insert(SURROGATE_KEY, keys);
         }
+        headers.remove(CACHE_GROUPS);
+        if let Some(groups) = self.cache_groups() {
+            headers.insert(CACHE_GROUPS, groups);
+        }
         // What is promised is counted from now, so no Age goes with it.
         if let Ok(now) = HeaderValue::from_str(&httpdate::fmt_http_date(SystemTime::now())) {
             headers.insert(DATE, now);
@@ -325,6 +346,23 @@ impl PageHead {
         HeaderValue::from_str(&keys.join(" ")).ok()
     }
 
+    /// The groups of all parts, so that whoever invalidates one of them behind us reaches the page; as many as a field holds.
+    fn cache_groups(&self) -> Option<HeaderValue> {
+        if self.groups.is_empty() || self.has_more_groups_than_fit() {
+            return None;
+        }
+        let groups: Vec<String> = self.groups.iter().map(|group| quoted(group)).collect();
+        HeaderValue::from_str(&groups.join(", ")).ok()
+    }
+
+    fn has_more_groups_than_fit(&self) -> bool {
+        self.groups
+            .iter()
+            .map(|group| group.len() + 4)
+            .sum::<usize>()
+            > MOST_KEYS
+    }
+
     fn cache_control(&self) -> String {
         if self.no_store {
             return if self.personal {
@@ -336,7 +374,12 @@ impl PageHead {
         if self.personal {
             return "private, no-cache".to_owned();
         }
-        let Some(max_age) = self.max_age.filter(|lifetime| lifetime.as_secs() > 0) else {
+        // A page that an invalidation of its parts would not reach is not kept.
+        let kept = !self.has_more_groups_than_fit();
+        let lifetime = self
+            .max_age
+            .filter(|lifetime| kept && lifetime.as_secs() > 0);
+        let Some(max_age) = lifetime else {
             return "no-cache".to_owned();
         };
         let public = if self.public { "public, " } else { "" };
@@ -359,6 +402,11 @@ impl PageHead {
         }
         value
     }
+}
+
+/// A String of Structured Fields (RFC 9651 3.3.3).
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
 /// The head of a document whose parts cannot be known, such as one that was asked for by HEAD and is not in the cache.
@@ -590,6 +638,33 @@ mod tests {
         let mut head = PageHead::new(&keyed("a"));
         head.add(&part(&[("cache-tag", "b c")], None));
         assert_eq!(head.surrogate_key().expect("there are keys"), ANY_KEY);
+    }
+
+    #[test]
+    fn the_groups_of_all_parts_are_told_or_the_page_is_not_kept() {
+        let grouped = |groups: &str| {
+            let mut headers = HeaderMap::new();
+            let value = |text: &str| HeaderValue::from_str(text).expect("a row is a value");
+            headers.insert(CACHE_GROUPS, value(groups));
+            headers.insert(CACHE_CONTROL, value("public, max-age=60"));
+            PartPolicy::of_fetched(&headers, None, SystemTime::now())
+        };
+        let mut head = PageHead::new(&grouped(r#""b", "a\\\"""#));
+        head.add(&grouped(r#""c", "b""#));
+        head.add(&grouped(r#""elsewhere""#).or_foreign(true));
+        head.add(&grouped("no list of strings \""));
+        let mut headers = HeaderMap::new();
+        headers.insert(CACHE_GROUPS, HeaderValue::from_static("\"old\""));
+        head.write(&mut headers);
+        assert_eq!(headers[CACHE_GROUPS], r#""a\\\"", "b", "c""#);
+        assert_eq!(headers[CACHE_CONTROL], "public, max-age=60");
+        for number in 0..40 {
+            let long = format!("\"{number:0>1000}\"");
+            head.add(&grouped(&long));
+        }
+        head.write(&mut headers);
+        assert!(!headers.contains_key(CACHE_GROUPS));
+        assert_eq!(headers[CACHE_CONTROL], "no-cache");
     }
 
     #[test]
