@@ -270,8 +270,119 @@ async fn a_page_belongs_to_the_groups_of_its_parts() {
     // Groups have their meaning within an origin: those of another one's parts are not the page's.
     let elsewhere = ask("GET", "/page").host("third.example");
     origin.on("/f", public("b", 60).header("Cache-Groups", "\"foreign\""));
-    origin.on("/page", public("<esi:include src=\"http://fourth.example/f\"/>", 60));
+    origin.on(
+        "/page",
+        public("<esi:include src=\"http://fourth.example/f\"/>", 60),
+    );
     gateway.fetch(&elsewhere).await.is(200, "b");
     let page = gateway.fetch(&elsewhere).await;
     assert_eq!((page.status, page.header("cache-groups")), (200, None));
+}
+
+fn esi_page(body: &str) -> Reply {
+    public(body, 60).header(
+        "Surrogate-Control",
+        "max-age=60, content=\"ESI/1.0\", no-store;else",
+    )
+}
+
+fn by(capability: &str) -> Ask {
+    ask("GET", "/page").header("Surrogate-Capability", capability)
+}
+
+const COMPOSES: &str = "front=\"Surrogate/1.0 ESI/1.0\"";
+
+#[tokio::test]
+async fn a_surrogate_that_composes_is_given_the_tags_where_the_route_says_so() {
+    let origin = Origin::start().await;
+    let markup = "[<esi:include src=\"/f\"/>]";
+    origin.on("/page", esi_page(markup));
+    origin.on("/f", public("a", 60));
+    let with = |lines: &'static str, server: &'static str| {
+        Setup::new()
+            .upstream("app", &origin, "")
+            .route("/", "app", lines)
+            .server(server)
+            .start()
+    };
+    let trusted = "trusted_proxies = [\"127.0.0.1\"]";
+    let gateway = with("delegate = true", trusted).await;
+    // First, from store, and as HEAD; those who cannot compose get the page, whoever came before.
+    for _ in 0..2 {
+        let handed = gateway.fetch(&by(COMPOSES)).await;
+        handed.is(200, markup);
+        let control = handed.header("surrogate-control");
+        assert_eq!(
+            control,
+            Some("max-age=60, content=\"ESI/1.0\", no-store;else")
+        );
+        assert_eq!(handed.header("vary"), Some("surrogate-capability"));
+        let plain = [
+            ask("GET", "/page"),
+            by("front=\"Surrogate/1.0\""),
+            by("front=\"SSI/1.0\""),
+        ];
+        for asked in &plain {
+            let page = gateway.fetch(asked).await;
+            page.is(200, "[a]");
+            assert_eq!(page.header("surrogate-control"), None);
+            assert!(page.lists("vary", "surrogate-capability"));
+        }
+    }
+    let head = gateway
+        .fetch(&ask("HEAD", "/page").header("Surrogate-Capability", COMPOSES))
+        .await;
+    assert!(head.header("surrogate-control").is_some());
+    assert_eq!(origin.count("/page"), 1);
+    // From nobody else, and not unless the route says so.
+    let strict = with("delegate = true", "").await;
+    strict.fetch(&by(COMPOSES)).await.is(200, "[a]");
+    let composing = with("", trusted).await;
+    let page = composing.fetch(&by(COMPOSES)).await;
+    page.is(200, "[a]");
+    assert_eq!(page.header("surrogate-control"), None);
+}
+
+#[tokio::test]
+async fn a_document_that_is_addressed_to_us_is_composed_here() {
+    let origin = Origin::start().await;
+    let page = public("[<esi:include src=\"/f\"/>]", 60)
+        .header("Surrogate-Control", "content=\"ESI/1.0\";marquetry");
+    origin.on("/page", page);
+    origin.on("/f", public("a", 60));
+    let gateway = Setup::new()
+        .upstream("app", &origin, "")
+        .route("/", "app", "delegate = true")
+        .server("trusted_proxies = [\"127.0.0.1\"]")
+        .start()
+        .await;
+    gateway.fetch(&by(COMPOSES)).await.is(200, "[a]");
+}
+
+#[tokio::test]
+async fn an_origin_that_writes_for_each_capability_never_has_its_forms_mixed() {
+    let origin = Origin::start().await;
+    origin.answer("/page", |request| {
+        let capability = request.head.first("surrogate-capability").unwrap_or("");
+        let form = if capability.contains("front=") {
+            "for two"
+        } else {
+            "for one"
+        };
+        esi_page(&format!("{form}: <esi:include src=\"/f\"/>"))
+            .header("Vary", "Surrogate-Capability")
+    });
+    origin.on("/f", public("a", 60));
+    let gateway = Setup::new()
+        .upstream("app", &origin, "")
+        .route("/", "app", "delegate = true")
+        .server("trusted_proxies = [\"127.0.0.1\"]")
+        .start()
+        .await;
+    for _ in 0..2 {
+        let handed = gateway.fetch(&by(COMPOSES)).await;
+        handed.is(200, "for two: <esi:include src=\"/f\"/>");
+        gateway.get("/page").await.is(200, "for one: a");
+    }
+    assert_eq!(origin.count("/page"), 2);
 }

@@ -425,3 +425,35 @@ async fn the_key_holds_what_the_route_counts_and_nothing_that_it_ignores() {
         .await
         .is(200, "group=1; session=c");
 }
+
+#[tokio::test]
+async fn languages_of_the_site_are_the_variants_that_there_are() {
+    let origin = Origin::start().await;
+    origin.answer("/a", |request| {
+        let language = request.head.first("accept-language").unwrap_or("none");
+        Reply::text(language)
+            .header("Cache-Control", "max-age=60")
+            .header("Vary", "Accept-Language")
+    });
+    let gateway = Setup::new()
+        .upstream("app", &origin, "")
+        .route(
+            "/",
+            "app",
+            "compose = \"off\"\nlanguages = [\"en\", \"de\"]",
+        )
+        .start()
+        .await;
+    for (wish, wanted) in [
+        ("en, de", "en"),
+        ("de, en", "en"),
+        ("de-CH,de;q=0.9,fr;q=0.8", "de"),
+        ("fr;q=0.5, DE;q=1.0", "de"),
+        ("fr", "none"),
+    ] {
+        let asked = ask("GET", "/a").header("Accept-Language", wish);
+        gateway.fetch(&asked).await.is(200, wanted);
+    }
+    gateway.get("/a").await.is(200, "none");
+    assert_eq!(origin.count("/a"), 3);
+}

@@ -369,3 +369,46 @@ async fn what_is_too_large_to_be_stored_is_read_along_and_then_by_each_alone() {
     gateway.get("/file").await.is(200, &wanted);
     assert!(origin.count("/file") >= 2, "it is not stored");
 }
+
+#[tokio::test]
+async fn what_finds_no_room_while_it_arrives_is_given_to_each_and_stored_another_time() {
+    let origin = Origin::start().await;
+    let (gate, other) = (Gate::new(), Gate::new());
+    let half = "x".repeat(6000);
+    let reply = |gate: &Gate| shared(&half).then_behind(gate).and("end");
+    origin.on("/one", reply(&gate));
+    origin.on("/other", reply(&other).chunked());
+    let gateway = passing(
+        &origin,
+        "[cache]\nmax_object = \"8KiB\"\narriving = \"10KiB\"",
+    )
+    .await;
+    let wanted = format!("{half}end");
+    let mut one = gateway.client().await;
+    let mut begun = one.begin(&ask("GET", "/one")).await;
+    begun.until(&half).await;
+    // There is no room for both, by their length or by what has come of them.
+    let mut third = gateway.client().await;
+    origin.on("/third", shared(&half).and("end"));
+    third.fetch(&ask("GET", "/third")).await.is(200, &wanted);
+    let mut second = gateway.client().await;
+    let mut late = second.begin(&ask("GET", "/other")).await;
+    late.until(&half).await;
+    other.open();
+    late.finish().await.is(200, &wanted);
+    let hits = gateway
+        .metric("marquetry_limits_hit_total", "cache.arriving")
+        .await;
+    assert!(hits >= 2.0, "{hits}");
+    gate.open();
+    begun.finish().await.is(200, &wanted);
+    // Once there is room it is stored, and nothing was held against it.
+    for path in ["/other", "/third"] {
+        for _ in 0..2 {
+            gateway.get(path).await.is(200, &wanted);
+        }
+        assert_eq!(origin.count(path), 2, "{path}");
+    }
+    gateway.get("/one").await.is(200, &wanted);
+    assert_eq!(origin.count("/one"), 1);
+}

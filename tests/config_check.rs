@@ -105,6 +105,7 @@ fn every_key_arrives_at_its_field() {
         cache: CacheConfig {
             memory: ByteSize::mebibytes(1024),
             max_object: ByteSize::mebibytes(1),
+            arriving: ByteSize::mebibytes(32),
             purge_from: vec![network("192.0.2.0/24")],
         },
         compose: ComposeConfig {
@@ -178,6 +179,8 @@ fn every_key_arrives_at_its_field() {
             stale_for_sessions: true,
             heuristic_freshness: true,
             downstream_age: DownstreamAge::Reset,
+            delegate: true,
+            languages: vec!["en".to_owned(), "pt-br".to_owned()],
             request_cache_control: Heed::Nobody,
         }],
     };

@@ -2,9 +2,10 @@
 //!
 //! Three questions, three rooms of pure functions: may it be stored and shared ([`storable`], by its [`terms`]), how long is it
 //! fresh ([`freshness`]), under which key ([`key`]). [`memory`] keeps what was found storable, [`coalesce`] lets many askers wait for
-//! one fetch and read along while it arrives ([`filling`]). By which labels a response can be purged is read in [`surrogate`]; [`epochs`]
+//! one fetch and read along while it arrives ([`filling`]), within the room that there is for what [arrives](arriving). By which labels a response can be purged is read in [`surrogate`]; [`epochs`]
 //! makes purges cost nothing. [`Cache`] joins them.
 
+pub mod arriving;
 pub mod coalesce;
 pub mod epochs;
 pub mod filling;
@@ -22,6 +23,7 @@ use std::sync::Arc;
 use http::HeaderMap;
 use tokio::time::Instant;
 
+use crate::cache::arriving::{Arriving, Share};
 use crate::cache::coalesce::Flights;
 use crate::cache::epochs::{Epoch, Epochs, Labels, Purged};
 use crate::cache::freshness::Freshness;
@@ -35,6 +37,7 @@ pub struct Cache {
     memory: Memory,
     epochs: Epochs,
     flights: Flights,
+    arriving: Arriving,
     /// Largest body that is stored, in bytes.
     max_object: usize,
 }
@@ -87,6 +90,7 @@ impl Cache {
             memory: Memory::new(config.memory.as_u64()),
             epochs: Epochs::default(),
             flights: Flights::default(),
+            arriving: Arriving::new(config.arriving.as_u64()),
             max_object: config.max_object.as_usize(),
         }
     }
@@ -94,6 +98,11 @@ impl Cache {
     /// Largest body that is stored, in bytes.
     pub fn max_object(&self) -> usize {
         self.max_object
+    }
+
+    /// Room for an answer that is to be stored once it is whole.
+    pub fn room(&self) -> Share {
+        self.arriving.share()
     }
 
     /// The fetches in flight.

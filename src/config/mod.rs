@@ -125,6 +125,8 @@ pub struct CacheConfig {
     pub memory: ByteSize,
     /// Largest stored body.
     pub max_object: ByteSize,
+    /// Answers that are stored once they are whole, while they arrive: all together.
+    pub arriving: ByteSize,
     /// Who may send PURGE to the main listeners.
     pub purge_from: Vec<Network>,
 }
@@ -274,6 +276,10 @@ pub struct RouteConfig {
     pub downstream_age: DownstreamAge,
     /// Whose `Cache-Control` in requests is heeded.
     pub request_cache_control: Heed,
+    /// Whether a surrogate in front that can compose a document is given its tags.
+    pub delegate: bool,
+    /// The languages in which the site answers, lower case; empty: `Accept-Language` counts as it is.
+    pub languages: Vec<String>,
 }
 
 /// `downstream_age` of a route (RFC 9213 2.3).
@@ -364,6 +370,7 @@ impl Default for CacheConfig {
         Self {
             memory: ByteSize::mebibytes(256),
             max_object: ByteSize::mebibytes(8),
+            arriving: ByteSize::mebibytes(64),
             purge_from: Vec::new(),
         }
     }
@@ -456,6 +463,8 @@ impl RouteConfig {
             heuristic_freshness: false,
             downstream_age: DownstreamAge::Keep,
             request_cache_control: Heed::Surrogates,
+            delegate: false,
+            languages: Vec::new(),
         }
     }
 }

@@ -24,6 +24,8 @@ pub struct Answer {
     pub response: Response,
     /// For `Cache-Status`.
     pub told: Option<Told>,
+    /// What the surrogate that asks is told, when it is to compose the page itself.
+    pub surrogate_control: Option<HeaderValue>,
 }
 
 impl Answer {
@@ -32,12 +34,26 @@ impl Answer {
         Self {
             response,
             told: None,
+            surrogate_control: None,
+        }
+    }
+
+    /// An answer that came through the cache.
+    pub fn told(response: Response, told: Told) -> Self {
+        Self {
+            response,
+            told: Some(told),
+            surrogate_control: None,
         }
     }
 
     /// Completes the head, and watches the body.
     pub async fn send(self, visit: &Visit, page: Page, most: usize) -> Response {
-        let Self { mut response, told } = self;
+        let Self {
+            mut response,
+            told,
+            surrogate_control,
+        } = self;
         if visit.version == Version::HTTP_10 {
             response = without_streaming(response, most).await;
         }
@@ -48,6 +64,9 @@ impl Answer {
         trace.status(response.status());
         let fields = response.headers_mut();
         headers::remove_consumed(fields);
+        if let Some(control) = surrogate_control {
+            fields.insert(headers::SURROGATE_CONTROL, control);
+        }
         if !visit.is_surrogate() {
             headers::remove_keys(fields);
         }

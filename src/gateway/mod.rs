@@ -8,11 +8,13 @@ pub mod cache_policy;
 pub mod cache_status;
 pub mod coding;
 pub mod conditional;
+pub mod delegate;
 pub mod documents;
 pub mod error;
 pub mod explain;
 mod fragment_fetch;
 pub mod fragments;
+pub mod language;
 pub mod origin_request;
 mod page;
 pub mod page_head;
@@ -293,7 +295,7 @@ async fn settle_body(body: Body) -> Result<Body, GatewayError> {
         .map_err(GatewayError::RequestBody)?
     {
         Gathered::Whole(bytes) => Ok(Body::full(bytes)),
-        Gathered::Larger(body) => Ok(body),
+        Gathered::Larger(_, body) => Ok(body),
     }
 }
 

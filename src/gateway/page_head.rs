@@ -189,9 +189,21 @@ fn varies_by_user(vary: &Vary) -> bool {
     }
 }
 
+/// Whether a page is another one for surrogates of other capabilities (`Surrogate-Capability`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ByCapability {
+    /// Nobody's capability was told to an origin: what we say of ourselves is the same for all.
+    Never,
+    /// Where a part says that it varies by it.
+    AsPartsSay,
+    /// A surrogate that can compose it is given its tags instead.
+    Always,
+}
+
 /// The fold over all parts.
 #[derive(Debug, Clone)]
 pub struct PageHead {
+    by_capability: ByCapability,
     personal: bool,
     no_store: bool,
     public: bool,
@@ -210,8 +222,9 @@ pub struct PageHead {
 
 impl PageHead {
     /// The page is its skeleton so far.
-    pub fn new(skeleton: &PartPolicy) -> Self {
+    pub fn new(skeleton: &PartPolicy, by_capability: ByCapability) -> Self {
         let mut head = Self {
+            by_capability,
             personal: false,
             no_store: false,
             public: true,
@@ -311,14 +324,15 @@ impl PageHead {
         if let Ok(value) = HeaderValue::from_str(&self.cache_control()) {
             headers.insert(CACHE_CONTROL, value);
         }
-        // What we say upstream of ourselves is the same for all clients.
-        let ours = |name: &&str| *name != headers::SURROGATE_CAPABILITY.as_str();
-        let mut vary: Vec<&str> = self
-            .vary
-            .iter()
-            .map(HeaderName::as_str)
-            .filter(ours)
-            .collect();
+        let capability = headers::SURROGATE_CAPABILITY;
+        let counts = |name: &&str| {
+            *name != capability.as_str() || self.by_capability == ByCapability::AsPartsSay
+        };
+        let names = self.vary.iter().map(HeaderName::as_str);
+        let mut vary: Vec<&str> = names.filter(counts).collect();
+        if self.by_capability == ByCapability::Always {
+            vary.push(capability.as_str());
+        }
         if self.personal && !vary.contains(&"cookie") {
             vary.push("cookie");
         }
@@ -410,12 +424,9 @@ fn quoted(text: &str) -> String {
 }
 
 /// The head of a document whose parts cannot be known, such as one that was asked for by HEAD and is not in the cache.
-pub fn unknown(headers: &mut HeaderMap) {
-    let mut head = PageHead::new(&PartPolicy::of_fetched(
-        headers,
-        Some(Reason::Request),
-        SystemTime::now(),
-    ));
+pub fn unknown(headers: &mut HeaderMap, by_capability: ByCapability) {
+    let policy = PartPolicy::of_fetched(headers, Some(Reason::Request), SystemTime::now());
+    let mut head = PageHead::new(&policy, by_capability);
     head.add_unknown();
     head.write(headers);
 }
@@ -433,6 +444,10 @@ mod tests {
             );
         }
         PartPolicy::of_fetched(&map, personal, SystemTime::now())
+    }
+
+    fn page_of(skeleton: &PartPolicy) -> PageHead {
+        PageHead::new(skeleton, ByCapability::Never)
     }
 
     #[test]
@@ -569,7 +584,7 @@ mod tests {
             ),
         ];
         for (name, parts, wanted) in rows {
-            let mut head = PageHead::new(&parts[0]);
+            let mut head = page_of(&parts[0]);
             parts[1..].iter().for_each(|part| head.add(part));
             assert_eq!(head.cache_control(), wanted, "{name}");
         }
@@ -577,7 +592,7 @@ mod tests {
 
     #[test]
     fn failed_and_unknown_parts_are_not_kept() {
-        let mut head = PageHead::new(&part(
+        let mut head = page_of(&part(
             &[("cache-control", "public, max-age=60, s-maxage=90")],
             None,
         ));
@@ -609,7 +624,7 @@ mod tests {
             );
         }
         let skeleton = PartPolicy::of_fetched(&headers, None, SystemTime::now());
-        let mut head = PageHead::new(&skeleton);
+        let mut head = page_of(&skeleton);
         head.add_unknown();
         head.write(&mut headers);
         let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
@@ -629,13 +644,13 @@ mod tests {
             );
             PartPolicy::of_fetched(&headers, None, SystemTime::now())
         };
-        let mut head = PageHead::new(&keyed("b a"));
+        let mut head = page_of(&keyed("b a"));
         head.add(&keyed("c a"));
         assert_eq!(head.surrogate_key().expect("there are keys"), "a b c");
         let many: Vec<String> = (0..900).map(|number| format!("{number:x<20}")).collect();
         head.add(&keyed(&many.join(" ")));
         assert_eq!(head.surrogate_key().expect("there are keys"), ANY_KEY);
-        let mut head = PageHead::new(&keyed("a"));
+        let mut head = page_of(&keyed("a"));
         head.add(&part(&[("cache-tag", "b c")], None));
         assert_eq!(head.surrogate_key().expect("there are keys"), ANY_KEY);
     }
@@ -649,7 +664,7 @@ mod tests {
             headers.insert(CACHE_CONTROL, value("public, max-age=60"));
             PartPolicy::of_fetched(&headers, None, SystemTime::now())
         };
-        let mut head = PageHead::new(&grouped(r#""b", "a\\\"""#));
+        let mut head = page_of(&grouped(r#""b", "a\\\"""#));
         head.add(&grouped(r#""c", "b""#));
         head.add(&grouped(r#""elsewhere""#).or_foreign(true));
         head.add(&grouped("no list of strings \""));
@@ -669,7 +684,7 @@ mod tests {
 
     #[test]
     fn a_late_part_that_is_stricter_is_noticed() {
-        let head = PageHead::new(&part(&[("cache-control", "public, max-age=60")], None));
+        let head = page_of(&part(&[("cache-control", "public, max-age=60")], None));
         assert!(head.promised_more_than(&part(
             &[("cache-control", "private")],
             Some(Reason::Private)

@@ -44,6 +44,19 @@ pub(super) fn cache(table: Option<Table<'_>>, faults: &Faults<'_>) -> CacheConfi
             faults.report(warning.help("objects of this size are never stored"));
         }
     }
+    let kibibyte = ByteSize::kibibytes(1);
+    table.set("arriving", &mut cache.arriving, size(kibibyte..=most));
+    if let Some(setting) = &max_object
+        && cache.max_object > cache.arriving
+        && cache.max_object <= cache.memory
+    {
+        let message = format!(
+            "`{}` is more than `cache.arriving`, {}",
+            setting.name, cache.arriving
+        );
+        let warning = super::faults::warning(setting.span.clone(), message);
+        faults.report(warning.help("objects of this size are never stored"));
+    }
     let purge_from = networks("any client may then empty the cache");
     table.set("purge_from", &mut cache.purge_from, purge_from);
     table.unsupported("shared", Off::Absent);
