@@ -457,3 +457,75 @@ async fn languages_of_the_site_are_the_variants_that_there_are() {
     gateway.get("/a").await.is(200, "none");
     assert_eq!(origin.count("/a"), 3);
 }
+
+#[tokio::test]
+async fn every_answer_tells_how_the_cache_came_to_it() {
+    let origin = Origin::start().await;
+    let kept = |body: &str| Reply::text(body).header("Cache-Control", "max-age=60");
+    origin.on("/a", kept("a"));
+    origin.on("/b", kept("b").header("Vary", "X-Kind"));
+    let spent = kept("c").header("Age", "60").header("ETag", "\"v1\"");
+    let gone = "Cache-Control: max-age=60, stale-if-error=600\r\nAge: 60\r\n";
+    let gone = format!("HTTP/1.1 200 OK\r\n{gone}Content-Length: 1\r\n\r\nd");
+    origin.on_each(
+        "/c",
+        vec![spent, not_modified().header("Cache-Control", "max-age=60")],
+    );
+    origin.on_each("/d", vec![Reply::raw(gone), Reply::error(503)]);
+    origin.on("/e", Reply::text("e").header("Cache-Control", "private"));
+    let setup = || {
+        Setup::new().upstream("app", &origin, "").route(
+            "/",
+            "app",
+            "compose = \"off\"\nrequest_cache_control = \"everybody\"",
+        )
+    };
+    let gateway = setup().start().await;
+    let get = |target: &str| ask("GET", target);
+    let rows = [
+        (get("/a"), "fwd=uri-miss; fwd-status=200; stored; ttl=60"),
+        (get("/a"), "hit; ttl="),
+        (
+            get("/a").header("Cookie", "u=1"),
+            "fwd=miss; fwd-status=200; detail=\"the request had Cookie",
+        ),
+        (
+            get("/a").header("Cache-Control", "no-cache"),
+            "fwd=request; fwd-status=200; stored",
+        ),
+        (get("/b").header("X-Kind", "1"), "fwd=uri-miss"),
+        (
+            get("/b").header("X-Kind", "2"),
+            "fwd=vary-miss; fwd-status=200; stored",
+        ),
+        (get("/c"), "fwd=uri-miss; fwd-status=200; stored; ttl=0"),
+        (get("/c"), "fwd=stale; fwd-status=304; stored; ttl=60"),
+        (get("/d"), "fwd=uri-miss"),
+        (get("/d"), "fwd=stale; ttl=0; detail=stale-if-error"),
+        (
+            get("/e"),
+            "fwd=uri-miss; fwd-status=200; detail=\"it says private\"",
+        ),
+        (get("/e"), "fwd=miss; fwd-status=200; detail=hit-for-miss"),
+        (
+            get("/a").header("If-Match", "\"x\""),
+            "fwd=bypass; fwd-status=200",
+        ),
+        (ask("POST", "/a").body("x"), "fwd=method; fwd-status=200"),
+    ];
+    for (asked, wanted) in rows {
+        let answer = gateway.fetch(&asked).await;
+        let told = status_of(&answer).replace("ttl=59", "ttl=60");
+        let wanted = format!("marquetry; {wanted}");
+        assert!(told.starts_with(&wanted), "{asked:?}: {told}, not {wanted}");
+        assert!(!told.contains("key="), "{told}");
+    }
+    // Whoever may see keys sees the URL alone.
+    let debugged = setup().server("debug_from = [\"127.0.0.1\"]").start().await;
+    let told = debugged.get("/a?x=1").await;
+    assert!(
+        status_of(&told).ends_with("; key=\"http://www.example.com/a?x=1\""),
+        "{}",
+        status_of(&told)
+    );
+}

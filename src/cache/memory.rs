@@ -10,6 +10,7 @@ use moka::notification::RemovalCause;
 use moka::sync::Cache;
 use tokio::time::Instant;
 
+use crate::cache::Missing;
 use crate::cache::epochs::{self, Epoch, Epochs, Purged};
 use crate::cache::key::{Asker, CacheKey, Variant, VaryRule};
 use crate::cache::object::Object;
@@ -130,21 +131,35 @@ impl Memory {
     }
 
     /// The newest object under `key` that such a request may have, unless it was purged.
-    pub fn get(&self, key: &CacheKey, asker: Asker<'_>, epochs: &Epochs) -> Option<Arc<Object>> {
-        let entry = self.entries.get(key)?;
-        let mut fitting = entry.0.iter().filter(|object| object.is_for(asker));
-        fitting
-            .find(
-                |object| match epochs.purged(key.as_str(), object.labels(), &object.checked) {
-                    Purged::Hard => false,
-                    Purged::Soft => {
-                        object.end();
-                        true
-                    }
-                    Purged::Not => true,
-                },
-            )
-            .cloned()
+    pub fn get(
+        &self,
+        key: &CacheKey,
+        asker: Asker<'_>,
+        epochs: &Epochs,
+    ) -> Result<Arc<Object>, Missing> {
+        let entry = self.entries.get(key).ok_or(Missing::Url)?;
+        let mut missing = Missing::Url;
+        for object in &entry.0 {
+            let fits = object.is_for(asker);
+            // What fits not is looked at only to say why there is nothing.
+            if !fits && missing != Missing::Url {
+                continue;
+            }
+            match epochs.purged(key.as_str(), object.labels(), &object.checked) {
+                Purged::Hard => continue,
+                Purged::Soft => object.end(),
+                Purged::Not => {}
+            }
+            if fits {
+                return Ok(Arc::clone(object));
+            }
+            missing = if object.answers(asker) {
+                Missing::Asker
+            } else {
+                Missing::Variant
+            };
+        }
+        Err(missing)
     }
 
     /// Puts an object whose fetch began at `begun` before the other variants of its key, in the place of those that it

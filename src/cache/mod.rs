@@ -63,9 +63,20 @@ pub enum Lookup {
     /// Past its freshness: the origin is to be asked first.
     Expired(Arc<Object>),
     /// Nothing that this asker may have.
-    Miss,
+    Miss(Missing),
     /// Nothing, and the answers were not shareable lately: it is of no use to wait for somebody else's.
     HitForMiss,
+}
+
+/// Why there is nothing for an asker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Missing {
+    /// Nothing is stored for the URL.
+    Url,
+    /// Only variants for other requests are.
+    Variant,
+    /// What is stored is for those who take no cookie upstream.
+    Asker,
 }
 
 /// What is to be purged.
@@ -113,13 +124,13 @@ impl Cache {
     /// Looks `key` up for a request that would go upstream so; `stale` says whether its user may be given what is stale.
     pub fn look_up(&self, key: &CacheKey, asker: Asker<'_>, stale: bool) -> Lookup {
         match self.memory.get(key, asker, &self.epochs) {
-            Some(object) => match object.freshness(Instant::now()) {
+            Ok(object) => match object.freshness(Instant::now()) {
                 Freshness::Fresh => Lookup::Hit(object),
                 Freshness::WhileRevalidating if stale => Lookup::Stale(object),
                 Freshness::WhileRevalidating | Freshness::Expired => Lookup::Expired(object),
             },
-            None if self.memory.is_marked(key, asker) => Lookup::HitForMiss,
-            None => Lookup::Miss,
+            Err(_) if self.memory.is_marked(key, asker) => Lookup::HitForMiss,
+            Err(missing) => Lookup::Miss(missing),
         }
     }
 

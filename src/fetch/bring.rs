@@ -21,7 +21,7 @@ use crate::fetch::{
     Ask, Fetched, Fetcher, Prepare, Streamed, arriving, invalidate, is_failure, validate,
 };
 use crate::message::{Body, Request, Response, headers};
-use crate::observe::outcome::CacheUse;
+use crate::observe::outcome::{CacheUse, Why};
 use crate::upstream::Answer;
 
 /// An answer of the upstream, with what was asked.
@@ -95,7 +95,7 @@ impl Fetcher {
         if brought.response.status() == StatusCode::NOT_MODIFIED {
             if let Some(object) = about {
                 if validate::confirms(&object.headers, brought.response.headers()) {
-                    return Ok(self.confirmed(&ask, object, &brought, lead));
+                    return Ok(self.confirmed(&ask, used, object, &brought, lead));
                 }
                 // It speaks of something else: nothing is renewed by it, and the whole is wanted.
                 brought = exchange(&mut ask, None, begun).await?;
@@ -138,23 +138,24 @@ impl Fetcher {
     fn confirmed(
         &self,
         ask: &Ask,
+        used: CacheUse,
         stored: &Arc<Object>,
         brought: &Brought,
         lead: Option<Lead>,
     ) -> Fetched {
-        ask.notes.cache(CacheUse::Revalidated);
+        let used = match used {
+            CacheUse::Miss(why) => CacheUse::Revalidated(why),
+            _ => CacheUse::Revalidated(Why::Stale),
+        };
+        ask.notes.cache(used);
         let answer = brought.response.headers();
         let (renewed, landed, reason) = self.renew(ask, stored, brought);
         tell(lead, landed);
         if reason.is_none() && !answer.contains_key(SET_COOKIE) {
-            return Fetched::Stored(renewed, CacheUse::Revalidated);
+            return Fetched::Stored(renewed, used);
         }
         // What the upstream said to this asker alone goes to it and into no store.
-        let mut own = arriving(
-            &renewed,
-            Body::full(renewed.body.clone()),
-            CacheUse::Revalidated,
-        );
+        let mut own = arriving(&renewed, Body::full(renewed.body.clone()), used);
         for cookie in answer.get_all(SET_COOKIE) {
             own.response
                 .headers_mut()

@@ -8,6 +8,7 @@ use http::header::{AGE, CONTENT_LENGTH, HeaderName};
 use http::{HeaderValue, Method, Version};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
+use crate::cache::key::CacheKey;
 use crate::gateway::cache_status::{self, Told};
 use crate::gateway::error::GatewayError;
 use crate::gateway::respond;
@@ -24,6 +25,8 @@ pub struct Answer {
     pub response: Response,
     /// For `Cache-Status`.
     pub told: Option<Told>,
+    /// Under which key it was looked up; told to those alone who may see it.
+    pub key: Option<CacheKey>,
     /// What the surrogate that asks is told, when it is to compose the page itself.
     pub surrogate_control: Option<HeaderValue>,
 }
@@ -34,6 +37,7 @@ impl Answer {
         Self {
             response,
             told: None,
+            key: None,
             surrogate_control: None,
         }
     }
@@ -43,6 +47,7 @@ impl Answer {
         Self {
             response,
             told: Some(told),
+            key: None,
             surrogate_control: None,
         }
     }
@@ -52,6 +57,7 @@ impl Answer {
         let Self {
             mut response,
             told,
+            key,
             surrogate_control,
         } = self;
         if visit.version == Version::HTTP_10 {
@@ -70,7 +76,8 @@ impl Answer {
         if !visit.is_surrogate() {
             headers::remove_keys(fields);
         }
-        if let Some(value) = told.and_then(|told| cache_status::value(told, &visit.method)) {
+        let key = key.as_ref().filter(|_| visit.debug);
+        if let Some(value) = told.and_then(|told| cache_status::value(told, &visit.method, key)) {
             fields.append(headers::CACHE_STATUS, value);
         }
         headers::append_via(fields, Version::HTTP_11);

@@ -282,10 +282,10 @@ impl Waited {
         match ended {
             Ok((fragment, used)) => {
                 span.notes().received(fragment.body.len());
-                span.finish(if *used == CacheUse::Hit {
-                    Outcome::Hit
-                } else {
-                    Outcome::Ok
+                span.finish(match used {
+                    CacheUse::Hit => Outcome::Hit,
+                    CacheUse::Stale | CacheUse::Covered => Outcome::Stale,
+                    _ => Outcome::Ok,
                 });
             }
             Err(FragmentError::TimedOut) => span.fail(Outcome::Timeout, &FragmentError::TimedOut),

@@ -106,7 +106,7 @@ impl FragmentSource for PageFragments {
                     }
                     return Fetched::Now(fragment);
                 }
-                Lookup::Miss | Lookup::Expired(_) => {
+                Lookup::Miss(_) | Lookup::Expired(_) => {
                     let asker = Asker {
                         fields: &headers,
                         keyed: policy.keyed,

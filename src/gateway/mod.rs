@@ -31,6 +31,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cache::Cache;
+use crate::cache::key::CacheKey;
 use crate::compose::Composer;
 use crate::compose::limits::Memory;
 use crate::compose::request_scope::ReadableCookies;
@@ -204,8 +205,11 @@ impl Gateway {
             body
         };
         let deadline = self.deadline(&body);
-        let fetched = self.skeleton(visit, route, body, deadline, trace).await?;
-        self.page(visit, route, fetched, deadline, trace).await
+        let mut key = None;
+        let skeleton = self.skeleton(visit, route, body, deadline, trace, &mut key);
+        let fetched = skeleton.await?;
+        let answer = self.page(visit, route, fetched, deadline, trace).await?;
+        Ok(Answer { key, ..answer })
     }
 
     /// A page's time; the time that a body may take to arrive comes on top.
@@ -225,6 +229,7 @@ impl Gateway {
         body: Body,
         deadline: Deadline,
         trace: &PageTrace,
+        told_key: &mut Option<CacheKey>,
     ) -> Result<Fetched, FetchError> {
         let span = trace.skeleton();
         span.routed(&route.metrics, &route.upstream_metrics);
@@ -240,6 +245,7 @@ impl Gateway {
             &visit.target,
             request.headers(),
         );
+        *told_key = visit.debug.then(|| key.clone());
         let fetched = self
             .fetcher
             .fetch(Ask {

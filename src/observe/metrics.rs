@@ -310,9 +310,11 @@ impl CacheMetrics {
     /// What a look-up, or doing without one, came to. A coalesced request counts as that alone, its leader as the miss.
     pub fn used(&self, cache: CacheUse) {
         let counter = match cache {
-            CacheUse::Hit | CacheUse::Stale | CacheUse::Revalidated => &self.hits,
-            CacheUse::Miss => &self.misses,
-            CacheUse::Coalesced => &self.coalesced,
+            CacheUse::Hit | CacheUse::Stale | CacheUse::Covered | CacheUse::Revalidated(_) => {
+                &self.hits
+            }
+            CacheUse::Miss(_) => &self.misses,
+            CacheUse::Coalesced(_) => &self.coalesced,
             CacheUse::HitForMiss => &self.hit_for_miss,
             CacheUse::Pass => &self.passes,
         };

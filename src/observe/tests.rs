@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::time::advance;
 
 use super::exposition::Exposition;
-use super::outcome::{CacheUse, Outcome, PageEnd};
+use super::outcome::{CacheUse, Outcome, PageEnd, Why};
 use super::page::{Page, PageStart};
 use super::recent::RecentLimits;
 use super::request_id::RequestId;
@@ -105,7 +105,7 @@ async fn composed_page(observer: &Observer) {
     skeleton.notes().first_byte(StatusCode::OK);
     skeleton.notes().received(500);
     skeleton.finish(Outcome::Ok);
-    trace.cache(CacheUse::Miss);
+    trace.cache(CacheUse::Miss(Why::UriMiss));
     trace.composed();
     trace.template_errors(2);
     trace.status(StatusCode::OK);
