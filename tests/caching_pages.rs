@@ -196,6 +196,37 @@ async fn a_fragment_that_was_for_everybody_makes_no_page_private_and_promises_no
 }
 
 #[tokio::test]
+async fn a_fragment_that_becomes_a_document_takes_no_users_part_into_a_page_for_all() {
+    let origin = Origin::start().await;
+    origin.on("/page", public("[<esi:include src=\"/f\"/>]", 3600));
+    origin.on("/f", public("a", 60));
+    origin.answer("/me", |request| {
+        Reply::html(request.head.first("cookie").unwrap_or("nobody"))
+            .header("Cache-Control", "private")
+    });
+    // The fragment itself never sees a cookie, what it includes does.
+    let gateway = Setup::new()
+        .upstream("app", &origin, "")
+        .route(
+            "/page",
+            "app",
+            "compose = \"always\"\nforward_cookies = false",
+        )
+        .route("/f", "app", "compose = \"always\"\nforward_cookies = false")
+        .route("/me", "app", "forward_cookies = true")
+        .start()
+        .await;
+    gateway.get("/page").await.is(200, "[a]");
+    let becomes = public("<esi:include src=\"/me\"/>", 60);
+    let user = ask("GET", "/page").header("Cookie", "session=ann");
+    let (control, text) = page_before_its_fragment(&gateway, &origin, becomes, &user).await;
+    assert_eq!(
+        (control.as_str(), text.as_str()),
+        ("private, no-cache", "[session=ann]")
+    );
+}
+
+#[tokio::test]
 async fn a_document_is_never_expected_to_be_for_everybody() {
     let origin = Origin::start().await;
     let gateway = page(&origin, public("<esi:include src=\"/own\"/>", 60)).await;

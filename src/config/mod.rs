@@ -156,6 +156,12 @@ pub struct ComposeConfig {
     pub on_error: OnError,
     /// How long the head waits for the heads of fragments.
     pub head_wait: Duration,
+    /// How long a page in which a part failed may be kept by those in front.
+    pub failed_max_age: Duration,
+    /// What a part for everybody that gives no lifetime counts as in that of its page.
+    pub default_max_age: Duration,
+    /// Whether a page with a personal part may be kept by its user's browser as long as its parts allow.
+    pub private_max_age: bool,
     /// Whether `Set-Cookie` of fragments joins the page's.
     pub merge_set_cookie: bool,
     /// Cookies that templates may read; `None`: all but the session cookies.
@@ -398,6 +404,9 @@ impl Default for ComposeConfig {
             page_timeout: Duration::from_secs(30),
             on_error: OnError::Empty,
             head_wait: Duration::ZERO,
+            failed_max_age: Duration::ZERO,
+            default_max_age: Duration::ZERO,
+            private_max_age: false,
             merge_set_cookie: false,
             readable_cookies: None,
             ssi_silent_errors: false,

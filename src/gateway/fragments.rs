@@ -111,7 +111,10 @@ impl FragmentSource for PageFragments {
                         fields: &headers,
                         keyed: policy.keyed,
                     };
-                    expected = self.remembered.expected(&key, asker);
+                    // What comes may be a document now, whose includes take the visitor's credentials elsewhere.
+                    if !self.visit.has_credentials() {
+                        expected = self.remembered.expected(&key, asker);
+                    }
                 }
                 // Not shareable lately: it counts as personal.
                 Lookup::HitForMiss => {}

@@ -29,7 +29,7 @@ use crate::gateway::error::GatewayError;
 use crate::gateway::fragment_fetch;
 use crate::gateway::fragments::PageFragments;
 use crate::gateway::origin_request::{Coding, preferred};
-use crate::gateway::page_head::{ByCapability, PageHead, PartPolicy};
+use crate::gateway::page_head::{ByCapability, Manner, PageHead, PartPolicy};
 use crate::gateway::range::Wanted;
 use crate::gateway::route::Route;
 use crate::gateway::visit::Visit;
@@ -55,8 +55,8 @@ struct Page {
     policy: PartPolicy,
     reservation: Option<Reservation>,
     told: Told,
-    /// Whether it is another page for surrogates of other capabilities.
-    by_capability: ByCapability,
+    /// What is made of the parts' policies.
+    manner: Manner,
 }
 
 impl Gateway {
@@ -118,7 +118,7 @@ impl Gateway {
                     policy: PartPolicy::of_stored(object),
                     reservation: None,
                     told,
-                    by_capability: by_capability(visit, &route.config),
+                    manner: self.manner(visit, &route.config),
                 };
                 self.composed(visit, page, deadline, trace).await
             }
@@ -165,7 +165,7 @@ impl Gateway {
         }
         if visit.method == Method::HEAD {
             // It is not here to be looked into, so it counts as holding tags.
-            page_head::unknown(&mut head.headers, by_capability(visit, &route.config));
+            page_head::unknown(&mut head.headers, self.manner(visit, &route.config));
             return Ok(Answer::told(
                 Response::from_parts(head, Body::empty()),
                 told,
@@ -199,9 +199,26 @@ impl Gateway {
             policy,
             reservation: Some(reservation),
             told,
-            by_capability: by_capability(visit, &route.config),
+            manner: self.manner(visit, &route.config),
         };
         self.composed(visit, page, deadline, trace).await
+    }
+
+    /// What is made of the policies of a page's parts. It is another page for surrogates of other capabilities where the origin was
+    /// told of them: what those say of whom nobody trusts goes to no origin.
+    fn manner(&self, visit: &Visit, route: &RouteConfig) -> Manner {
+        Manner {
+            by_capability: if route.delegate {
+                ByCapability::Always
+            } else if visit.from_proxy {
+                ByCapability::AsPartsSay
+            } else {
+                ByCapability::Never
+            },
+            failed: self.compose.failed_max_age,
+            unsaid: self.compose.default_max_age,
+            private: self.compose.private_max_age,
+        }
     }
 
     /// Composes a page up to its head, and writes what the head may promise.
@@ -241,7 +258,7 @@ impl Gateway {
             // What its functions would say is known only when all of it is composed.
             let mut response = Response::new(Body::empty());
             *response.headers_mut() = page.headers;
-            page_head::unknown(response.headers_mut(), page.by_capability);
+            page_head::unknown(response.headers_mut(), page.manner);
             return Ok(Answer::told(response, page.told));
         }
         let skeleton = Skeleton {
@@ -263,7 +280,7 @@ impl Gateway {
             .compose(skeleton, source, watcher)
             .await
             .map_err(failed)?;
-        let mut head = PageHead::new(&page.policy, page.by_capability);
+        let mut head = PageHead::new(&page.policy, page.manner);
         composed.parts.iter().for_each(|part| match part {
             Part::Here(policy) | Part::Expected(policy) => head.add(policy),
             Part::Unknown => head.add_unknown(),
@@ -360,17 +377,6 @@ fn negotiated(route: &Route, mut answer: Answer) -> Answer {
         delegate::vary(answer.response.headers_mut());
     }
     answer
-}
-
-/// Whether a composed page depends on what the surrogate that asks can do: what others say of themselves goes to no origin.
-fn by_capability(visit: &Visit, route: &RouteConfig) -> ByCapability {
-    if route.delegate {
-        ByCapability::Always
-    } else if visit.from_proxy {
-        ByCapability::AsPartsSay
-    } else {
-        ByCapability::Never
-    }
 }
 
 /// A stored answer as it is, or 304 when the client has it, or the part of it that is wanted.

@@ -103,7 +103,7 @@ impl PartPolicy {
     }
 
     fn spend(&mut self) {
-        self.max_age = self.max_age.map(|_| Duration::ZERO);
+        self.max_age = Some(Duration::ZERO);
         self.s_maxage = self.s_maxage.map(|_| Duration::ZERO);
     }
 
@@ -150,7 +150,11 @@ impl PartPolicy {
             no_store,
             public: terms.public,
             must_revalidate: terms.must_revalidate,
-            max_age: zero(left(terms.max_age)),
+            max_age: if terms.no_cache {
+                Some(Duration::ZERO)
+            } else {
+                left(terms.max_age)
+            },
             s_maxage: zero(left(terms.s_maxage)),
             vary,
             keys: surrogate::keys(headers)
@@ -200,10 +204,23 @@ pub enum ByCapability {
     Always,
 }
 
+/// What the route and the configuration make of the parts' policies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Manner {
+    /// Whether it is another page for surrogates of other capabilities.
+    pub by_capability: ByCapability,
+    /// `compose.failed_max_age`: how long it may be kept although a part failed.
+    pub failed: Duration,
+    /// `compose.default_max_age`: what a part for everybody that gives no lifetime counts as.
+    pub unsaid: Duration,
+    /// `compose.private_max_age`: whether its user's browser may keep it as long as its parts allow.
+    pub private: bool,
+}
+
 /// The fold over all parts.
 #[derive(Debug, Clone)]
 pub struct PageHead {
-    by_capability: ByCapability,
+    manner: Manner,
     personal: bool,
     no_store: bool,
     public: bool,
@@ -222,9 +239,9 @@ pub struct PageHead {
 
 impl PageHead {
     /// The page is its skeleton so far.
-    pub fn new(skeleton: &PartPolicy, by_capability: ByCapability) -> Self {
+    pub fn new(skeleton: &PartPolicy, manner: Manner) -> Self {
         let mut head = Self {
-            by_capability,
+            manner,
             personal: false,
             no_store: false,
             public: true,
@@ -248,7 +265,9 @@ impl PageHead {
         self.no_store |= part.no_store;
         self.public &= part.public;
         self.must_revalidate |= part.must_revalidate;
-        self.max_age = least(self.max_age, part.max_age);
+        let unsaid = self.manner.unsaid;
+        let counted = (!part.personal && !unsaid.is_zero()).then_some(unsaid);
+        self.max_age = least(self.max_age, part.max_age.or(counted));
         self.s_maxage = least(self.s_maxage, part.s_maxage);
         self.stale_while_revalidate =
             least(self.stale_while_revalidate, part.stale_while_revalidate);
@@ -270,11 +289,12 @@ impl PageHead {
     /// A part of which nothing is known yet.
     pub fn add_unknown(&mut self) {
         self.personal = true;
+        self.max_age = Some(Duration::ZERO);
     }
 
     /// A part that failed: what stands in its place is not to be kept.
     pub fn add_failed(&mut self) {
-        self.max_age = Some(Duration::ZERO);
+        self.max_age = self.max_age.map(|left| left.min(self.manner.failed));
         self.s_maxage = None;
         self.stale_while_revalidate = None;
         self.stale_if_error = None;
@@ -326,11 +346,11 @@ impl PageHead {
         }
         let capability = headers::SURROGATE_CAPABILITY;
         let counts = |name: &&str| {
-            *name != capability.as_str() || self.by_capability == ByCapability::AsPartsSay
+            *name != capability.as_str() || self.manner.by_capability == ByCapability::AsPartsSay
         };
         let names = self.vary.iter().map(HeaderName::as_str);
         let mut vary: Vec<&str> = names.filter(counts).collect();
-        if self.by_capability == ByCapability::Always {
+        if self.manner.by_capability == ByCapability::Always {
             vary.push(capability.as_str());
         }
         if self.personal && !vary.contains(&"cookie") {
@@ -386,7 +406,13 @@ impl PageHead {
             };
         }
         if self.personal {
-            return "private, no-cache".to_owned();
+            let browsers = self
+                .max_age
+                .filter(|left| self.manner.private && left.as_secs() > 0);
+            return match browsers {
+                Some(left) => format!("private, max-age={}", left.as_secs()),
+                None => "private, no-cache".to_owned(),
+            };
         }
         // A page that an invalidation of its parts would not reach is not kept.
         let kept = !self.has_more_groups_than_fit();
@@ -424,9 +450,9 @@ fn quoted(text: &str) -> String {
 }
 
 /// The head of a document whose parts cannot be known, such as one that was asked for by HEAD and is not in the cache.
-pub fn unknown(headers: &mut HeaderMap, by_capability: ByCapability) {
+pub fn unknown(headers: &mut HeaderMap, manner: Manner) {
     let policy = PartPolicy::of_fetched(headers, Some(Reason::Request), SystemTime::now());
-    let mut head = PageHead::new(&policy, by_capability);
+    let mut head = PageHead::new(&policy, manner);
     head.add_unknown();
     head.write(headers);
 }
@@ -447,7 +473,126 @@ mod tests {
     }
 
     fn page_of(skeleton: &PartPolicy) -> PageHead {
-        PageHead::new(skeleton, ByCapability::Never)
+        PageHead::new(skeleton, MANNER)
+    }
+
+    const MANNER: Manner = Manner {
+        by_capability: ByCapability::Never,
+        failed: Duration::ZERO,
+        unsaid: Duration::ZERO,
+        private: false,
+    };
+
+    #[test]
+    fn an_operator_may_have_pages_kept_a_little() {
+        let public = |seconds: &'static str| part(&[("cache-control", seconds)], None);
+        let unsaid = || part(&[("cache-control", "public")], Some(Reason::NoLifetime));
+        let mine = |line| part(&[("cache-control", line)], Some(Reason::Private));
+        let second = Duration::from_secs(1);
+        let failed = Manner {
+            failed: 5 * second,
+            ..MANNER
+        };
+        let default = Manner {
+            unsaid: 7 * second,
+            ..MANNER
+        };
+        let private = Manner {
+            private: true,
+            unsaid: 7 * second,
+            ..MANNER
+        };
+        let rows: Vec<(Manner, Vec<PartPolicy>, bool, bool, &str)> = vec![
+            (
+                failed,
+                vec![public("public, max-age=60")],
+                true,
+                false,
+                "public, max-age=5",
+            ),
+            (
+                failed,
+                vec![public("public, max-age=3, s-maxage=9")],
+                true,
+                false,
+                "public, max-age=3",
+            ),
+            (failed, vec![unsaid()], true, false, "no-cache"),
+            (
+                default,
+                vec![unsaid(), public("max-age=60")],
+                false,
+                false,
+                "max-age=7",
+            ),
+            (
+                default,
+                vec![unsaid(), public("public, no-cache")],
+                false,
+                false,
+                "no-cache",
+            ),
+            (
+                default,
+                vec![mine("private")],
+                false,
+                false,
+                "private, no-cache",
+            ),
+            (
+                private,
+                vec![unsaid(), mine("private, max-age=30")],
+                false,
+                false,
+                "private, max-age=7",
+            ),
+            (
+                private,
+                vec![public("max-age=60"), mine("private, max-age=30")],
+                false,
+                false,
+                "private, max-age=30",
+            ),
+            (
+                private,
+                vec![public("max-age=60"), mine("private")],
+                false,
+                false,
+                "private, no-cache",
+            ),
+            (
+                private,
+                vec![public("max-age=60"), mine("private, no-cache, max-age=9")],
+                false,
+                false,
+                "private, no-cache",
+            ),
+            (
+                private,
+                vec![public("max-age=60"), mine("no-store, max-age=9")],
+                false,
+                false,
+                "private, no-store",
+            ),
+            (
+                private,
+                vec![public("max-age=60")],
+                false,
+                true,
+                "private, no-cache",
+            ),
+        ];
+        for (manner, parts, fails, unknown, wanted) in rows {
+            let mut head = PageHead::new(&parts[0], manner);
+            parts[1..].iter().for_each(|part| head.add(part));
+            if fails {
+                head.add_failed();
+            }
+            if unknown {
+                head.add_unknown();
+            }
+            assert_eq!(head.cache_control(), wanted, "{manner:?} {parts:?}");
+        }
     }
 
     #[test]

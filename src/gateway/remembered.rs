@@ -2,8 +2,9 @@
 //! fragments that are fetched for it arrive, and what is known to be nobody's in particular need not make it `private`.
 //!
 //! What is remembered is a hint, and an application may change its mind. So no lifetime is ever promised by it (the page gets
-//! `no-cache`), and it is asked for such requests alone as take nothing upstream that tells their user: whatever comes, it holds no
-//! user's own. It is never asked for documents, whose includes are parts of their own, nor while a key is known not to be shareable.
+//! `no-cache`), and it is asked for visitors alone who sent neither cookies nor `Authorization`: whatever comes, be it a document
+//! whose includes go elsewhere, it holds no user's own. It is never asked for what was a document, nor while a key is known not to
+//! be shareable.
 
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;

@@ -93,6 +93,9 @@ pub(super) fn compose(table: Option<Table<'_>>) -> ComposeConfig {
     let on_error = [("empty", OnError::Empty), ("fail", OnError::Fail)];
     table.set("on_error", &mut compose.on_error, |it| it.choice(&on_error));
     table.set("head_wait", &mut compose.head_wait, delay);
+    table.set("failed_max_age", &mut compose.failed_max_age, delay);
+    table.set("default_max_age", &mut compose.default_max_age, delay);
+    table.set("private_max_age", &mut compose.private_max_age, boolean);
     table.set("merge_set_cookie", &mut compose.merge_set_cookie, boolean);
     table.set("readable_cookies", &mut compose.readable_cookies, |it| {
         cookie_names(it).map(Some)
