@@ -417,3 +417,109 @@ async fn an_origin_that_writes_for_each_capability_never_has_its_forms_mixed() {
     }
     assert_eq!(origin.count("/page"), 2);
 }
+
+#[tokio::test]
+async fn head_is_told_what_get_would_begin_with() {
+    let origin = Origin::start().await;
+    let gateway = page(&origin, public("a", 60)).await;
+    let told = |answer: &support::Answer| -> Vec<String> {
+        let names = [
+            "cache-control",
+            "vary",
+            "etag",
+            "content-type",
+            "last-modified",
+            "accept-ranges",
+            "content-encoding",
+        ];
+        names
+            .map(|name| format!("{name}: {:?}", answer.header(name)))
+            .into()
+    };
+    // Nothing in store: it asks for no fragment, and all of them count as not known.
+    let head = gateway.fetch(&ask("HEAD", "/page")).await;
+    assert_eq!(
+        (head.status, head.header("cache-control")),
+        (200, Some("private, no-cache"))
+    );
+    assert_eq!(origin.count("/f"), 0);
+    // The skeleton is in store, the fragment is not; then both are.
+    gateway.get("/page").await.is(200, "[a]");
+    for known in [false, true] {
+        if !known {
+            gateway.fetch(&ask("POST", "/f").body("x")).await;
+        }
+        let before = origin.count("/f");
+        let head = gateway.fetch(&ask("HEAD", "/page")).await;
+        assert_eq!(
+            origin.count("/f"),
+            before,
+            "no fragment is fetched for HEAD"
+        );
+        let page = gateway.get("/page").await;
+        page.is(200, "[a]");
+        assert_eq!(told(&head), told(&page), "{known}");
+        assert_eq!(page.header("etag").is_some(), known);
+    }
+}
+
+#[tokio::test]
+async fn a_skeleton_for_an_hour_with_a_fragment_for_a_second_is_a_page_for_a_second() {
+    let origin = Origin::start().await;
+    let gateway = page(&origin, public("a", 1)).await;
+    gateway.get("/page").await.is(200, "[a]");
+    let control = gateway.get("/page").await;
+    let control = control
+        .header("cache-control")
+        .unwrap_or_default()
+        .to_owned();
+    assert!(
+        ["public, max-age=1", "no-cache"].contains(&control.as_str()),
+        "{control}"
+    );
+}
+
+#[tokio::test]
+async fn what_surrogates_are_told_of_a_skeleton_never_goes_with_a_personal_part() {
+    let origin = Origin::start().await;
+    let skeleton = public("[<esi:include src=\"/f\"/>]", 3600)
+        .header("CDN-Cache-Control", "max-age=3600")
+        .header("Surrogate-Control", "max-age=3600, content=\"ESI/1.0\"")
+        .header("Cloudflare-CDN-Cache-Control", "max-age=3600");
+    origin.on("/page", skeleton);
+    origin.on("/f", Reply::html("mine").header("Cache-Control", "private"));
+    let gateway = Setup::composing(&origin)
+        .server("trusted_proxies = [\"127.0.0.1\"]")
+        .start()
+        .await;
+    for asked in [ask("GET", "/page"), by(COMPOSES)] {
+        for _ in 0..2 {
+            let page = gateway.fetch(&asked).await;
+            page.is(200, "[mine]");
+            assert_eq!(page.header("cache-control"), Some("private, no-cache"));
+            for name in [
+                "cdn-cache-control",
+                "surrogate-control",
+                "cloudflare-cdn-cache-control",
+                "expires",
+            ] {
+                assert_eq!(page.header(name), None, "{name}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_head_may_wait_for_what_the_parts_say() {
+    let origin = Origin::start().await;
+    origin.on("/page", public("[<esi:include src=\"/f\"/>]", 3600));
+    origin.on("/f", public("a", 60));
+    let gateway = Setup::composing(&origin)
+        .compose("head_wait = \"20s\"")
+        .start()
+        .await;
+    let first = gateway.get("/page").await;
+    first.is(200, "[a]");
+    assert_eq!(first.header("cache-control"), Some("public, max-age=60"));
+    assert!(first.header("etag").is_some());
+}

@@ -412,3 +412,57 @@ async fn what_finds_no_room_while_it_arrives_is_given_to_each_and_stored_another
     gateway.get("/one").await.is(200, &wanted);
     assert_eq!(origin.count("/one"), 1);
 }
+
+#[tokio::test]
+async fn who_waits_has_a_time_of_its_own() {
+    let origin = Origin::start().await;
+    let gate = Gate::new();
+    origin.on("/f", shared("late").behind(&gate));
+    origin.on("/patient", Reply::html("[<esi:include src=\"/f\"/>]"));
+    let hurried = "[<esi:include src=\"/f\" maxwait=\"100\" onerror=\"continue\"/>]";
+    origin.on("/hurried", Reply::html(hurried));
+    let gateway = Setup::composing(&origin).start().await;
+    let mut patient = gateway.client().await;
+    patient.send(ask("GET", "/patient").bytes()).await;
+    origin.arrived("/f", 1).await;
+    // It waits for the other's fetch as long as it can, and no longer; the other waits on.
+    gateway.get("/hurried").await.is(200, "[]");
+    assert_eq!(origin.count("/f"), 1);
+    gate.open();
+    patient.answer().await.is(200, "[late]");
+    gateway.get("/hurried").await.is(200, "[late]");
+    assert_eq!(origin.count("/f"), 1);
+}
+
+#[tokio::test]
+async fn a_personal_variant_makes_nobody_fetch_another_one_alone() {
+    let origin = Origin::start().await;
+    let gate = Gate::new();
+    let behind = gate.clone();
+    origin.answer("/file", move |request| {
+        let reply = match request.head.first("accept-language") {
+            Some("de") => personal("mine"),
+            _ => shared("all").behind(&behind),
+        };
+        reply.header("Vary", "Accept-Language")
+    });
+    let gateway = passing(&origin, "").await;
+    let in_language = |language: &str| ask("GET", "/file").header("Accept-Language", language);
+    gateway.fetch(&in_language("de")).await.is(200, "mine");
+    let mut clients = Vec::new();
+    for _ in 0..ASKERS {
+        let mut client = gateway.client().await;
+        client.send(in_language("en").bytes()).await;
+        clients.push(client);
+    }
+    settle(&gateway).await;
+    assert_eq!(origin.count("/file"), 2, "one for each language");
+    gate.open();
+    for answer in answers(clients).await {
+        answer.is(200, "all");
+    }
+    // The personal one is remembered as such: those who ask for it do not wait for each other.
+    let before = origin.count("/file");
+    gateway.fetch(&in_language("de")).await.is(200, "mine");
+    assert_eq!(origin.count("/file"), before + 1);
+}

@@ -333,3 +333,61 @@ impl Memory {
         self.evictions.load(Ordering::Relaxed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::epochs::Labels;
+    use crate::cache::object::tests::{map, object_for};
+
+    fn varied(value: &'static str) -> Object {
+        object_for(
+            &[("x-kind", value)],
+            &[("cache-control", "max-age=60"), ("vary", "x-kind")],
+            Labels::default(),
+        )
+    }
+
+    #[test]
+    fn a_key_has_so_many_variants_and_the_oldest_give_way() {
+        let (memory, epochs) = (Memory::new(1 << 20), Epochs::default());
+        let key = CacheKey::new("http", "a.example", "/");
+        let values: Vec<&'static str> = (0..MOST_VARIANTS + 10)
+            .map(|number| &*number.to_string().leak())
+            .collect();
+        for value in &values {
+            memory.insert(&key, &Arc::new(varied(value)), Epoch::default(), &epochs);
+        }
+        let has = |value: &'static str| {
+            let request = map(&[("x-kind", value)]);
+            memory.get(&key, Asker::new(&request), &epochs).is_ok()
+        };
+        let kept: Vec<bool> = values.iter().map(|value| has(value)).collect();
+        assert_eq!(kept.iter().filter(|kept| **kept).count(), MOST_VARIANTS);
+        assert!(!kept[9] && kept[10] && kept[values.len() - 1]);
+        let other = map(&[("x-kind", "other")]);
+        let missing = memory.get(&key, Asker::new(&other), &epochs);
+        assert_eq!(missing.err(), Some(Missing::Variant));
+    }
+
+    #[test]
+    fn a_key_is_marked_for_so_many_variants() {
+        let memory = Memory::new(1 << 20);
+        let key = CacheKey::new("http", "a.example", "/");
+        let response = map(&[("vary", "x-kind")]);
+        let values: Vec<&'static str> = (0..MOST_MARKS + 5)
+            .map(|number| &*number.to_string().leak())
+            .collect();
+        let request = |value: &'static str| map(&[("x-kind", value)]);
+        for value in &values {
+            memory.mark(&key, Asker::new(&request(value)), &response);
+        }
+        let marked = |value: &&&'static str| memory.is_marked(&key, Asker::new(&request(value)));
+        assert_eq!(values.iter().filter(marked).count(), MOST_MARKS);
+        // A user's personal answer marks the key for users alone.
+        let user = map(&[("cookie", "a=1"), ("x-kind", "user")]);
+        memory.mark(&key, Asker::new(&user), &response);
+        assert!(memory.is_marked(&key, Asker::new(&user)));
+        assert!(!memory.is_marked(&key, Asker::new(&request("user"))));
+    }
+}
