@@ -93,7 +93,7 @@ impl Deref for Program {
     }
 }
 
-/// Writes a program.
+/// Writes programs, one after the other, in the same room.
 #[derive(Debug)]
 pub(super) struct Writer<'a> {
     pub(super) limits: &'a Limits,
@@ -103,29 +103,34 @@ pub(super) struct Writer<'a> {
     barrier: usize,
 }
 
-/// Room for the steps of most programs.
-const COMMON: usize = 8;
-
 impl<'a> Writer<'a> {
     pub(super) fn new(limits: &'a Limits) -> Self {
         Self {
             limits,
-            steps: Vec::with_capacity(COMMON),
+            steps: Vec::new(),
             issues: Vec::new(),
             barrier: 0,
         }
     }
 
+    /// Forgets a program that was begun.
+    pub(super) fn start_anew(&mut self) {
+        self.steps.clear();
+        self.issues.clear();
+        self.barrier = 0;
+    }
+
     /// The program and what looks wrong in it.
-    pub(super) fn finish(mut self) -> (Program, Box<[Issue]>) {
+    pub(super) fn finish(&mut self) -> (Program, Box<[Issue]>) {
         let program = match self.steps.pop() {
             Some(only) if self.steps.is_empty() => Program::One(only),
             last => {
                 self.steps.extend(last);
-                Program::Many(self.steps.into())
+                Program::Many(self.steps.drain(..).collect())
             }
         };
-        (program, self.issues.into())
+        self.barrier = 0;
+        (program, self.issues.drain(..).collect())
     }
 
     pub(super) fn constant(&mut self, value: Value) {
@@ -278,7 +283,11 @@ impl<'a> Writer<'a> {
                 ReadKey::Top
             }
         };
-        self.steps.push(read(written.name, key));
+        self.steps.push(Step::Read {
+            built_in: BuiltIn::named(written.name),
+            name: Name::of_leading(written.name),
+            key,
+        });
         let Some(default) = written.default else {
             return;
         };
@@ -351,15 +360,6 @@ impl<'a> Writer<'a> {
                 self.steps.push(step);
             }
         }
-    }
-}
-
-/// The step that reads a variable.
-pub(super) fn read(name: Name, key: ReadKey) -> Step {
-    Step::Read {
-        built_in: BuiltIn::named(name.as_bytes()),
-        name,
-        key,
     }
 }
 

@@ -3,14 +3,14 @@
 
 use std::borrow::Cow;
 
-use super::name::{Name, leading_name};
+use super::name::leading_name;
 use super::open::Open;
 use super::token::Cursor;
 
 /// A reference as it is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Written<'a> {
-    pub(super) name: Name,
+    pub(super) name: &'a [u8],
     pub(super) key: Option<Key<'a>>,
     pub(super) default: Option<Default<'a>>,
 }
@@ -69,12 +69,11 @@ pub(super) fn read<'a>(
 }
 
 /// Reads a name at the cursor.
-pub(super) fn read_name(cursor: &mut Cursor<'_>) -> Result<Name, NoReference> {
+pub(super) fn read_name<'a>(cursor: &mut Cursor<'a>) -> Result<&'a [u8], NoReference> {
     let rest = cursor.rest();
     let length = leading_name(rest).ok_or(NoReference::Grammar)?;
-    let name = Name::parse(&rest[..length]).ok_or(NoReference::Grammar)?;
     cursor.seek(cursor.place() + length);
-    Ok(name)
+    Ok(&rest[..length])
 }
 
 /// Reads `{key}` at the cursor.
@@ -147,6 +146,7 @@ fn bare_before<'a>(cursor: &mut Cursor<'a>, end: u8) -> Result<&'a [u8], NoRefer
     Ok(&rest[..length])
 }
 
+#[inline]
 fn expect(cursor: &mut Cursor<'_>, text: &[u8]) -> Result<(), NoReference> {
     if !cursor.rest().starts_with(text) {
         return Err(NoReference::Grammar);

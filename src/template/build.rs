@@ -1,19 +1,20 @@
 //! Tokens and their roles -> nodes. Open elements stand on a stack of frames here, never on the program's: the input decides
 //! how deep they nest, up to the limit.
 
+use std::sync::LazyLock;
+
 use bytes::Bytes;
-use memchr::memmem;
 
 use super::Settings;
-use super::esi::place_in;
 use super::issue::{Issue, IssueKind, Issues};
 use super::outline::{Paired, Role};
-use super::scan::{Token, TokenKind, Tokens};
+use super::scan::{Finder, Token, TokenKind, Tokens};
 use super::tree::{
     Assign, Assigned, Block, Body, Branch, Choose, Dynamic, Foreach, Function, If, Inline, Node,
     Span, Template, Try, When,
 };
-use crate::expr::{Expr, Interpolation, Name, Piece, Target};
+use crate::expr::reader::Cut;
+use crate::expr::{self, Expr, Name, Piece, Target};
 
 /// Builds the template of a document.
 pub(super) fn build(
@@ -28,6 +29,7 @@ pub(super) fn build(
         settings,
         tokens,
         roles,
+        expressions: expr::Reader::new(&settings.expressions),
         issues,
         nodes: Vec::with_capacity(tokens.list.len()),
         pending: Vec::with_capacity(tokens.list.len().min(64)),
@@ -54,11 +56,13 @@ pub(super) fn build(
     }
 }
 
+/// The functions that change the response.
+static WRITE_HEAD: LazyLock<Finder> =
+    LazyLock::new(|| Finder::new(&["$add_header", "$set_response_code", "$set_redirect"]));
+
 /// Whether the bytes hold the name of a function that changes the response.
 fn writes_head(document: &[u8]) -> bool {
-    ["$add_header", "$set_response_code", "$set_redirect"]
-        .iter()
-        .any(|name| memmem::find(document, name.as_bytes()).is_some())
+    WRITE_HEAD.find(document, 0).is_some()
 }
 
 /// An open element.
@@ -162,6 +166,7 @@ pub(super) struct Builder<'a> {
     pub(super) settings: &'a Settings,
     pub(super) tokens: &'a Tokens<'a>,
     pub(super) roles: &'a [Role],
+    pub(super) expressions: expr::Reader<'a>,
     pub(super) issues: Issues,
     pub(super) nodes: Vec<Node>,
     /// The nodes of all open elements, those of the current one last.
@@ -212,7 +217,7 @@ impl<'a> Builder<'a> {
             (TokenKind::Start(tag), Role::Empty) => return self.element(token, tag, next, next),
             (TokenKind::Start(tag), Role::Open(end)) => return self.element(token, tag, next, end),
             // An element that is never closed counts as not written.
-            (TokenKind::Start(_) | TokenKind::End(_), _) => {}
+            (TokenKind::Start(_) | TokenKind::End(..), _) => {}
             (TokenKind::Directive(directive), role) => {
                 return self.directive(token, directive, role, next);
             }
@@ -237,28 +242,27 @@ impl<'a> Builder<'a> {
             self.push_text(token.start, token.end);
             return;
         }
-        let bytes = self.document.slice(token.start..token.end);
-        let interpolation = Interpolation::parse(&bytes, &self.settings.expressions);
-        for issue in interpolation.issues() {
-            self.issues.add(
-                token.start + issue.offset,
-                1,
-                IssueKind::Suspect(issue.kind),
-            );
-        }
-        self.note_interpolation(&interpolation);
-        for piece in interpolation.into_pieces() {
-            self.piece(token.start, piece);
-        }
+        let limits = &self.settings.expressions;
+        let mut expressions = std::mem::replace(&mut self.expressions, expr::Reader::new(limits));
+        expressions.cut(bytes, |cut| self.cut(token.start, cut));
+        self.expressions = expressions;
     }
 
-    fn piece(&mut self, start: usize, piece: Piece) {
-        if let Piece::Literal(bytes) = &piece
-            && let Some(at) = place_in(self.document, bytes)
-        {
-            self.push_text(at, at + bytes.len());
-            return;
-        }
+    /// A piece of the text that starts at `start`.
+    fn cut(&mut self, start: usize, cut: Cut) {
+        let piece = match cut {
+            Cut::Literal(range) => return self.push_text(start + range.start, start + range.end),
+            Cut::Folded(value) if value.to_text().is_empty() => return,
+            Cut::Folded(value) => Piece::Literal(value.to_text().into_owned().into()),
+            Cut::Dynamic { offset, expr } => {
+                for issue in expr.issues() {
+                    let at = start + offset + issue.offset;
+                    self.issues.add(at, 1, IssueKind::Suspect(issue.kind.clone()));
+                }
+                self.note_expression(&expr);
+                Piece::Dynamic { offset, expr }
+            }
+        };
         self.pending.push(Node::Dynamic(Box::new(Dynamic {
             offset: start,
             in_string: false,

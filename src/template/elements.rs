@@ -7,9 +7,9 @@ use super::outline::Paired;
 use super::scan::{StartTag, Token};
 use super::tree::{Assign, Choose, Dynamic, Node, Return, Text};
 use crate::expr::interpolate::Pieces;
-use crate::expr::{Expr, Interpolation, Piece, Reference};
+use crate::expr::{Expr, Piece, Reference};
 
-impl Builder<'_> {
+impl<'a> Builder<'a> {
     pub(super) fn leaf(&mut self, token: &Token<'_>, tag: &StartTag<'_>) {
         if let (Some(parent), b"include" | b"eval" | b"break" | b"return") =
             (self.only_branches(), tag.name)
@@ -34,10 +34,11 @@ impl Builder<'_> {
         }
     }
 
-    fn reader<'r>(&'r mut self, token: &Token<'_>, tag: &StartTag<'_>) -> Reader<'r> {
+    fn reader<'r>(&'r mut self, token: &Token<'_>, tag: &StartTag<'_>) -> Reader<'r, 'a> {
         Reader {
             document: self.document,
             limits: &self.settings.expressions,
+            expressions: &mut self.expressions,
             issues: &mut self.issues,
             at: (token.start, token.end - token.start),
             attributes: self.tokens.attributes(tag),
@@ -81,8 +82,8 @@ impl Builder<'_> {
         next: usize,
         end: usize,
     ) -> usize {
-        // `_of_tag` knows the name, or the role would be another.
-        let Some(paired) = Paired::of_tag(tag.name) else {
+        // It has content, or the role would be another.
+        let Some(paired) = tag.paired else {
             return next;
         };
         if matches!(paired, Paired::Remove | Paired::Comment) {
@@ -241,13 +242,8 @@ impl Builder<'_> {
         None
     }
 
-    fn note_expression(&mut self, expr: &Expr) {
+    pub(super) fn note_expression(&mut self, expr: &Expr) {
         self.current.holds.changes |= expr.touches_response() || expr.references().any(is_own_call);
-    }
-
-    pub(super) fn note_interpolation(&mut self, interpolation: &Interpolation) {
-        self.current.holds.changes |=
-            interpolation.touches_response() || interpolation.references().any(is_own_call);
     }
 }
 

@@ -15,9 +15,10 @@ use crate::expr::interpolate::Pieces;
 use crate::expr::{self, Expr, Interpolation, Name, Target};
 
 /// One start tag, and what is needed to read it.
-pub(super) struct Reader<'a> {
+pub(super) struct Reader<'a, 'l> {
     pub(super) document: &'a Bytes,
-    pub(super) limits: &'a expr::Limits,
+    pub(super) limits: &'l expr::Limits,
+    pub(super) expressions: &'a mut expr::Reader<'l>,
     pub(super) issues: &'a mut Issues,
     /// Where the tag starts, and its length.
     pub(super) at: (usize, usize),
@@ -34,7 +35,7 @@ pub(super) enum AssignedBy {
     Content,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> Reader<'a, '_> {
     /// Tells an issue of this tag.
     pub(super) fn tell(&mut self, kind: IssueKind) {
         self.issues.add(self.at.0, self.at.1, kind);
@@ -56,7 +57,7 @@ impl<'a> Reader<'a> {
     /// An expression; none when it cannot be read.
     pub(super) fn expression(&mut self, text: &[u8]) -> Option<Expr> {
         let start = self.place(text);
-        match Expr::parse(text, self.limits) {
+        match self.expressions.expression(text) {
             Ok(expr) => {
                 for issue in expr.issues() {
                     self.issues.add(
@@ -80,7 +81,7 @@ impl<'a> Reader<'a> {
         if memchr::memchr(b'$', text).is_none() {
             return Text::Constant(shared(self.document, text));
         }
-        let interpolation = Interpolation::parse(&shared(self.document, text), self.limits);
+        let interpolation = Interpolation::read(&shared(self.document, text), self.expressions);
         if let Some(constant) = interpolation.as_literal() {
             return Text::Constant(constant);
         }
@@ -285,7 +286,7 @@ impl<'a> Reader<'a> {
     pub(super) fn vars_name(&mut self) -> Option<(usize, Pieces)> {
         let name = self.attributes.get("name")?;
         let start = self.place(name);
-        let interpolation = Interpolation::parse(&shared(self.document, name), self.limits);
+        let interpolation = Interpolation::read(&shared(self.document, name), self.expressions);
         for issue in interpolation.issues() {
             self.issues
                 .add(start + issue.offset, 1, IssueKind::Suspect(issue.kind));

@@ -19,6 +19,7 @@ pub mod issue;
 mod json;
 pub mod memo;
 mod outline;
+mod plain;
 mod scan;
 mod ssi;
 pub mod ssi_text;
