@@ -1,4 +1,5 @@
-//! Tokens to a program, by the grammar of the language: one function for each level of precedence, in its order.
+//! Tokens to a program, by the grammar of the language. The levels of precedence are one function that is told which of them
+//! it may read, since most expressions use few.
 //!
 //! ```text
 //! or   = and *( ("|" | "||") and )          and = not *( ("&" | "&&") not )
@@ -69,28 +70,54 @@ impl<'a, 'w, 'l> Parser<'a, 'w, 'l> {
     }
 
     fn whole(&mut self) -> Parsed {
-        self.or()?;
+        self.any()?;
         match self.peek() {
             Token::End => Ok(()),
             _ => Err(self.unexpected("an operator or the end")),
         }
     }
 
-    fn or(&mut self) -> Parsed {
-        self.junction(true, Symbol::Or, Self::and)
+    /// Reads `or`: all levels.
+    fn any(&mut self) -> Parsed {
+        self.level(Level::Or)
     }
 
-    fn and(&mut self) -> Parsed {
-        self.junction(false, Symbol::And, Self::not)
+    /// Reads operators that bind at least as tightly as `least`, and what stands between them.
+    fn level(&mut self, least: Level) -> Parsed {
+        let mut most = self.operand(least)?;
+        while let Some((level, infix)) = Infix::of(self.peek())
+            && least <= level
+            && level <= most
+        {
+            match infix {
+                Infix::Junction { when } => self.junction(level, when)?,
+                Infix::Binary(binary) => {
+                    let offset = self.advance();
+                    self.level(level.above())?;
+                    self.writer.binary(offset, binary);
+                }
+                Infix::Matches { ignore_case } => {
+                    let offset = self.advance();
+                    self.level(level.above())?;
+                    self.writer.matches(offset, ignore_case);
+                }
+            }
+            if level == Level::Comparison {
+                // Comparisons do not chain.
+                most = Level::And;
+            }
+        }
+        Ok(())
     }
 
-    /// Sides joined by `|` or `&`: the first that is `when` decides, and the rest is skipped.
-    fn junction(&mut self, when: bool, join: Symbol, side: fn(&mut Self) -> Parsed) -> Parsed {
-        side(self)?;
+    /// Sides joined by `|` or `&`, the first of which has been read: the first that is `when` decides, and the rest is
+    /// skipped.
+    fn junction(&mut self, level: Level, when: bool) -> Parsed {
+        let join = if when { Symbol::Or } else { Symbol::And };
         let mut last_jump = None;
         while self.takes(join) {
             last_jump = Some(self.writer.decide(when, last_jump));
-            side(self)?;
+            self.level(level.above())?;
         }
         if let Some(jump) = last_jump {
             self.writer.truth();
@@ -99,72 +126,30 @@ impl<'a, 'w, 'l> Parser<'a, 'w, 'l> {
         Ok(())
     }
 
-    fn not(&mut self) -> Parsed {
-        if !self.takes(Symbol::Not) {
-            return self.comparison();
+    /// Reads what stands before, between or behind operators; says how tightly those behind it may bind.
+    fn operand(&mut self, least: Level) -> Parsed<Level> {
+        match *self.peek() {
+            Token::Symbol(Symbol::Not) if least <= Level::Not => {
+                self.advance();
+                self.deeper(|parser| parser.level(Level::Not))?;
+                self.writer.not();
+                // It has taken the whole comparison.
+                return Ok(Level::And);
+            }
+            Token::Symbol(Symbol::Minus) => {
+                let offset = self.advance();
+                if let Token::Number(digits) = *self.peek() {
+                    let literal = [b"-", digits].concat();
+                    self.writer.constant(operators::literal(&literal));
+                    self.advance();
+                } else {
+                    self.deeper(|parser| parser.operand(Level::Unary).map(drop))?;
+                    self.writer.negate(offset);
+                }
+            }
+            _ => self.primary()?,
         }
-        self.deeper(Self::not)?;
-        self.writer.not();
-        Ok(())
-    }
-
-    fn comparison(&mut self) -> Parsed {
-        self.sum()?;
-        let Some(operator) = Comparison::of(self.peek()) else {
-            return Ok(());
-        };
-        let offset = self.advance();
-        self.sum()?;
-        match operator {
-            Comparison::Binary(binary) => self.writer.binary(offset, binary),
-            Comparison::Matches { ignore_case } => self.writer.matches(offset, ignore_case),
-        }
-        Ok(())
-    }
-
-    fn sum(&mut self) -> Parsed {
-        self.term()?;
-        loop {
-            let operator = match self.peek() {
-                Token::Symbol(Symbol::Plus) => Binary::Add,
-                Token::Symbol(Symbol::Minus) => Binary::Subtract,
-                _ => return Ok(()),
-            };
-            let offset = self.advance();
-            self.term()?;
-            self.writer.binary(offset, operator);
-        }
-    }
-
-    fn term(&mut self) -> Parsed {
-        self.unary()?;
-        loop {
-            let operator = match self.peek() {
-                Token::Symbol(Symbol::Star) => Binary::Multiply,
-                Token::Symbol(Symbol::Slash) => Binary::Divide,
-                Token::Symbol(Symbol::Percent) => Binary::Remainder,
-                _ => return Ok(()),
-            };
-            let offset = self.advance();
-            self.unary()?;
-            self.writer.binary(offset, operator);
-        }
-    }
-
-    fn unary(&mut self) -> Parsed {
-        if *self.peek() != Token::Symbol(Symbol::Minus) {
-            return self.primary();
-        }
-        let offset = self.advance();
-        if let Token::Number(digits) = *self.peek() {
-            let literal = [b"-", digits].concat();
-            self.writer.constant(operators::literal(&literal));
-            self.advance();
-            return Ok(());
-        }
-        self.deeper(Self::unary)?;
-        self.writer.negate(offset);
-        Ok(())
+        Ok(Level::Term)
     }
 
     fn primary(&mut self) -> Parsed {
@@ -212,7 +197,7 @@ impl<'a, 'w, 'l> Parser<'a, 'w, 'l> {
             return Err(self.unexpected("the name of a function"));
         };
         self.advance();
-        let count = self.separated(Symbol::CloseRound, "`,` or `)`", Self::or)?;
+        let count = self.separated(Symbol::CloseRound, "`,` or `)`", Self::any)?;
         self.open.pop();
         self.writer.call(offset, name, count);
         Ok(())
@@ -224,16 +209,16 @@ impl<'a, 'w, 'l> Parser<'a, 'w, 'l> {
             self.writer.list(offset, 0);
             return Ok(());
         }
-        self.or()?;
+        self.any()?;
         if self.takes(Symbol::Dots) {
-            self.or()?;
+            self.any()?;
             self.expect(Symbol::CloseSquare, "`]`")?;
             self.writer.range(offset);
             return Ok(());
         }
         let mut count = 1;
         if self.takes(Symbol::Comma) {
-            count += self.items(Symbol::CloseSquare, "`,` or `]`", Self::or)?;
+            count += self.items(Symbol::CloseSquare, "`,` or `]`", Self::any)?;
         } else {
             self.expect(Symbol::CloseSquare, "`,`, `..` or `]`")?;
         }
@@ -244,9 +229,9 @@ impl<'a, 'w, 'l> Parser<'a, 'w, 'l> {
     fn dictionary(&mut self) -> Parsed {
         let offset = self.advance();
         let count = self.separated(Symbol::CloseCurly, "`,` or `}`", |parser| {
-            parser.or()?;
+            parser.any()?;
             parser.expect(Symbol::Colon, "`:` and the value of this key")?;
-            parser.or()
+            parser.any()
         })?;
         self.writer.dictionary(offset, count);
         Ok(())
@@ -254,7 +239,7 @@ impl<'a, 'w, 'l> Parser<'a, 'w, 'l> {
 
     fn brackets(&mut self) -> Parsed {
         self.advance();
-        self.or()?;
+        self.any()?;
         self.expect(Symbol::CloseRound, "an operator or `)`")
     }
 
@@ -306,13 +291,18 @@ impl<'a, 'w, 'l> Parser<'a, 'w, 'l> {
     }
 
     /// The next token.
+    #[inline]
     fn peek(&mut self) -> &Token<'a> {
-        let Self { next, cursor, .. } = self;
-        next.get_or_insert_with(|| {
-            cursor.skip_space();
-            self.next_start = cursor.place();
-            cursor.next_token()
-        })
+        if self.next.is_none() {
+            self.look();
+        }
+        self.next.as_ref().unwrap_or(&Token::End)
+    }
+
+    fn look(&mut self) {
+        self.cursor.skip_space();
+        self.next_start = self.cursor.place();
+        self.next = Some(self.cursor.next_token());
     }
 
     /// Steps over the next token and says where it started.
@@ -324,7 +314,7 @@ impl<'a, 'w, 'l> Parser<'a, 'w, 'l> {
 
     /// Whether the next token is this symbol, which is stepped over then.
     fn takes(&mut self, symbol: Symbol) -> bool {
-        let is_next = *self.peek() == Token::Symbol(symbol);
+        let is_next = matches!(self.peek(), Token::Symbol(next) if *next == symbol);
         if is_next {
             self.next = None;
         }
@@ -349,27 +339,73 @@ impl<'a, 'w, 'l> Parser<'a, 'w, 'l> {
     }
 }
 
-/// What can stand between the two sides of a comparison.
-#[derive(Clone, Copy)]
-enum Comparison {
+/// How tightly an operator binds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Level {
+    Or,
+    And,
+    Not,
+    Comparison,
+    Sum,
+    Term,
+    Unary,
+}
+
+impl Level {
+    /// What the right side of an operator of this level must bind at least as tightly as.
+    fn above(self) -> Self {
+        match self {
+            Self::Or => Self::And,
+            Self::And => Self::Not,
+            Self::Not => Self::Comparison,
+            Self::Comparison => Self::Sum,
+            Self::Sum => Self::Term,
+            Self::Term | Self::Unary => Self::Unary,
+        }
+    }
+}
+
+/// An operator between two sides.
+#[derive(Debug, Clone, Copy)]
+enum Infix {
+    Junction { when: bool },
     Binary(Binary),
     Matches { ignore_case: bool },
 }
 
-impl Comparison {
-    fn of(token: &Token<'_>) -> Option<Self> {
-        Some(match token {
-            Token::Symbol(Symbol::Equal) => Self::Binary(Binary::Equal),
-            Token::Symbol(Symbol::Unequal) => Self::Binary(Binary::Unequal),
-            Token::Symbol(Symbol::Less) => Self::Binary(Binary::Less),
-            Token::Symbol(Symbol::Greater) => Self::Binary(Binary::Greater),
-            Token::Symbol(Symbol::AtMost) => Self::Binary(Binary::AtMost),
-            Token::Symbol(Symbol::AtLeast) => Self::Binary(Binary::AtLeast),
-            Token::Word(b"has") => Self::Binary(Binary::Has),
-            Token::Word(b"has_i") => Self::Binary(Binary::HasIgnoringCase),
-            Token::Word(b"matches") => Self::Matches { ignore_case: false },
-            Token::Word(b"matches_i") => Self::Matches { ignore_case: true },
+impl Infix {
+    /// The operator that a token is, and how tightly it binds.
+    fn of(token: &Token<'_>) -> Option<(Level, Self)> {
+        let (level, binary) = match token {
+            Token::Symbol(symbol) => match symbol {
+                Symbol::Or => return Some((Level::Or, Self::Junction { when: true })),
+                Symbol::And => return Some((Level::And, Self::Junction { when: false })),
+                Symbol::Equal => (Level::Comparison, Binary::Equal),
+                Symbol::Unequal => (Level::Comparison, Binary::Unequal),
+                Symbol::Less => (Level::Comparison, Binary::Less),
+                Symbol::Greater => (Level::Comparison, Binary::Greater),
+                Symbol::AtMost => (Level::Comparison, Binary::AtMost),
+                Symbol::AtLeast => (Level::Comparison, Binary::AtLeast),
+                Symbol::Plus => (Level::Sum, Binary::Add),
+                Symbol::Minus => (Level::Sum, Binary::Subtract),
+                Symbol::Star => (Level::Term, Binary::Multiply),
+                Symbol::Slash => (Level::Term, Binary::Divide),
+                Symbol::Percent => (Level::Term, Binary::Remainder),
+                _ => return None,
+            },
+            Token::Word(word) => match *word {
+                b"has" => (Level::Comparison, Binary::Has),
+                b"has_i" => (Level::Comparison, Binary::HasIgnoringCase),
+                b"matches" => {
+                    return Some((Level::Comparison, Self::Matches { ignore_case: false }));
+                }
+                b"matches_i" => {
+                    return Some((Level::Comparison, Self::Matches { ignore_case: true }));
+                }
+                _ => return None,
+            },
             _ => return None,
-        })
+        };
+        Some((level, Self::Binary(binary)))
     }
 }

@@ -122,15 +122,21 @@ impl<'a> Writer<'a> {
 
     /// The program and what looks wrong in it.
     pub(super) fn finish(&mut self) -> (Program, Box<[Issue]>) {
-        let program = match self.steps.pop() {
-            Some(only) if self.steps.is_empty() => Program::One(only),
-            last => {
-                self.steps.extend(last);
-                Program::Many(self.steps.drain(..).collect())
+        let only = if self.steps.len() == 1 {
+            self.steps.pop()
+        } else {
+            None
+        };
+        let program = match only {
+            Some(only) => Program::One(only),
+            None => {
+                let mut steps = Vec::with_capacity(self.steps.len());
+                steps.append(&mut self.steps);
+                Program::Many(steps.into())
             }
         };
         self.barrier = 0;
-        (program, self.issues.drain(..).collect())
+        (program, std::mem::take(&mut self.issues).into())
     }
 
     pub(super) fn constant(&mut self, value: Value) {
