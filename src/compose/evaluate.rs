@@ -205,7 +205,9 @@ impl<S: FragmentSource> Page<S> {
     ) -> Flow {
         match template.node(index) {
             Node::Text(span) => self.push_text(thread.list, unit, *span),
-            Node::Dynamic(dynamic) => self.dynamic(thread, scope, unit, dynamic),
+            Node::Dynamic(dynamic) => {
+                self.dynamic(thread, scope, unit, template.dynamic(*dynamic));
+            }
             Node::Include(include) => {
                 let sets = include.ssi.as_ref().is_some_and(|ssi| ssi.set.is_some());
                 let purpose = if sets { Purpose::Assign } else { Purpose::Show };

@@ -72,6 +72,7 @@ impl Walk<'_, '_> {
             },
             Node::Return(value) => self.references(value.offset, value.value.references()),
             Node::Dynamic(dynamic) => {
+                let dynamic = self.page.template.dynamic(*dynamic);
                 for piece in &dynamic.pieces {
                     if let TextPiece::Dynamic { offset, expr } = piece {
                         self.references(dynamic.offset + offset, expr.references());

@@ -11,10 +11,10 @@ use super::outline::{Paired, Role};
 use super::scan::{Finder, Token, TokenKind, Tokens};
 use super::tree::{
     Assign, Assigned, Block, Body, Branch, Choose, Dynamic, Foreach, Function, If, Inline, Node,
-    Span, Template, Try, When,
+    Span, Template, Try,
 };
 use crate::expr::reader::Cut;
-use crate::expr::{self, Expr, Name, Piece, Target};
+use crate::expr::{self, Name, Piece};
 
 /// Builds the template of a document.
 pub(super) fn build(
@@ -32,12 +32,18 @@ pub(super) fn build(
         expressions: expr::Reader::new(&settings.expressions),
         issues,
         nodes: Vec::with_capacity(tokens.list.len()),
+        dynamics: Vec::new(),
         pending: Vec::with_capacity(tokens.list.len().min(64)),
         frames: Vec::new(),
         current: Frame::new(Kind::Root, tokens.list.len(), Around::default(), 0),
     };
     builder.run();
-    let (nodes, root, issues) = builder.finish();
+    let Built {
+        nodes,
+        dynamics,
+        root,
+        issues,
+    } = builder.finish();
     let copied = tokens
         .list
         .iter()
@@ -50,10 +56,19 @@ pub(super) fn build(
         reads_values: nodes.iter().any(Node::reads_values),
         escape: settings.escape,
         nodes,
+        dynamics,
         root,
         issues,
         document,
     }
+}
+
+/// What a builder leaves.
+struct Built {
+    nodes: Vec<Node>,
+    dynamics: Vec<Dynamic>,
+    root: Body,
+    issues: Vec<Issue>,
 }
 
 /// The functions that change the response.
@@ -88,10 +103,10 @@ pub(super) struct Around {
 impl Around {
     /// What the content of an element of this kind stands in.
     fn within(self, kind: &Kind) -> Self {
-        let is_loop = matches!(kind, Kind::Foreach { .. });
+        let is_loop = matches!(kind, Kind::Foreach(_));
         let is_function = matches!(kind, Kind::Function(_));
         let interpolates =
-            is_loop || is_function || matches!(kind, Kind::Vars | Kind::Assign { .. });
+            is_loop || is_function || matches!(kind, Kind::Vars | Kind::Assign(_));
         Self {
             interpolated: self.interpolated || interpolates,
             // A function is called from elsewhere: the loop around its definition is not around its calls.
@@ -110,15 +125,14 @@ pub(super) struct Holds {
     pub(super) breaks: bool,
 }
 
+/// What an element will be, as far as it is known while it is open. The large ones are boxed as they will be nodes, since
+/// frames are moved often.
 pub(super) enum Kind {
     Root,
     Vars,
     Choose(Choose),
-    When {
-        offset: usize,
-        test: Option<Expr>,
-        captures: Option<Name>,
-    },
+    /// The last branch of the `choose` around it.
+    When,
     Otherwise,
     Try {
         offset: usize,
@@ -127,26 +141,19 @@ pub(super) enum Kind {
     },
     Attempt,
     Except,
-    Inline {
-        offset: usize,
-        name: Bytes,
-    },
-    Foreach {
-        offset: usize,
-        collection: Expr,
-        item: Name,
-    },
+    Inline(Box<Inline>),
+    Foreach(Box<Foreach>),
     Function(Name),
-    Assign {
-        offset: usize,
-        target: Target,
-    },
-    If {
-        /// The branch being read: its directive's place and condition; none in `#else`.
-        open: Option<(usize, Option<super::condition::Condition>)>,
-        branches: Vec<Branch>,
-    },
+    Assign(Box<Assign>),
+    If(Box<OpenIf>),
     Block(Bytes),
+}
+
+/// An `#if` that is being read.
+pub(super) struct OpenIf {
+    /// The branch being read: its directive's place and condition; none in `#else`.
+    pub(super) open: Option<(usize, Option<super::condition::Condition>)>,
+    pub(super) branches: Vec<Branch>,
 }
 
 impl Frame {
@@ -169,6 +176,7 @@ pub(super) struct Builder<'a> {
     pub(super) expressions: expr::Reader<'a>,
     pub(super) issues: Issues,
     pub(super) nodes: Vec<Node>,
+    pub(super) dynamics: Vec<Dynamic>,
     /// The nodes of all open elements, those of the current one last.
     pub(super) pending: Vec<Node>,
     /// The elements around the current one, outermost first.
@@ -190,9 +198,14 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn finish(mut self) -> (Vec<Node>, Body, Vec<Issue>) {
+    fn finish(mut self) -> Built {
         let root = self.body(0);
-        (self.nodes, root, self.issues.finish())
+        Built {
+            nodes: self.nodes,
+            dynamics: self.dynamics,
+            root,
+            issues: self.issues.finish(),
+        }
     }
 
     /// Puts the nodes that are pending from `first` on where the template keeps them.
@@ -263,11 +276,17 @@ impl<'a> Builder<'a> {
                 Piece::Dynamic { offset, expr }
             }
         };
-        self.pending.push(Node::Dynamic(Box::new(Dynamic {
+        self.push_dynamic(Dynamic {
             offset: start,
             in_string: false,
             pieces: piece.into(),
-        })));
+        });
+    }
+
+    pub(super) fn push_dynamic(&mut self, dynamic: Dynamic) {
+        let index = self.dynamics.len() as u32;
+        self.dynamics.push(dynamic);
+        self.pending.push(Node::Dynamic(index));
     }
 
     /// Adds text, joined with the text before it where the document has nothing between the two.
@@ -313,7 +332,7 @@ impl<'a> Builder<'a> {
         if !matches!(frame.kind, Kind::Function(_)) {
             self.current.holds.changes |= holds.changes;
             self.current.holds.breaks |=
-                holds.breaks && !matches!(frame.kind, Kind::Foreach { .. });
+                holds.breaks && !matches!(frame.kind, Kind::Foreach(_));
         }
         if matches!(frame.kind, Kind::Vars) {
             self.join(frame.start);
@@ -323,18 +342,11 @@ impl<'a> Builder<'a> {
         let node = match frame.kind {
             Kind::Root | Kind::Vars => return,
             Kind::Choose(choose) => Node::Choose(Box::new(choose)),
-            Kind::When {
-                offset,
-                test,
-                captures,
-            } => {
-                if let Kind::Choose(choose) = &mut self.current.kind {
-                    choose.branches.push(When {
-                        offset,
-                        test,
-                        captures,
-                        body,
-                    });
+            Kind::When => {
+                if let Kind::Choose(choose) = &mut self.current.kind
+                    && let Some(when) = choose.branches.last_mut()
+                {
+                    when.body = body;
                 }
                 return;
             }
@@ -366,24 +378,21 @@ impl<'a> Builder<'a> {
                 except,
                 waits: holds.changes || holds.breaks,
             })),
-            Kind::Inline { offset, name } => Node::Inline(Box::new(Inline { offset, name, body })),
-            Kind::Foreach {
-                offset,
-                collection,
-                item,
-            } => Node::Foreach(Box::new(Foreach {
-                offset,
-                collection,
-                item,
-                body,
-            })),
+            Kind::Inline(mut inline) => {
+                inline.body = body;
+                Node::Inline(inline)
+            }
+            Kind::Foreach(mut foreach) => {
+                foreach.body = body;
+                Node::Foreach(foreach)
+            }
             Kind::Function(name) => Node::Function(Box::new(Function { name, body })),
-            Kind::Assign { offset, target } => Node::Assign(Box::new(Assign {
-                offset,
-                target,
-                value: Assigned::Content(body),
-            })),
-            Kind::If { open, mut branches } => {
+            Kind::Assign(mut assign) => {
+                assign.value = Assigned::Content(body);
+                Node::Assign(assign)
+            }
+            Kind::If(open_if) => {
+                let OpenIf { open, mut branches } = *open_if;
                 let otherwise = match open {
                     Some((offset, condition)) => {
                         branches.push(Branch {

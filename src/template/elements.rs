@@ -1,11 +1,11 @@
 //! ESI elements -> frames and nodes: what may stand where, and what each element becomes.
 
 use super::build::{Builder, Kind};
-use super::esi::{AssignedBy, Reader};
+use super::esi::Reader;
 use super::issue::IssueKind;
 use super::outline::Paired;
 use super::scan::{StartTag, Token};
-use super::tree::{Assign, Choose, Dynamic, Node, Return, Text};
+use super::tree::{Assign, Assigned, Body, Choose, Dynamic, Foreach, Inline, Node, Return, Text};
 use crate::expr::interpolate::Pieces;
 use crate::expr::{Expr, Piece, Reference};
 
@@ -161,15 +161,18 @@ impl<'a> Builder<'a> {
                 otherwise: None,
             }),
             Paired::When => {
-                let (offset, test, captures) = reader.when();
-                if let Some(test) = &test {
+                let when = reader.when();
+                if let Some(test) = &when.test {
                     self.note_expression(test);
                 }
-                Kind::When {
-                    offset,
-                    test,
-                    captures,
+                if let Kind::Choose(choose) = &mut self.current.kind {
+                    // Most have one branch.
+                    if choose.branches.is_empty() {
+                        choose.branches.reserve_exact(1);
+                    }
+                    choose.branches.push(when);
                 }
+                Kind::When
             }
             Paired::Otherwise => Kind::Otherwise,
             Paired::Try => Kind::Try {
@@ -185,18 +188,20 @@ impl<'a> Builder<'a> {
                 }
                 Kind::Vars
             }
-            Paired::Inline => Kind::Inline {
+            Paired::Inline => Kind::Inline(Box::new(Inline {
                 offset,
                 name: reader.inline_name()?,
-            },
+                body: Body::default(),
+            })),
             Paired::Foreach => {
                 let (collection, item) = reader.foreach()?;
                 self.note_expression(&collection);
-                Kind::Foreach {
+                Kind::Foreach(Box::new(Foreach {
                     offset,
                     collection,
                     item,
-                }
+                    body: Body::default(),
+                }))
             }
             Paired::Function => {
                 let name = reader.function()?;
@@ -216,29 +221,26 @@ impl<'a> Builder<'a> {
                 self.note_expression(expr);
             }
         }
-        self.pending.push(Node::Dynamic(Box::new(Dynamic {
+        self.push_dynamic(Dynamic {
             offset,
             in_string,
             pieces,
-        })));
+        });
     }
 
     fn assign(&mut self, token: &Token<'_>, tag: &StartTag<'_>) -> Option<Kind> {
         let (target, value) = self.reader(token, tag).assign()?;
         self.current.holds.changes = true;
-        let offset = token.start;
-        match value {
-            AssignedBy::Content => return Some(Kind::Assign { offset, target }),
-            AssignedBy::Value(value) => {
-                let assign = Assign {
-                    offset,
-                    target,
-                    value,
-                };
-                self.pending.push(Node::Assign(Box::new(assign)));
-            }
-            AssignedBy::Nothing => {}
+        let has_content = matches!(value, Some(Assigned::Content(_)));
+        let assign = Box::new(Assign {
+            offset: token.start,
+            target,
+            value: value?,
+        });
+        if has_content {
+            return Some(Kind::Assign(assign));
         }
+        self.pending.push(Node::Assign(assign));
         None
     }
 

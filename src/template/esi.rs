@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::attributes::AttributeList;
 use super::issue::{IssueKind, Issues};
 use super::memo::Memo;
-use super::tree::{Assigned, Dca, FragmentMethod, HeaderChange, HeaderRule, Include, Text};
+use super::tree::{Assigned, Body, Dca, FragmentMethod, HeaderChange, HeaderRule, Include, Text, When};
 use crate::expr::interpolate::Pieces;
 use crate::expr::{self, Expr, Interpolation, Name, Target};
 
@@ -23,16 +23,6 @@ pub(super) struct Reader<'a, 'l> {
     /// Where the tag starts, and its length.
     pub(super) at: (usize, usize),
     pub(super) attributes: AttributeList<'a>,
-}
-
-/// Where the value of an `assign` stands.
-pub(super) enum AssignedBy {
-    /// In its attribute.
-    Value(Assigned),
-    /// In its attribute, and it cannot be read.
-    Nothing,
-    /// Between its tags.
-    Content,
 }
 
 impl<'a> Reader<'a, '_> {
@@ -207,9 +197,15 @@ impl<'a> Reader<'a, '_> {
     }
 
     /// `when`: its test and the name for captures.
-    pub(super) fn when(&mut self) -> (usize, Option<Expr>, Option<Name>) {
+    pub(super) fn when(&mut self) -> When {
+        let body = Body::default();
         let Some(test) = self.required("esi:when", "test") else {
-            return (self.at.0, None, None);
+            return When {
+                offset: self.at.0,
+                test: None,
+                captures: None,
+                body,
+            };
         };
         let captures = self.attributes.get("matchname").and_then(|name| {
             let name = Name::parse(name).filter(|name| !name.is_built_in());
@@ -221,11 +217,16 @@ impl<'a> Reader<'a, '_> {
             }
             name
         });
-        (self.place(test), self.expression(test), captures)
+        When {
+            offset: self.place(test),
+            test: self.expression(test),
+            captures,
+            body,
+        }
     }
 
-    /// `assign`: its target and value.
-    pub(super) fn assign(&mut self) -> Option<(Target, AssignedBy)> {
+    /// `assign`: its target and value; no value when it stands in the attribute and cannot be read.
+    pub(super) fn assign(&mut self) -> Option<(Target, Option<Assigned>)> {
         let name = self.required("esi:assign", "name")?;
         let target = match Target::parse(name, self.limits) {
             Ok(target) => target,
@@ -235,12 +236,9 @@ impl<'a> Reader<'a, '_> {
             }
         };
         let value = match self.attributes.get("value") {
-            None => AssignedBy::Content,
-            Some([]) => AssignedBy::Value(Assigned::Empty),
-            Some(value) => match self.expression(value) {
-                Some(value) => AssignedBy::Value(Assigned::Expression(value)),
-                None => AssignedBy::Nothing,
-            },
+            None => Some(Assigned::Content(Body::default())),
+            Some([]) => Some(Assigned::Empty),
+            Some(value) => self.expression(value).map(Assigned::Expression),
         };
         Some((target, value))
     }

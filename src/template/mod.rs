@@ -114,6 +114,7 @@ pub fn compile(document: Bytes, settings: &Settings) -> Template {
 fn untagged(document: Bytes, settings: &Settings, issues: Issues) -> Template {
     Template {
         nodes: Vec::new(),
+        dynamics: Vec::new(),
         root: tree::Body::default(),
         issues: issues.finish(),
         has_tags: false,

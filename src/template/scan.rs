@@ -221,8 +221,9 @@ impl<'d> Scanner<'d, '_> {
 
     /// From `at` through the next tag; gives where to go on.
     fn text(&mut self, at: usize) -> usize {
-        if let Some((opener, end)) = self.tag_at(at) {
-            return self.opened(opener, at, end);
+        if let Some((opener, start, end)) = self.tag_next(at) {
+            self.push(at, start, TokenKind::Text);
+            return self.opened(opener, start, end);
         }
         let finder = match (self.blocks.is_empty(), self.json) {
             (false, _) => &IN_BLOCK,
@@ -242,13 +243,21 @@ impl<'d> Scanner<'d, '_> {
         self.opened(opener, start, end)
     }
 
-    /// The tag that starts right here, as tags in each other do: which opener, and its end.
-    fn tag_at(&self, at: usize) -> Option<(Opener, usize)> {
+    /// The tag that the next `<` starts, when it stands close by: which opener, and its start and end. Where there are many
+    /// tags they stand close together, and to start the search for all openers costs more than to look.
+    fn tag_next(&self, at: usize) -> Option<(Opener, usize, usize)> {
+        const CLOSE: usize = 64;
+        // In a block the `-->` that ends it may come first.
+        if !self.blocks.is_empty() {
+            return None;
+        }
         let rest = self.document.get(at..)?;
-        if rest.starts_with(b"<esi:") {
-            Some((Opener::Start, at + "<esi:".len()))
-        } else if rest.starts_with(b"</esi:") {
-            Some((Opener::End, at + "</esi:".len()))
+        let start = at + memchr(b'<', &rest[..rest.len().min(CLOSE)])?;
+        let tag = &self.document[start..];
+        if tag.starts_with(b"<esi:") {
+            Some((Opener::Start, start, start + "<esi:".len()))
+        } else if tag.starts_with(b"</esi:") {
+            Some((Opener::End, start, start + "</esi:".len()))
         } else {
             None
         }

@@ -17,6 +17,7 @@ use crate::expr::{Escape, Expr, Interpolation, Name, Target};
 pub struct Template {
     pub(super) document: Bytes,
     pub(super) nodes: Vec<Node>,
+    pub(super) dynamics: Vec<Dynamic>,
     pub(super) root: Body,
     pub(super) issues: Vec<Issue>,
     pub(super) has_tags: bool,
@@ -71,6 +72,11 @@ impl Template {
         &self.nodes[index as usize]
     }
 
+    /// What a [`Node::Dynamic`] is.
+    pub fn dynamic(&self, index: u32) -> &Dynamic {
+        &self.dynamics[index as usize]
+    }
+
     /// The bytes of a text node.
     pub fn text(&self, span: Span) -> &[u8] {
         &self.document[span.start as usize..span.end as usize]
@@ -111,7 +117,8 @@ pub enum Node {
     /// Bytes that leave as they are.
     Text(Span),
     /// A reference or call in interpolated text, or the value of `<esi:vars name>`.
-    Dynamic(Box<Dynamic>),
+    /// [`Template::dynamic`] of this number.
+    Dynamic(u32),
     /// `esi:include`, `#include`.
     Include(Box<Include>),
     /// `esi:eval`.
