@@ -116,6 +116,15 @@ impl Expr {
     }
 }
 
+impl From<Step> for Expr {
+    fn from(step: Step) -> Self {
+        Self {
+            steps: Program::One(step),
+            issues: Box::default(),
+        }
+    }
+}
+
 impl From<&mut Writer<'_>> for Expr {
     fn from(writer: &mut Writer<'_>) -> Self {
         let (steps, issues) = writer.finish();

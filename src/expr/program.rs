@@ -279,6 +279,9 @@ impl<'a> Writer<'a> {
     }
 
     pub(super) fn reference(&mut self, written: Written<'_>) {
+        if let Some(step) = single_read(&written) {
+            return self.steps.push(step);
+        }
         let key = match written.key {
             None => ReadKey::Whole,
             Some(reference::Key::Bare(text)) => ReadKey::Constant(Short::new(text)),
@@ -289,11 +292,7 @@ impl<'a> Writer<'a> {
                 ReadKey::Top
             }
         };
-        self.steps.push(Step::Read {
-            built_in: BuiltIn::named(written.name),
-            name: Name::of_leading(written.name),
-            key,
-        });
+        self.steps.push(read(written.name, key));
         let Some(default) = written.default else {
             return;
         };
@@ -366,6 +365,24 @@ impl<'a> Writer<'a> {
                 self.steps.push(step);
             }
         }
+    }
+}
+
+/// The step that a reference is when it has neither a default nor a reference as its key.
+pub(super) fn single_read(written: &Written<'_>) -> Option<Step> {
+    let key = match (&written.key, &written.default) {
+        (None, None) => ReadKey::Whole,
+        (Some(reference::Key::Bare(key)), None) => ReadKey::Constant(Short::new(key)),
+        _ => return None,
+    };
+    Some(read(written.name, key))
+}
+
+fn read(name: &[u8], key: ReadKey) -> Step {
+    Step::Read {
+        built_in: BuiltIn::named(name),
+        name: Name::of_leading(name),
+        key,
     }
 }
 

@@ -11,7 +11,7 @@ use super::limits::Limits;
 use super::name::leading_name;
 use super::open::Open;
 use super::parse;
-use super::program::Writer;
+use super::program::{self, Writer};
 use super::reference;
 use super::token::Cursor;
 use super::value::Value;
@@ -129,6 +129,10 @@ impl<'l> Reader<'l> {
 
     /// A single reference.
     pub(super) fn reference(&mut self, written: reference::Written<'_>) -> Expr {
+        // Most are a single step, for which nothing is to be written.
+        if let Some(step) = program::single_read(&written) {
+            return Expr::from(step);
+        }
         self.writer.start_anew();
         self.writer.reference(written);
         Expr::from(&mut self.writer)

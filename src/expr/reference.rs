@@ -51,6 +51,12 @@ pub(super) fn read<'a>(
     depth: usize,
     open: &mut Open,
 ) -> Result<Written<'a>, NoReference> {
+    if depth > 0
+        && let Some((written, length)) = plain(cursor.rest())
+    {
+        cursor.seek(cursor.place() + length);
+        return Ok(written);
+    }
     open.push(cursor.place());
     let depth = depth.checked_sub(1).ok_or(NoReference::TooDeep)?;
     expect(cursor, b"$(")?;
@@ -66,6 +72,26 @@ pub(super) fn read<'a>(
     expect(cursor, b")")?;
     open.pop();
     Ok(Written { name, key, default })
+}
+
+/// A reference as most are written, `$(name)` or `$(name{key})` with a key that could be a name, and its length.
+fn plain(text: &[u8]) -> Option<(Written<'_>, usize)> {
+    let inside = text.strip_prefix(b"$(")?;
+    let (name, rest) = inside.split_at(leading_name(inside)?);
+    let (key, rest) = match rest {
+        [b'{', rest @ ..] => {
+            let (key, rest) = rest.split_at(leading_name(rest)?);
+            (Some(Key::Bare(key)), rest.strip_prefix(b"}")?)
+        }
+        rest => (None, rest),
+    };
+    let rest = rest.strip_prefix(b")")?;
+    let written = Written {
+        name,
+        key,
+        default: None,
+    };
+    Some((written, text.len() - rest.len()))
 }
 
 /// Reads a name at the cursor.

@@ -17,7 +17,8 @@ use super::value::Value;
 #[derive(Debug, Clone)]
 pub struct Target {
     name: Name,
-    key: Option<TargetKey>,
+    /// Few have one.
+    key: Option<Box<TargetKey>>,
 }
 
 #[derive(Debug, Clone)]
@@ -57,11 +58,11 @@ impl Target {
                 name: name.to_string(),
             });
         }
-        let key = key.map(|key| match key {
+        let key = key.map(|key| Box::new(match key {
             Key::Bare(bare) => TargetKey::Constant(bare_key(bare)),
             Key::Quoted(quoted) => TargetKey::Constant(program::text(quoted)),
             Key::Nested(written) => TargetKey::Reference(Reader::new(limits).reference(*written)),
-        });
+        }));
         Ok(Self { name, key })
     }
 
@@ -77,7 +78,7 @@ impl Target {
         scope: &mut Scope,
         host: &mut dyn Host,
     ) -> Result<(), AssignError> {
-        match &self.key {
+        match self.key.as_deref() {
             None => scope.assign(&self.name, value),
             Some(TargetKey::Constant(key)) => scope.assign_entry(&self.name, key, value),
             Some(TargetKey::Reference(key)) => {

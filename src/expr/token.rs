@@ -162,6 +162,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Where the next byte is read, at most the length of the text.
+    #[inline]
     pub(super) fn place(&self) -> usize {
         self.place
     }
@@ -171,31 +172,32 @@ impl<'a> Cursor<'a> {
         self.place = place.min(self.text.len());
     }
 
+    #[inline]
     pub(super) fn rest(&self) -> &'a [u8] {
         self.text.get(self.place..).unwrap_or_default()
     }
 
+    #[inline]
     pub(super) fn skip_space(&mut self) {
-        let space = self.rest().iter().take_while(|byte| is_space(**byte));
-        self.place += space.count();
+        while let Some(b' ' | b'\t' | b'\r' | b'\n') = self.text.get(self.place) {
+            self.place += 1;
+        }
     }
 
     /// The next token; the cursor stands behind it, and behind `(` of a call, but before `$(` and before what is no token.
     pub(super) fn next_token(&mut self) -> Token<'a> {
         self.skip_space();
         let rest = self.rest();
-        let Some(first) = rest.first() else {
-            return Token::End;
-        };
-        match first {
-            b'\'' | b'"' => return self.string().map_or_else(Token::Broken, Token::Text),
-            b'$' => return self.dollar(),
-            b'0'..=b'9' => return Token::Number(self.take(number_length(rest))),
-            _ => {}
-        }
         if let Some((symbol, length)) = symbol(rest) {
             self.place += length;
             return Token::Symbol(symbol);
+        }
+        match rest.first() {
+            None => return Token::End,
+            Some(b'$') => return self.dollar(),
+            Some(b'\'' | b'"') => return self.string().map_or_else(Token::Broken, Token::Text),
+            Some(b'0'..=b'9') => return Token::Number(self.take(number_length(rest))),
+            Some(_) => {}
         }
         match leading_name(rest) {
             Some(length) => Token::Word(self.take(length)),
@@ -304,10 +306,6 @@ fn shown(text: &[u8]) -> String {
 
 fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_' || byte >= 0x80
-}
-
-fn is_space(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
 }
 
 /// The length of the number at the start of a text: digits, and a fraction when a digit follows the point (`1..9` is a

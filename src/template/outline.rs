@@ -181,7 +181,9 @@ impl Outline<'_, '_> {
             }
             return Role::Stray;
         }
-        self.close_down_to(kind, index);
+        if self.open.last().is_none_or(|(inner, _)| *inner != kind) {
+            self.close_down_to(kind, index);
+        }
         if let Some((kind, start)) = self.open.pop() {
             self.count[kind as usize] -= 1;
             self.roles[start] = Role::Open(index);

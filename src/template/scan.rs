@@ -492,6 +492,7 @@ impl<'d> Scanner<'d, '_> {
         end
     }
 
+    #[inline]
     fn push(&mut self, start: usize, end: usize, kind: TokenKind<'d>) {
         if start < end {
             self.tokens.push(Token { start, end, kind });
