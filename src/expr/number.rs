@@ -126,7 +126,11 @@ pub fn read_integer(text: &[u8]) -> Option<i64> {
     let size = digits
         .iter()
         .fold(0, |size, digit| size * 10 + i64::from(digit - b'0'));
-    Some(if digits.len() < text.len() { -size } else { size })
+    Some(if digits.len() < text.len() {
+        -size
+    } else {
+        size
+    })
 }
 
 fn all_digits(text: &[u8]) -> bool {

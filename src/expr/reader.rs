@@ -63,16 +63,25 @@ impl<'l> Reader<'l> {
         // What was left open when something around it could not be read is text, too; were each tried again for itself, a
         // page of nothing but openers would be read as often as they may nest.
         self.left_open.clear();
-        while let Some(offset) = next_dollar(text, place) {
+        let mut close = 0;
+        while let Some(offset) = find(b'$', text, place) {
             place = offset + 1;
-            if self.was_left_open(offset) {
+            if close < place {
+                // Whatever starts ends with a bracket: where there is none, nothing does.
+                match find(b')', text, place) {
+                    Some(next) => close = next,
+                    None => break,
+                }
+            }
+            if close - offset >= self.writer.limits.expression_bytes || self.was_left_open(offset) {
                 continue;
             }
             let (expr, length) = match self.dynamic(&text[offset..]) {
                 Ok(read) => read,
                 Err(open) => {
                     let inner = open.places().skip(1);
-                    self.left_open.extend(inner.map(|inner| Reverse(offset + inner)));
+                    self.left_open
+                        .extend(inner.map(|inner| Reverse(offset + inner)));
                     continue;
                 }
             };
@@ -139,7 +148,7 @@ impl<'l> Reader<'l> {
     }
 }
 
-fn next_dollar(text: &[u8], from: usize) -> Option<usize> {
+fn find(byte: u8, text: &[u8], from: usize) -> Option<usize> {
     let rest = text.get(from..)?;
-    memchr::memchr(b'$', rest).map(|place| from + place)
+    memchr::memchr(byte, rest).map(|place| from + place)
 }

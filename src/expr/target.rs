@@ -58,11 +58,15 @@ impl Target {
                 name: name.to_string(),
             });
         }
-        let key = key.map(|key| Box::new(match key {
-            Key::Bare(bare) => TargetKey::Constant(bare_key(bare)),
-            Key::Quoted(quoted) => TargetKey::Constant(program::text(quoted)),
-            Key::Nested(written) => TargetKey::Reference(Reader::new(limits).reference(*written)),
-        }));
+        let key = key.map(|key| {
+            Box::new(match key {
+                Key::Bare(bare) => TargetKey::Constant(bare_key(bare)),
+                Key::Quoted(quoted) => TargetKey::Constant(program::text(quoted)),
+                Key::Nested(written) => {
+                    TargetKey::Reference(Reader::new(limits).reference(*written))
+                }
+            })
+        });
         Ok(Self { name, key })
     }
 

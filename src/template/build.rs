@@ -6,12 +6,12 @@ use std::sync::LazyLock;
 use bytes::Bytes;
 
 use super::Settings;
-use super::issue::{Issue, IssueKind, Issues};
+use super::issue::{IssueKind, Issues};
 use super::outline::{Paired, Role};
 use super::scan::{Finder, Token, TokenKind, Tokens};
 use super::tree::{
-    Assign, Assigned, Block, Body, Branch, Choose, Dynamic, Foreach, Function, If, Inline, Node,
-    Span, Template, Try,
+    Assign, Assigned, Block, Body, Branch, Branches, Choose, Dynamic, Foreach, Function, If,
+    Inline, Node, Span, Template, Try, When,
 };
 use crate::expr::reader::Cut;
 use crate::expr::{self, Name, Piece};
@@ -33,17 +33,15 @@ pub(super) fn build(
         issues,
         nodes: Vec::with_capacity(tokens.list.len()),
         dynamics: Vec::new(),
+        assigns: Vec::new(),
+        branches: Vec::new(),
+        pending_branches: Vec::new(),
         pending: Vec::with_capacity(tokens.list.len().min(64)),
         frames: Vec::new(),
         current: Frame::new(Kind::Root, tokens.list.len(), Around::default(), 0),
     };
     builder.run();
-    let Built {
-        nodes,
-        dynamics,
-        root,
-        issues,
-    } = builder.finish();
+    let root = builder.body(0);
     let copied = tokens
         .list
         .iter()
@@ -53,22 +51,16 @@ pub(super) fn build(
     Template {
         has_tags: copied < document.len(),
         writes_head: writes_head(&document),
-        reads_values: nodes.iter().any(Node::reads_values),
+        reads_values: builder.nodes.iter().any(Node::reads_values),
         escape: settings.escape,
-        nodes,
-        dynamics,
+        nodes: builder.nodes,
+        dynamics: builder.dynamics,
+        assigns: builder.assigns,
+        branches: builder.branches,
         root,
-        issues,
+        issues: builder.issues.finish(),
         document,
     }
-}
-
-/// What a builder leaves.
-struct Built {
-    nodes: Vec<Node>,
-    dynamics: Vec<Dynamic>,
-    root: Body,
-    issues: Vec<Issue>,
 }
 
 /// The functions that change the response.
@@ -105,8 +97,7 @@ impl Around {
     fn within(self, kind: &Kind) -> Self {
         let is_loop = matches!(kind, Kind::Foreach(_));
         let is_function = matches!(kind, Kind::Function(_));
-        let interpolates =
-            is_loop || is_function || matches!(kind, Kind::Vars | Kind::Assign(_));
+        let interpolates = is_loop || is_function || matches!(kind, Kind::Vars | Kind::Assign(_));
         Self {
             interpolated: self.interpolated || interpolates,
             // A function is called from elsewhere: the loop around its definition is not around its calls.
@@ -130,7 +121,11 @@ pub(super) struct Holds {
 pub(super) enum Kind {
     Root,
     Vars,
-    Choose(Choose),
+    Choose {
+        /// Where its branches start among those that are pending.
+        first: usize,
+        otherwise: Option<Body>,
+    },
     /// The last branch of the `choose` around it.
     When,
     Otherwise,
@@ -177,6 +172,10 @@ pub(super) struct Builder<'a> {
     pub(super) issues: Issues,
     pub(super) nodes: Vec<Node>,
     pub(super) dynamics: Vec<Dynamic>,
+    pub(super) assigns: Vec<Assign>,
+    pub(super) branches: Vec<When>,
+    /// The branches of all open elements, those of the innermost last.
+    pub(super) pending_branches: Vec<When>,
     /// The nodes of all open elements, those of the current one last.
     pub(super) pending: Vec<Node>,
     /// The elements around the current one, outermost first.
@@ -195,16 +194,6 @@ impl<'a> Builder<'a> {
         }
         while !self.frames.is_empty() {
             self.close();
-        }
-    }
-
-    fn finish(mut self) -> Built {
-        let root = self.body(0);
-        Built {
-            nodes: self.nodes,
-            dynamics: self.dynamics,
-            root,
-            issues: self.issues.finish(),
         }
     }
 
@@ -250,11 +239,11 @@ impl<'a> Builder<'a> {
             }
             return;
         }
-        let bytes = &self.document[token.start..token.end];
-        if !interpolated || memchr::memchr(b'$', bytes).is_none() {
+        if !interpolated {
             self.push_text(token.start, token.end);
             return;
         }
+        let bytes = &self.document[token.start..token.end];
         let limits = &self.settings.expressions;
         let mut expressions = std::mem::replace(&mut self.expressions, expr::Reader::new(limits));
         expressions.cut(bytes, |cut| self.cut(token.start, cut));
@@ -270,7 +259,8 @@ impl<'a> Builder<'a> {
             Cut::Dynamic { offset, expr } => {
                 for issue in expr.issues() {
                     let at = start + offset + issue.offset;
-                    self.issues.add(at, 1, IssueKind::Suspect(issue.kind.clone()));
+                    self.issues
+                        .add(at, 1, IssueKind::Suspect(issue.kind.clone()));
                 }
                 self.note_expression(&expr);
                 Piece::Dynamic { offset, expr }
@@ -281,6 +271,12 @@ impl<'a> Builder<'a> {
             in_string: false,
             pieces: piece.into(),
         });
+    }
+
+    pub(super) fn push_assign(&mut self, assign: Assign) {
+        let index = self.assigns.len() as u32;
+        self.assigns.push(assign);
+        self.pending.push(Node::Assign(index));
     }
 
     pub(super) fn push_dynamic(&mut self, dynamic: Dynamic) {
@@ -302,7 +298,7 @@ impl<'a> Builder<'a> {
     /// The element that may hold nothing but its branches, when it is the current one.
     pub(super) fn only_branches(&self) -> Option<&'static str> {
         match self.current.kind {
-            Kind::Choose(_) => Some(Paired::Choose.label()),
+            Kind::Choose { .. } => Some(Paired::Choose.label()),
             Kind::Try { .. } => Some(Paired::Try.label()),
             _ => None,
         }
@@ -331,8 +327,7 @@ impl<'a> Builder<'a> {
         let holds = frame.holds;
         if !matches!(frame.kind, Kind::Function(_)) {
             self.current.holds.changes |= holds.changes;
-            self.current.holds.breaks |=
-                holds.breaks && !matches!(frame.kind, Kind::Foreach(_));
+            self.current.holds.breaks |= holds.breaks && !matches!(frame.kind, Kind::Foreach(_));
         }
         if matches!(frame.kind, Kind::Vars) {
             self.join(frame.start);
@@ -341,18 +336,16 @@ impl<'a> Builder<'a> {
         let body = self.body(frame.start);
         let node = match frame.kind {
             Kind::Root | Kind::Vars => return,
-            Kind::Choose(choose) => Node::Choose(Box::new(choose)),
+            Kind::Choose { first, otherwise } => self.choose(first, otherwise),
             Kind::When => {
-                if let Kind::Choose(choose) = &mut self.current.kind
-                    && let Some(when) = choose.branches.last_mut()
-                {
+                if let Some(when) = self.pending_branches.last_mut() {
                     when.body = body;
                 }
                 return;
             }
             Kind::Otherwise => {
-                if let Kind::Choose(choose) = &mut self.current.kind {
-                    choose.otherwise = Some(body);
+                if let Kind::Choose { otherwise, .. } = &mut self.current.kind {
+                    *otherwise = Some(body);
                 }
                 return;
             }
@@ -389,7 +382,7 @@ impl<'a> Builder<'a> {
             Kind::Function(name) => Node::Function(Box::new(Function { name, body })),
             Kind::Assign(mut assign) => {
                 assign.value = Assigned::Content(body);
-                Node::Assign(assign)
+                return self.push_assign(*assign);
             }
             Kind::If(open_if) => {
                 let OpenIf { open, mut branches } = *open_if;
@@ -412,6 +405,17 @@ impl<'a> Builder<'a> {
             Kind::Block(name) => Node::Block(Box::new(Block { name, body })),
         };
         self.pending.push(node);
+    }
+
+    fn choose(&mut self, first: usize, otherwise: Option<Body>) -> Node {
+        let start = self.branches.len() as u32;
+        self.branches.extend(self.pending_branches.drain(first..));
+        let end = self.branches.len() as u32;
+        let branches = Branches { start, end };
+        Node::Choose(Choose {
+            branches,
+            otherwise,
+        })
     }
 
     /// The nodes from `first` on are from now on those of the current element: text that goes on there is joined.

@@ -5,7 +5,7 @@ use super::esi::Reader;
 use super::issue::IssueKind;
 use super::outline::Paired;
 use super::scan::{StartTag, Token};
-use super::tree::{Assign, Assigned, Body, Choose, Dynamic, Foreach, Inline, Node, Return, Text};
+use super::tree::{Assign, Assigned, Body, Dynamic, Foreach, Inline, Node, Return, Text};
 use crate::expr::interpolate::Pieces;
 use crate::expr::{Expr, Piece, Reference};
 
@@ -112,8 +112,8 @@ impl<'a> Builder<'a> {
             _ => None,
         };
         let (around, taken) = match &self.current.kind {
-            Kind::Choose(choose) => {
-                let taken = paired == Paired::Otherwise && choose.otherwise.is_some();
+            Kind::Choose { otherwise, .. } => {
+                let taken = paired == Paired::Otherwise && otherwise.is_some();
                 (Some(Paired::Choose), taken)
             }
             Kind::Try {
@@ -156,22 +156,16 @@ impl<'a> Builder<'a> {
         let offset = token.start;
         let mut reader = self.reader(token, tag);
         Some(match paired {
-            Paired::Choose => Kind::Choose(Choose {
-                branches: Vec::new(),
+            Paired::Choose => Kind::Choose {
+                first: self.pending_branches.len(),
                 otherwise: None,
-            }),
+            },
             Paired::When => {
                 let when = reader.when();
                 if let Some(test) = &when.test {
                     self.note_expression(test);
                 }
-                if let Kind::Choose(choose) = &mut self.current.kind {
-                    // Most have one branch.
-                    if choose.branches.is_empty() {
-                        choose.branches.reserve_exact(1);
-                    }
-                    choose.branches.push(when);
-                }
+                self.pending_branches.push(when);
                 Kind::When
             }
             Paired::Otherwise => Kind::Otherwise,
@@ -232,15 +226,15 @@ impl<'a> Builder<'a> {
         let (target, value) = self.reader(token, tag).assign()?;
         self.current.holds.changes = true;
         let has_content = matches!(value, Some(Assigned::Content(_)));
-        let assign = Box::new(Assign {
+        let assign = Assign {
             offset: token.start,
             target,
             value: value?,
-        });
+        };
         if has_content {
-            return Some(Kind::Assign(assign));
+            return Some(Kind::Assign(Box::new(assign)));
         }
-        self.pending.push(Node::Assign(assign));
+        self.push_assign(assign);
         None
     }
 

@@ -10,7 +10,9 @@ use bytes::Bytes;
 use super::attributes::AttributeList;
 use super::issue::{IssueKind, Issues};
 use super::memo::Memo;
-use super::tree::{Assigned, Body, Dca, FragmentMethod, HeaderChange, HeaderRule, Include, Text, When};
+use super::tree::{
+    Assigned, Body, Dca, FragmentMethod, HeaderChange, HeaderRule, Include, Text, When,
+};
 use crate::expr::interpolate::Pieces;
 use crate::expr::{self, Expr, Interpolation, Name, Target};
 

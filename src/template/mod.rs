@@ -115,6 +115,8 @@ fn untagged(document: Bytes, settings: &Settings, issues: Issues) -> Template {
     Template {
         nodes: Vec::new(),
         dynamics: Vec::new(),
+        assigns: Vec::new(),
+        branches: Vec::new(),
         root: tree::Body::default(),
         issues: issues.finish(),
         has_tags: false,

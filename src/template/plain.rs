@@ -138,9 +138,8 @@ mod tests {
     type Read = (usize, usize, bool, Vec<(Vec<u8>, Vec<u8>)>);
 
     fn rows(list: Vec<Attribute<'_>>) -> Vec<(Vec<u8>, Vec<u8>)> {
-        let row = |attribute: Attribute<'_>| {
-            (attribute.name.into_owned(), attribute.value.into_owned())
-        };
+        let row =
+            |attribute: Attribute<'_>| (attribute.name.into_owned(), attribute.value.into_owned());
         list.into_iter().map(row).collect()
     }
 
@@ -175,7 +174,10 @@ mod tests {
             ("<esi:include src=\"a", false),
             ("<esi:1>", false),
             ("<esi:a a='' b='' c='' d='' e='' f='' g='' h=''>", true),
-            ("<esi:a a='' b='' c='' d='' e='' f='' g='' h='' i=''>", false),
+            (
+                "<esi:a a='' b='' c='' d='' e='' f='' g='' h='' i=''>",
+                false,
+            ),
         ] {
             let read = plain(text.as_bytes());
             assert_eq!(read.is_some(), is_plain, "{text}");
@@ -198,8 +200,8 @@ mod tests {
 
     fn pieces() -> impl Strategy<Value = String> {
         let piece = prop::sample::select(vec![
-            "a", "b", "src", "-", "_", "1", "=", "=\"", "='", "\"", "'", " ", "\t", "\n", "/", ">", "/>", "&", "&amp;",
-            "&#65;", "ü", "<", "a=\"x\"", " b='y'",
+            "a", "b", "src", "-", "_", "1", "=", "=\"", "='", "\"", "'", " ", "\t", "\n", "/", ">",
+            "/>", "&", "&amp;", "&#65;", "ü", "<", "a=\"x\"", " b='y'",
         ]);
         prop::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat())
     }

@@ -243,24 +243,33 @@ impl<'d> Scanner<'d, '_> {
         self.opened(opener, start, end)
     }
 
-    /// The tag that the next `<` starts, when it stands close by: which opener, and its start and end. Where there are many
+    /// The tag that one of the next few `<` starts, when it stands close by: which opener, and its start and end. Where there are many
     /// tags they stand close together, and to start the search for all openers costs more than to look.
     fn tag_next(&self, at: usize) -> Option<(Opener, usize, usize)> {
         const CLOSE: usize = 64;
-        // In a block the `-->` that ends it may come first.
-        if !self.blocks.is_empty() {
+        // In a block its `-->` may come first, in JSON an end tag that is written another way.
+        if self.json || !self.blocks.is_empty() {
             return None;
         }
         let rest = self.document.get(at..)?;
-        let start = at + memchr(b'<', &rest[..rest.len().min(CLOSE)])?;
-        let tag = &self.document[start..];
-        if tag.starts_with(b"<esi:") {
-            Some((Opener::Start, start, start + "<esi:".len()))
-        } else if tag.starts_with(b"</esi:") {
-            Some((Opener::End, start, start + "</esi:".len()))
-        } else {
-            None
+        let mut start = 0;
+        for _ in 0..3 {
+            if rest.get(start) != Some(&b'<') {
+                start += memchr(b'<', rest.get(start..rest.len().min(CLOSE))?)?;
+            }
+            let tag = &rest[start..];
+            start += 1;
+            if tag.starts_with(b"<esi:") {
+                return Some((Opener::Start, at + start - 1, at + start + 4));
+            }
+            if tag.starts_with(b"</esi:") {
+                return Some((Opener::End, at + start - 1, at + start + 5));
+            }
+            if tag.starts_with(b"<!") {
+                return None;
+            }
         }
+        None
     }
 
     /// What an opener that reaches from `start` to `end` opens; gives where to go on.
