@@ -106,6 +106,7 @@ fn every_key_arrives_at_its_field() {
         cache: CacheConfig {
             memory: ByteSize::mebibytes(1024),
             max_object: ByteSize::mebibytes(1),
+            arriving: ByteSize::mebibytes(32),
             purge_from: vec![network("192.0.2.0/24")],
         },
         compose: ComposeConfig {
@@ -120,6 +121,9 @@ fn every_key_arrives_at_its_field() {
             page_timeout: Duration::from_secs(6),
             on_error: OnError::Fail,
             head_wait: Duration::from_millis(100),
+            failed_max_age: Duration::from_secs(1),
+            default_max_age: Duration::from_secs(2),
+            private_max_age: true,
             merge_set_cookie: true,
             readable_cookies: Some(vec!["currency".to_owned()]),
             ssi_silent_errors: true,
@@ -202,6 +206,8 @@ fn every_key_arrives_at_its_field() {
             stale_for_sessions: true,
             heuristic_freshness: true,
             downstream_age: DownstreamAge::Reset,
+            delegate: true,
+            languages: vec!["en".to_owned(), "pt-br".to_owned()],
             request_cache_control: Heed::Nobody,
         }],
     };

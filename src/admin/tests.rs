@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::message::Body;
 use crate::observe::access_log::AccessLog;
-use crate::observe::outcome::{CacheUse, Outcome, PageEnd};
+use crate::observe::outcome::{CacheUse, Outcome, PageEnd, Why};
 use crate::observe::page::{Page as OpenPage, PageStart};
 use crate::observe::request_id::RequestId;
 use crate::observe::span::FragmentStart;
@@ -82,7 +82,7 @@ fn house() -> (Observer, Arc<FourServers>) {
     let status = Arc::new(FourServers(AtomicBool::new(true)));
     observer.watch(status.clone());
     observer.cache().used(CacheUse::Hit);
-    observer.cache().used(CacheUse::Miss);
+    observer.cache().used(CacheUse::Miss(Why::UriMiss));
     open_page(&observer, "done").finish(PageEnd::Complete);
     (observer, status)
 }

@@ -127,6 +127,8 @@ pub struct CacheConfig {
     pub memory: ByteSize,
     /// Largest stored body.
     pub max_object: ByteSize,
+    /// Answers that are stored once they are whole, while they arrive: all together.
+    pub arriving: ByteSize,
     /// Who may send PURGE to the main listeners.
     pub purge_from: Vec<Network>,
 }
@@ -156,6 +158,12 @@ pub struct ComposeConfig {
     pub on_error: OnError,
     /// How long the head waits for the heads of fragments.
     pub head_wait: Duration,
+    /// How long a page in which a part failed may be kept by those in front.
+    pub failed_max_age: Duration,
+    /// What a part for everybody that gives no lifetime counts as in that of its page.
+    pub default_max_age: Duration,
+    /// Whether a page with a personal part may be kept by its user's browser as long as its parts allow.
+    pub private_max_age: bool,
     /// Whether `Set-Cookie` of fragments joins the page's.
     pub merge_set_cookie: bool,
     /// Cookies that templates may read; `None`: all but the session cookies.
@@ -338,6 +346,10 @@ pub struct RouteConfig {
     pub downstream_age: DownstreamAge,
     /// Whose `Cache-Control` in requests is heeded.
     pub request_cache_control: Heed,
+    /// Whether a surrogate in front that can compose a document is given its tags.
+    pub delegate: bool,
+    /// The languages in which the site answers, lower case; empty: `Accept-Language` counts as it is.
+    pub languages: Vec<String>,
 }
 
 /// `downstream_age` of a route (RFC 9213 2.3).
@@ -428,6 +440,7 @@ impl Default for CacheConfig {
         Self {
             memory: ByteSize::mebibytes(256),
             max_object: ByteSize::mebibytes(8),
+            arriving: ByteSize::mebibytes(64),
             purge_from: Vec::new(),
         }
     }
@@ -455,6 +468,9 @@ impl Default for ComposeConfig {
             page_timeout: Duration::from_secs(30),
             on_error: OnError::Empty,
             head_wait: Duration::ZERO,
+            failed_max_age: Duration::ZERO,
+            default_max_age: Duration::ZERO,
+            private_max_age: false,
             merge_set_cookie: false,
             readable_cookies: None,
             ssi_silent_errors: false,
@@ -539,6 +555,8 @@ impl RouteConfig {
             heuristic_freshness: false,
             downstream_age: DownstreamAge::Keep,
             request_cache_control: Heed::Surrogates,
+            delegate: false,
+            languages: Vec::new(),
         }
     }
 }

@@ -8,6 +8,7 @@ use http::header::{AGE, CONTENT_LENGTH, HeaderName};
 use http::{HeaderValue, Method, Version};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
+use crate::cache::key::CacheKey;
 use crate::gateway::cache_status::{self, Told};
 use crate::gateway::error::GatewayError;
 use crate::gateway::respond;
@@ -25,6 +26,10 @@ pub struct Answer {
     pub response: Response,
     /// For `Cache-Status`.
     pub told: Option<Told>,
+    /// Under which key it was looked up; told to those alone who may see it.
+    pub key: Option<CacheKey>,
+    /// What the surrogate that asks is told, when it is to compose the page itself.
+    pub surrogate_control: Option<HeaderValue>,
 }
 
 impl Answer {
@@ -33,12 +38,29 @@ impl Answer {
         Self {
             response,
             told: None,
+            key: None,
+            surrogate_control: None,
+        }
+    }
+
+    /// An answer that came through the cache.
+    pub fn told(response: Response, told: Told) -> Self {
+        Self {
+            response,
+            told: Some(told),
+            key: None,
+            surrogate_control: None,
         }
     }
 
     /// Completes the head, and watches the body.
     pub async fn send(self, visit: &Visit, page: Page, most: usize) -> Response {
-        let Self { mut response, told } = self;
+        let Self {
+            mut response,
+            told,
+            key,
+            surrogate_control,
+        } = self;
         if visit.version == Version::HTTP_10 {
             response = without_streaming(response, most).await;
         }
@@ -49,10 +71,14 @@ impl Answer {
         trace.status(response.status());
         let fields = response.headers_mut();
         headers::remove_consumed(fields);
+        if let Some(control) = surrogate_control {
+            fields.insert(headers::SURROGATE_CONTROL, control);
+        }
         if !visit.is_surrogate() {
             headers::remove_keys(fields);
         }
-        if let Some(value) = told.and_then(|told| cache_status::value(told, &visit.method)) {
+        let key = key.as_ref().filter(|_| visit.debug);
+        if let Some(value) = told.and_then(|told| cache_status::value(told, &visit.method, key)) {
             fields.append(headers::CACHE_STATUS, value);
         }
         headers::append_via(fields, Version::HTTP_11);

@@ -295,15 +295,16 @@ pub fn declares_composition(headers: &HeaderMap) -> bool {
     surrogate || x_esi() || edge()
 }
 
+/// Whether what follows the `;` of a directive names this gateway, as `Surrogate-Capability` does.
+pub fn is_our_target(target: &[u8]) -> bool {
+    target.eq_ignore_ascii_case(b"marquetry")
+}
+
 /// The tokens of the `content="…"` directives that speak to every surrogate or to us.
 fn content_tokens(line: &str) -> impl Iterator<Item = &str> {
     crate::message::cache_control::directives(line.as_bytes())
         .filter(|directive| directive.name.eq_ignore_ascii_case(b"content"))
-        .filter(|directive| {
-            directive
-                .target
-                .is_none_or(|target| target.eq_ignore_ascii_case(b"marquetry"))
-        })
+        .filter(|directive| directive.target.is_none_or(is_our_target))
         .filter_map(|directive| std::str::from_utf8(directive.value?).ok())
         .flat_map(str::split_whitespace)
 }

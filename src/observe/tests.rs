@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::time::advance;
 
 use super::exposition::Exposition;
-use super::outcome::{CacheUse, Outcome, PageEnd};
+use super::outcome::{CacheUse, Outcome, PageEnd, Why};
 use super::page::{Page, PageStart};
 use super::recent::RecentLimits;
 use super::request_id::RequestId;
@@ -105,7 +105,7 @@ async fn composed_page(observer: &Observer) {
     skeleton.notes().first_byte(StatusCode::OK);
     skeleton.notes().received(500);
     skeleton.finish(Outcome::Ok);
-    trace.cache(CacheUse::Miss);
+    trace.cache(CacheUse::Miss(Why::UriMiss));
     trace.composed();
     trace.template_errors(2);
     trace.status(StatusCode::OK);
@@ -501,6 +501,7 @@ fn every_metric_that_users_were_told_of_is_there() {
         "marquetry_requests_total",
         "marquetry_fragments_total",
         "marquetry_template_errors_total",
+        "marquetry_overpromised_total",
         "marquetry_undeclared_total",
         "marquetry_upstream_in_flight",
         "marquetry_upstream_queued",

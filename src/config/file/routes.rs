@@ -74,6 +74,8 @@ fn route(
     table.set("timeout", &mut route.timeout, |it| timeout(it).map(Some));
     table.set("key_cookies", &mut route.key_cookies, cookie_names);
     table.set("ignore_query", &mut route.ignore_query, parameters);
+    table.set("delegate", &mut route.delegate, boolean);
+    table.set("languages", &mut route.languages, languages);
     caching(&mut table, &mut route);
     let place = path_setting
         .or(host_setting)
@@ -129,6 +131,20 @@ fn parameters(setting: &Setting<'_>) -> Option<Vec<String>> {
             let plain = |byte: u8| byte.is_ascii_graphic() && !b"*&=#?".contains(&byte);
             let good = !text.is_empty() && name.bytes().all(plain);
             good.then(|| text.to_owned())
+        })
+    })
+}
+
+/// A list of language tags (RFC 5646), in lower case.
+fn languages(setting: &Setting<'_>) -> Option<Vec<String>> {
+    let accepted = "a list of languages, such as [\"en\", \"de\", \"pt-BR\"]";
+    setting.list(accepted, |item| {
+        item.parsed("a language, such as \"en\" or \"pt-BR\"", |text| {
+            let part = |part: &str| {
+                (1..=8).contains(&part.len())
+                    && part.bytes().all(|byte| byte.is_ascii_alphanumeric())
+            };
+            text.split('-').all(part).then(|| text.to_ascii_lowercase())
         })
     })
 }
