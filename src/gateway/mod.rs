@@ -28,6 +28,7 @@ pub mod route;
 pub mod visit;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crate::cache::Cache;
@@ -106,6 +107,7 @@ impl Gateway {
                     metrics.clone(),
                 )),
                 metrics,
+                told_cookie: AtomicBool::new(false),
             };
             Some((
                 route.config.host.clone(),
