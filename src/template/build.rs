@@ -149,6 +149,7 @@ pub(super) struct OpenIf {
     /// The branch being read: its directive's place and condition; none in `#else`.
     pub(super) open: Option<(usize, Option<super::condition::Condition>)>,
     pub(super) branches: Vec<Branch>,
+    pub(super) in_string: bool,
 }
 
 impl Frame {
@@ -385,7 +386,11 @@ impl<'a> Builder<'a> {
                 return self.push_assign(*assign);
             }
             Kind::If(open_if) => {
-                let OpenIf { open, mut branches } = *open_if;
+                let OpenIf {
+                    open,
+                    mut branches,
+                    in_string,
+                } = *open_if;
                 let otherwise = match open {
                     Some((offset, condition)) => {
                         branches.push(Branch {
@@ -400,6 +405,7 @@ impl<'a> Builder<'a> {
                 Node::If(Box::new(If {
                     branches,
                     otherwise,
+                    in_string,
                 }))
             }
             Kind::Block(name) => Node::Block(Box::new(Block { name, body })),

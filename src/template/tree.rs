@@ -163,7 +163,10 @@ pub enum Node {
     /// `#block`.
     Block(Box<Block>),
     /// Emits the error message of SSI; the issue is among those of the template.
-    Message,
+    Message {
+        /// Whether the directive stands in a string of a JSON document.
+        in_string: bool,
+    },
 }
 
 impl Node {
@@ -174,7 +177,7 @@ impl Node {
             | Self::Try(_)
             | Self::Break
             | Self::Block(_)
-            | Self::Message => false,
+            | Self::Message { .. } => false,
             Self::Include(include) => include
                 .texts()
                 .any(|text| !matches!(text, Text::Constant(_))),
@@ -419,6 +422,8 @@ pub struct If {
     pub branches: Vec<Branch>,
     /// `#else`.
     pub otherwise: Option<Body>,
+    /// Whether it stands in a string of a JSON document.
+    pub in_string: bool,
 }
 
 /// `#if` or `#elif`.
