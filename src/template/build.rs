@@ -48,6 +48,11 @@ pub(super) fn build(
         .filter(|token| matches!(token.kind, TokenKind::Text | TokenKind::Verbatim))
         .map(|token| token.end - token.start)
         .sum::<usize>();
+    // The template may live long.
+    builder.nodes.shrink_to_fit();
+    builder.dynamics.shrink_to_fit();
+    builder.assigns.shrink_to_fit();
+    builder.branches.shrink_to_fit();
     Template {
         has_tags: copied < document.len(),
         writes_head: writes_head(&document),

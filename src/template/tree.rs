@@ -98,11 +98,6 @@ impl Template {
     pub fn shared_text(&self, span: Span) -> Bytes {
         self.document.slice(span.start as usize..span.end as usize)
     }
-
-    /// Bytes of memory beside the document itself, roughly; for whoever weighs a store.
-    pub fn weight(&self) -> usize {
-        self.nodes.len() * (size_of::<Node>() + 128) + self.issues.len() * size_of::<Issue>()
-    }
 }
 
 /// Bytes of a document: from `start` up to but not including `end`.
