@@ -44,6 +44,9 @@ class Stage:
         return self
 
     def __exit__(self, *_):
+        # A second signal does not end this half-way.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
         for _, process in reversed(self.running):
             self.signal(process, signal.SIGTERM)
             try:
