@@ -13,9 +13,10 @@ use marquetry::config::file::check;
 use marquetry::config::pattern::{HostPattern, Network, PathPattern, ServerAddress};
 use marquetry::config::size::ByteSize;
 use marquetry::config::{
-    AccessLog, AdminConfig, Balance, CacheConfig, ComposeConfig, ComposeMode, Config, Dialects,
-    DownstreamAge, ForwardCookies, Heed, IdentityConfig, LanguageLimits, LogConfig, OnError,
-    RouteConfig, ServerConfig, ServerEntry, TlsConfig, UpstreamConfig,
+    AccessLog, AdminConfig, Balance, BalancerConfig, CacheConfig, ComposeConfig, ComposeMode,
+    Config, Dialects, DownstreamAge, ForwardCookies, HealthConfig, Heed, IdentityConfig,
+    LanguageLimits, LogConfig, OnError, Roots, RouteConfig, ServerConfig, ServerEntry, TlsConfig,
+    UpstreamConfig, UpstreamTls,
 };
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
@@ -155,9 +156,32 @@ fn every_key_arrives_at_its_field() {
                 first_byte_timeout: Duration::from_secs(9),
                 body_idle_timeout: Duration::from_secs(11),
                 retries: 0,
+                slow_start: Duration::from_secs(12),
+                tls: Some(UpstreamTls {
+                    ca: Some(Roots {
+                        path: directory.join("../files/roots.pem"),
+                        pem: fs::read(directory.join("../files/roots.pem"))
+                            .expect("the fixture is there"),
+                    }),
+                    server_name: Some("app.internal".to_owned()),
+                }),
+                http2: true,
+                keep_alive: false,
+                resolve_interval: Duration::from_secs(13),
+                health: Some(HealthConfig {
+                    path: "/healthz?deep=1".to_owned(),
+                    interval: Duration::from_secs(14),
+                    timeout: Duration::from_secs(2),
+                    fall: 4,
+                    rise: 5,
+                }),
             },
         )]
         .into(),
+        balancers: vec![BalancerConfig {
+            listen: socket("127.0.0.1:18180"),
+            upstream: "app".to_owned(),
+        }],
         routes: vec![RouteConfig {
             name: "*.Example.com/@@tile-*".to_owned(),
             host: HostPattern::Suffix(".example.com".to_owned()),

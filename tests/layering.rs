@@ -73,6 +73,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "server/body",
             "upstream/client",
             "upstream/connection",
+            "upstream/stream",
             "bench/client",
         ],
     ),
@@ -91,8 +92,12 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("toml", &["config/file", "cli/case"]),
     ("clap", &["cli/"]),
     ("annotate_snippets", &["diagnostic/"]),
-    ("rustls", &["server/"]),
-    ("tokio_rustls", &["server/"]),
+    ("rustls", &["server/", "upstream/transport"]),
+    (
+        "tokio_rustls",
+        &["server/", "upstream/transport", "upstream/socket"],
+    ),
+    ("rustls_native_certs", &["upstream/transport"]),
     ("prometheus_client", &["observe/"]),
     ("maud", &["admin/", "demo/"]),
 ];

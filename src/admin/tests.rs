@@ -28,6 +28,7 @@ impl Status for FourServers {
             state: ServerState::Active,
             in_flight: usize::from(port < 8113),
             served: 7,
+            ..ServerStatus::default()
         };
         vec![UpstreamStatus {
             name: "app".to_owned(),
@@ -298,7 +299,11 @@ async fn the_state_is_told_to_programs() {
     }
     assert_eq!(
         app["servers"][0],
-        json!({"address": "127.0.0.1:8110", "weight": 1, "state": "active", "in_flight": 1, "served": 7})
+        json!({
+            "address": "127.0.0.1:8110", "weight": 1, "effective_weight": 1.0, "state": "active", "reason": "configured",
+            "since_seconds": 0.0, "healthy": true, "in_flight": 1, "served": 7, "errors": 0, "p50_seconds": null,
+            "p99_seconds": null, "last_probe": null
+        })
     );
     let cache = &status["cache"];
     for (name, wanted) in [("bytes", 1000), ("objects", 10), ("hits", 1), ("misses", 1)] {

@@ -9,7 +9,10 @@ pub mod demo;
 pub mod explain;
 pub mod lint;
 pub mod purge;
+pub mod report;
+pub mod restart;
 pub mod run;
+mod table;
 pub mod wire;
 
 use std::io::IsTerminal;
@@ -51,6 +54,8 @@ enum Command {
     },
     /// Tells a running gateway what to forget: URLs, surrogate keys, a prefix, or all.
     Purge(purge::PurgeArguments),
+    /// Reads an access log and tells where the time went: in applications, or waiting for them.
+    Report(report::ReportArguments),
     /// Tells the faults of pages (ESI and SSI): exit code 0, 1 for warnings with --strict, 2 for errors.
     Lint(lint::LintArguments),
     /// Composes one page offline and prints it.
@@ -88,6 +93,7 @@ pub fn main() -> ExitCode {
         }
         Command::Check { config, .. } => check::check(&config),
         Command::Purge(arguments) => purge::purge(arguments),
+        Command::Report(arguments) => report::report(&arguments),
         Command::Lint(arguments) => lint::run(&arguments),
         Command::Case { files } => case::case(&files),
         Command::Compose(options) => compose::compose(options),

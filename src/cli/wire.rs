@@ -15,15 +15,20 @@ use crate::cache::Cache;
 use crate::cache::order::Order;
 use crate::config::{AccessLog as AccessLogConfig, Config};
 use crate::gateway::Gateway;
+use crate::gateway::balancer::Balancer;
 use crate::gateway::reload::Current;
+use crate::message::deadline::Deadline;
 use crate::observe::Observer;
 use crate::observe::access_log::AccessLog;
-use crate::observe::status::{CacheStatus, ServerState, ServerStatus, Status, UpstreamStatus};
+use crate::observe::status::{
+    CacheStatus, ProbeStatus, ServerState, ServerStatus, Status, UpstreamStatus,
+};
+use crate::observe::text::{Moment, Seconds};
 use crate::server::drain::Drain;
 use crate::server::tls::{self, TlsError};
 use crate::server::{LimitHit, Limits, Listener};
-use crate::upstream::pool::PoolStatus;
-use crate::upstream::server::ServerState as PoolServerState;
+use crate::upstream::operate::PoolStatus;
+use crate::upstream::standing::ServerState as PoolServerState;
 
 /// How often connections that have rested for too long are closed.
 const SWEEP: Duration = Duration::from_secs(15);
@@ -62,9 +67,10 @@ pub struct Bound {
     gateway: Arc<Current>,
     main: Vec<Listener>,
     tls: Option<Listener>,
+    balancers: Vec<(Listener, Balancer)>,
     admin: Option<(Listener, Admin)>,
     addresses: Addresses,
-    drain_timeout: Duration,
+    config: Config,
 }
 
 /// Where a gateway listens.
@@ -74,6 +80,8 @@ pub struct Addresses {
     pub http: Vec<SocketAddr>,
     /// TLS.
     pub https: Option<SocketAddr>,
+    /// The balancers, each with the name of its upstream.
+    pub balancers: Vec<(String, SocketAddr)>,
     /// The admin listener.
     pub admin: Option<SocketAddr>,
 }
@@ -88,7 +96,10 @@ pub struct Running {
     pub observer: Observer,
     /// What answers, to be exchanged at a reload.
     pub gateway: Arc<Current>,
-    drain_timeout: Duration,
+    /// What it was started with.
+    pub config: Config,
+    /// Drained after the rest: requests under way may still need the page cache, and that the balancers.
+    balancers: Drain,
 }
 
 /// Builds a gateway and binds its listeners.
@@ -127,6 +138,14 @@ pub fn bind(config: &Config) -> Result<Bound, StartError> {
             Some(listen(tls.listen, limits.clone(), &connections)?.with_tls(acceptor))
         }
     };
+    // They have room of their own: clients that fill the rest wait for the page cache, which waits for these.
+    let room = Arc::new(Semaphore::new(connections.available_permits()));
+    let mut balancers = Vec::new();
+    for balancer in &config.balancers {
+        let listener = listen(balancer.listen, limits.clone(), &room)?;
+        let handler = Balancer::new(Arc::clone(&gateway), &observer, &balancer.upstream);
+        balancers.push((listener, handler));
+    }
     let admin = match &config.admin {
         None => None,
         Some(admin) => {
@@ -158,6 +177,16 @@ pub fn bind(config: &Config) -> Result<Bound, StartError> {
             .zip(config.server.tls.as_ref())
             .map(|(listener, tls)| address(listener, tls.listen))
             .transpose()?,
+        balancers: balancers
+            .iter()
+            .zip(&config.balancers)
+            .map(|((listener, _), balancer)| {
+                Ok((
+                    balancer.upstream.clone(),
+                    address(listener, balancer.listen)?,
+                ))
+            })
+            .collect::<Result<_, StartError>>()?,
         admin: admin
             .as_ref()
             .zip(config.admin.as_ref())
@@ -175,9 +204,10 @@ pub fn bind(config: &Config) -> Result<Bound, StartError> {
         gateway,
         main,
         tls,
+        balancers,
         admin,
         addresses,
-        drain_timeout: config.server.drain_timeout,
+        config: config.clone(),
     })
 }
 
@@ -217,6 +247,10 @@ impl Bound {
         for listener in self.main.into_iter().chain(self.tls) {
             tokio::spawn(listener.run(Arc::clone(&self.gateway), self.drain.clone()));
         }
+        let balancers = Drain::new();
+        for (listener, balancer) in self.balancers {
+            tokio::spawn(listener.run(Arc::new(balancer), balancers.clone()));
+        }
         if let Some((listener, admin)) = self.admin {
             // Operators watch while clients drain: the admin listener ends with the process.
             tokio::spawn(listener.run(Arc::new(admin), Drain::new()));
@@ -227,7 +261,8 @@ impl Bound {
             drain: self.drain,
             observer: self.observer,
             gateway: self.gateway,
-            drain_timeout: self.drain_timeout,
+            config: self.config,
+            balancers,
         }
     }
 }
@@ -244,10 +279,13 @@ async fn sweep(gateway: Arc<Current>, drain: Drain) {
 impl Running {
     /// Accepts no more, lets what runs end within `server.drain_timeout`; says whether all of it did.
     pub async fn drain(&self) -> bool {
+        let deadline = Deadline::after(self.config.server.drain_timeout);
         self.drain.start();
-        let all = self.drain.finished(self.drain_timeout).await;
+        let clients = self.drain.finished(deadline.left()).await;
+        self.balancers.start();
+        let balanced = self.balancers.finished(deadline.left()).await;
         self.observer.flush();
-        all
+        clients && balanced
     }
 }
 
@@ -303,10 +341,23 @@ fn upstream_status(pool: PoolStatus) -> UpstreamStatus {
         state: match server.state {
             PoolServerState::Active => ServerState::Active,
             PoolServerState::Draining => ServerState::Draining,
+            PoolServerState::Drained => ServerState::Drained,
             PoolServerState::Down => ServerState::Down,
         },
         in_flight: server.in_flight,
         served: server.served,
+        effective_weight: server.effective_weight,
+        reason: server.reason,
+        since_seconds: Seconds(server.since),
+        healthy: server.healthy,
+        errors: server.errors,
+        p50_seconds: server.times.map(|times| Seconds(times.p50)),
+        p99_seconds: server.times.map(|times| Seconds(times.p99)),
+        last_probe: server.last_probe.map(|probe| ProbeStatus {
+            time: Moment(probe.at),
+            good: probe.good,
+            outcome: probe.outcome,
+        }),
     });
     UpstreamStatus {
         name: pool.name,

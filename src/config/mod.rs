@@ -34,6 +34,8 @@ pub struct Config {
     pub compose: ComposeConfig,
     /// The groups of servers, by name.
     pub upstreams: BTreeMap<String, UpstreamConfig>,
+    /// The listeners onto the servers of an upstream, in the order of the file.
+    pub balancers: Vec<BalancerConfig>,
     /// The routes in the order of the file.
     pub routes: Vec<RouteConfig>,
 }
@@ -217,6 +219,57 @@ pub struct UpstreamConfig {
     pub body_idle_timeout: Duration,
     /// Further tries of an idempotent request of whose answer nothing was received.
     pub retries: usize,
+    /// How long a server that comes (back) into service takes to its full share; zero: it has it at once.
+    pub slow_start: Duration,
+    /// TLS to the servers.
+    pub tls: Option<UpstreamTls>,
+    /// HTTP/2 to the servers: with prior knowledge in the clear, by ALPN over TLS.
+    pub http2: bool,
+    /// Whether connections are kept between exchanges.
+    pub keep_alive: bool,
+    /// How often the names among the servers are resolved anew.
+    pub resolve_interval: Duration,
+    /// Active health checks.
+    pub health: Option<HealthConfig>,
+}
+
+/// `tls` of an upstream.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct UpstreamTls {
+    /// The roots that are trusted; left out: those of the system.
+    pub ca: Option<Roots>,
+    /// The name that is asked for (SNI) and that the certificate must have; left out: the server's own.
+    pub server_name: Option<String>,
+}
+
+/// `tls.ca` of an upstream: a PEM file as it was when the configuration was read.
+#[derive(Clone, PartialEq)]
+pub struct Roots {
+    /// The file.
+    pub path: PathBuf,
+    /// What it holds.
+    pub pem: Vec<u8>,
+}
+
+impl std::fmt::Debug for Roots {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Roots").field(&self.path).finish()
+    }
+}
+
+/// `health` of an upstream.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HealthConfig {
+    /// What is asked for; an answer of 2xx or 3xx is a good one.
+    pub path: String,
+    /// Between two probes of a server that is up. One that is down is asked more often where that is needed to be back in time.
+    pub interval: Duration,
+    /// For the whole answer, connecting included.
+    pub timeout: Duration,
+    /// Bad ones in a row that take a server out.
+    pub fall: u32,
+    /// Good ones in a row that bring it back.
+    pub rise: u32,
 }
 
 /// One server of an upstream.
@@ -235,6 +288,17 @@ pub enum Balance {
     LeastConnections,
     /// One after another, by weight.
     RoundRobin,
+    /// The same server for the same URL, unless it is busy.
+    Affinity,
+}
+
+/// `[[balancers]]`: a plain listener onto the servers of an upstream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BalancerConfig {
+    /// Where to listen; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Name of the upstream.
+    pub upstream: String,
 }
 
 /// `[[routes]]`.
@@ -428,6 +492,25 @@ impl UpstreamConfig {
             first_byte_timeout: Duration::from_secs(10),
             body_idle_timeout: Duration::from_secs(10),
             retries: 1,
+            slow_start: Duration::ZERO,
+            tls: None,
+            http2: false,
+            keep_alive: true,
+            resolve_interval: Duration::from_secs(30),
+            health: None,
+        }
+    }
+}
+
+impl HealthConfig {
+    /// The defaults of health checks that ask for this path.
+    pub fn new(path: &str) -> Self {
+        Self {
+            path: path.to_owned(),
+            interval: Duration::from_secs(5),
+            timeout: Duration::from_secs(1),
+            fall: 3,
+            rise: 2,
         }
     }
 }

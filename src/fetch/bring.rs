@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, HeaderMap, SET_COOKIE, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, HeaderMap, SET_COOKIE};
 use http::{Method, StatusCode};
 use http_body::Body as _;
 
@@ -465,11 +465,6 @@ fn copy(request: &Request) -> Request {
 /// The response without what was meant for one connection.
 fn received(answer: Answer) -> Response {
     let mut response = answer.response;
-    let fields = response.headers_mut();
-    if fields.contains_key(TRANSFER_ENCODING) {
-        // A length beside it is a lie (RFC 9112 6.3).
-        fields.remove(CONTENT_LENGTH);
-    }
-    headers::remove_hop_by_hop(fields);
+    headers::remove_connection_fields(response.headers_mut());
     response
 }

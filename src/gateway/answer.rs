@@ -13,8 +13,9 @@ use crate::gateway::error::GatewayError;
 use crate::gateway::respond;
 use crate::gateway::visit::Visit;
 use crate::message::{Body, BodyError, Response, headers};
-use crate::observe::outcome::PageEnd;
+use crate::observe::outcome::{Outcome, PageEnd};
 use crate::observe::page::{Page, PageTrace};
+use crate::observe::span::Span;
 
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
@@ -64,12 +65,12 @@ impl Answer {
         {
             fields.insert(SERVER_TIMING, timing);
         }
-        response.map(|body| watched(body, page, trace))
+        response.map(|body| watched(body, page, None))
     }
 }
 
 /// An HTTP/1.0 client sees no difference between a whole body and a cut one unless it is told the length.
-async fn without_streaming(response: Response, most: usize) -> Response {
+pub(super) async fn without_streaming(response: Response, most: usize) -> Response {
     let (mut head, body) = response.into_parts();
     if HttpBody::size_hint(&body).exact().is_some() {
         return Response::from_parts(head, body);
@@ -84,7 +85,7 @@ async fn without_streaming(response: Response, most: usize) -> Response {
 }
 
 /// The head alone; the length that a GET would have stays told.
-fn head_only(response: Response) -> Response {
+pub(super) fn head_only(response: Response) -> Response {
     let (mut head, body) = response.into_parts();
     if let Some(length) = body.as_full().map(Bytes::len).filter(|length| *length > 0) {
         head.headers
@@ -98,18 +99,23 @@ pub fn insert_age(fields: &mut http::HeaderMap, age: std::time::Duration) {
     fields.insert(AGE, HeaderValue::from(age.as_secs()));
 }
 
-fn watched(body: Body, page: Page, trace: PageTrace) -> Body {
-    if let Some(bytes) = body.as_full() {
-        trace.sent(bytes.len());
-        page.finish(PageEnd::Complete);
-        return body;
-    }
-    trace.sent(0);
-    Body::stream(Watched {
+/// Tells the page what becomes of its body, and the fetch that it streams from, if it is still under way.
+pub(super) fn watched(body: Body, page: Page, fetch: Option<Span>) -> Body {
+    let trace = page.trace().clone();
+    let mut watched = Watched {
         body,
         trace,
         page: Some(page),
-    })
+        fetch,
+    };
+    if let Some(bytes) = watched.body.as_full() {
+        let bytes = bytes.clone();
+        watched.sent(bytes.len());
+        watched.finish(PageEnd::Complete);
+        return Body::full(bytes);
+    }
+    watched.sent(0);
+    Body::stream(watched)
 }
 
 /// A streamed body that tells what becomes of it. Dropped before its end: the client has left.
@@ -117,10 +123,26 @@ struct Watched {
     body: Body,
     trace: PageTrace,
     page: Option<Page>,
+    fetch: Option<Span>,
 }
 
 impl Watched {
+    fn sent(&self, bytes: usize) {
+        if let Some(fetch) = &self.fetch {
+            fetch.notes().received(bytes);
+        }
+        self.trace.sent(bytes);
+    }
+
     fn finish(&mut self, end: PageEnd) {
+        // First the fetch: what comes after the end of its page is not recorded.
+        if let Some(fetch) = self.fetch.take() {
+            fetch.finish(match end {
+                PageEnd::Complete => Outcome::Ok,
+                PageEnd::Cut => Outcome::Failed,
+                PageEnd::ClientLeft => Outcome::Cancelled,
+            });
+        }
         if let Some(page) = self.page.take() {
             page.finish(end);
         }
@@ -138,7 +160,7 @@ impl HttpBody for Watched {
         let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(context));
         match &frame {
             Some(Ok(frame)) => {
-                self.trace.sent(frame.data_ref().map_or(0, Bytes::len));
+                self.sent(frame.data_ref().map_or(0, Bytes::len));
                 if self.body.is_end_stream() {
                     self.finish(PageEnd::Complete);
                 }

@@ -4,6 +4,7 @@
 //! come through the same door; else pass it on. The rooms below do the work, this one tells the story.
 
 pub mod answer;
+pub mod balancer;
 pub mod cache_policy;
 pub mod cache_status;
 pub mod coding;

@@ -38,6 +38,16 @@ pub fn fields(visit: &Visit, route: &RouteConfig, host: &str, purpose: Purpose) 
     fields
 }
 
+/// The fields of a request that passes through a balancer: all that the client may say, with its credentials, and nothing asked for that
+/// it did not ask for.
+pub fn balanced_fields(visit: &Visit) -> HeaderMap {
+    let mut fields = visit.headers.clone();
+    insert(&mut fields, HOST, &visit.host);
+    credentials(&mut fields, visit, &ForwardCookies::All, &visit.host);
+    tell_client(&mut fields, visit, &visit.host);
+    fields
+}
+
 /// `Cookie` and `Authorization`, as far as the route takes them.
 fn credentials(fields: &mut HeaderMap, visit: &Visit, forward: &ForwardCookies, host: &str) {
     let all = match forward {

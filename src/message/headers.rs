@@ -99,6 +99,15 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
+/// Removes from an answer what was meant for the connection that it came on, and a length that is none.
+pub fn remove_connection_fields(headers: &mut HeaderMap) {
+    if headers.contains_key(TRANSFER_ENCODING) {
+        // A length beside it is a lie (RFC 9112 6.3).
+        headers.remove(CONTENT_LENGTH);
+    }
+    remove_hop_by_hop(headers);
+}
+
 /// Fields that a `Connection` header cannot name away.
 fn is_protected(name: &HeaderName) -> bool {
     use http::header::{AUTHORIZATION, CACHE_CONTROL, COOKIE, HOST, SET_COOKIE, VARY};

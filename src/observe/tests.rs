@@ -228,7 +228,7 @@ async fn a_page_is_one_line_of_the_access_log() {
     assert_eq!(first["fragments"]["failed"], 1);
     assert_eq!(
         first["fragments"]["each"][0],
-        json!({"url": "http://app/basket", "seconds": 0.05, "queue_seconds": 0.02, "outcome": "ok", "route": "/",
+        json!({"url": "http://app/basket", "seconds": 0.05, "queue_seconds": 0.02, "cost_seconds": 0.03, "outcome": "ok", "route": "/",
                "upstream": "app", "cache": null})
     );
     assert_eq!(second["end"], "client-left");
@@ -429,7 +429,7 @@ impl Status for TwoUpstreams {
             weight: 1,
             state,
             in_flight,
-            served: 0,
+            ..ServerStatus::default()
         };
         vec![
             UpstreamStatus {

@@ -175,7 +175,8 @@ impl Gateway {
         }
     }
 
-    async fn listening(&self, name: &str) -> SocketAddr {
+    /// Where the listener of this name (`http`, `balancer app`) stands, once it accepts.
+    pub async fn listening(&self, name: &str) -> SocketAddr {
         let prefix = format!("listening {name} ");
         let line = self
             .stdout
@@ -278,6 +279,28 @@ impl Gateway {
             .args([format!("-{name}"), self.child.id().to_string()])
             .status();
         assert!(sent.is_ok_and(|status| status.success()), "kill -{name}");
+    }
+
+    /// Writes another configuration into the file and has it read.
+    pub async fn reload(&mut self, setup: Setup) {
+        let before = self.reloads();
+        self.setup = setup;
+        self.setup.write(&self.folder);
+        self.signal("HUP");
+        within("the reload", async {
+            while self.reloads() == before {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+
+    fn reloads(&self) -> usize {
+        let lines = self.stderr();
+        lines
+            .iter()
+            .filter(|line| line.contains(" reloaded "))
+            .count()
     }
 
     /// Waits until the process has ended.

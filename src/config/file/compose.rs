@@ -4,7 +4,7 @@ use crate::config::file::faults::Faults;
 use crate::config::file::setting::{
     Setting, boolean, cookie_names, count, delay, networks, size, timeout,
 };
-use crate::config::file::table::{Off, Table};
+use crate::config::file::table::Table;
 use crate::config::size::ByteSize;
 use crate::config::{CacheConfig, ComposeConfig, IdentityConfig, LanguageLimits, OnError};
 
@@ -46,7 +46,7 @@ pub(super) fn cache(table: Option<Table<'_>>, faults: &Faults<'_>) -> CacheConfi
     }
     let purge_from = networks("any client may then empty the cache");
     table.set("purge_from", &mut cache.purge_from, purge_from);
-    table.unsupported("shared", Off::Absent);
+    table.unsupported("shared");
     table.close();
     cache
 }

@@ -156,7 +156,12 @@ fn path(setting: &Setting<'_>) -> Option<PathPattern> {
     )
 }
 
-fn upstream(setting: &Setting<'_>, upstreams: &Upstreams, faults: &Faults<'_>) -> Option<String> {
+/// The name of an upstream of the file.
+pub(super) fn upstream(
+    setting: &Setting<'_>,
+    upstreams: &Upstreams,
+    faults: &Faults<'_>,
+) -> Option<String> {
     let known: Vec<&str> = upstreams.names.keys().map(String::as_str).collect();
     let text = setting.text("the name of an upstream")?;
     if known.contains(&text) {
