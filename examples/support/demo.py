@@ -59,8 +59,9 @@ def raise_curtain(example, stage, binary, port, with_varnish):
     if port:
         ports[GATEWAY] = port
     example.start(stage, [ports[each] for each in INSTANCES])
-    varnish = with_varnish and stage.varnish(ports[PAGES], ports[INSTANCES[0]])
-    # Without a page cache pages come from the instances too.
+    # What Varnish does not have it asks the gateway's balancer for, so that no instance gets two requests at once.
+    varnish = with_varnish and stage.varnish(ports[PAGES], ports[BALANCER])
+    # Without a page cache pages come straight from the instances.
     changes = () if varnish else [('upstream = "pages"', 'upstream = "app"')]
     stage.gateway(binary, example.folder / 'marquetry.toml', ports, changes)
     return ports, varnish and ports[PAGES]

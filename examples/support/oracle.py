@@ -162,7 +162,7 @@ class Oracle:
     def page_cache(self):
         """The page cache in between keeps pages with tags, and nothing of a member."""
         if not self.varnish:
-            print('     skipped: there is no varnishd here')
+            print('     skipped: no Varnish between')
             return
         cookie = next(iter(self.members.values()))
         for form, host in self.hosts.items():
