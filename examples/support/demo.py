@@ -28,7 +28,8 @@ def main(example):
     words.add_argument('--without-varnish', action='store_true', help='pages come straight from the instances')
     asked = words.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    port = asked.port or (8080 if asked.what == 'start' else 0)
+    # 0: a free one.
+    port = asked.port if asked.port is not None else (8080 if asked.what == 'start' else 0)
     try:
         binary = gateway_binary(asked.gateway)
         example.install(ROOT / 'target/examples')

@@ -213,7 +213,10 @@ class Oracle:
                 self.note(not wrong, f'{form}  {path:20} {who:15} afterwards', wrong)
 
     def example_itself(self):
-        """What this framework has of its own."""
+        """What is not there, and what this framework has of its own."""
+        for form in self.hosts:
+            got, wanted = (ask_for(form, '/nothing', None) for ask_for in (self.composed, self.in_place))
+            self.note((got.status, got.body) == (404, wanted.body), f'{form}  404 for what is not there', f'     {got.status}')
         self.example.more(self)
 
 

@@ -52,7 +52,7 @@ class Symfony:
         for part in signed:
             there = ask(oracle.gateway, host, part)
             elsewhere = ask(next(oracle.instances), 'other.example', part)
-            oracle.note((there.status, elsewhere.status) == (200, 403), f'200 on its own host, 403 on another: {part[-44:]}',
+            oracle.note((there.status, elsewhere.status) == (200, 403), f'200 on its own host, 403 on another: {part.rsplit("%253A", 1)[-1]}',
                         f'     {there.status}, {elsewhere.status}')
         forged = ask(oracle.gateway, host, signed[0].replace('_hash=', '_hash=x'))
         oracle.note(forged.status == 403, 'a forged signature is refused', f'     {forged.status}')

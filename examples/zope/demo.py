@@ -38,8 +38,8 @@ class Zope:
         print('Installing Zope into', self.bin.parent, flush=True)
         try:
             venv.create(self.bin.parent, with_pip=True, clear=True)
-            pip = [self.bin / 'pip', '--disable-pip-version-check', 'install', '--quiet', '--requirement', pins]
-            subprocess.run(pip, check=True, timeout=300)
+            pip = [self.bin / 'pip', '--disable-pip-version-check', '--retries', '1', 'install', '--quiet', '--requirement', pins]
+            subprocess.run(pip, check=True, timeout=240)
         except (subprocess.SubprocessError, OSError) as error:
             raise Absent(f'Zope could not be installed (it needs the venv module of Python, and PyPI): {error}') from error
         done.touch()
