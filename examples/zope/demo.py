@@ -41,7 +41,8 @@ class Zope:
             pip = [self.bin / 'pip', '--disable-pip-version-check', '--retries', '1', 'install', '--quiet', '--requirement', pins]
             subprocess.run(pip, check=True, timeout=240)
         except (subprocess.SubprocessError, OSError) as error:
-            raise Absent(f'Zope could not be installed (it needs the venv module of Python, and PyPI): {error}') from error
+            why = f'ended with {error.returncode}' if isinstance(error, subprocess.CalledProcessError) else error
+            raise Absent(f'Zope could not be installed; it takes the venv module of Python, and PyPI (pip install {why})') from error
         done.touch()
 
     def start(self, stage, ports):
