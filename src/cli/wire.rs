@@ -6,10 +6,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use tokio::sync::Semaphore;
 
 use crate::admin::Admin;
 use crate::admin::access::{Token, TokenError};
+use crate::admin::operate::{Operator, Refused, ServerOrder, WantedState};
 use crate::admin::purge::Purger;
 use crate::cache::Cache;
 use crate::cache::order::Order;
@@ -27,7 +29,9 @@ use crate::observe::text::{Moment, Seconds};
 use crate::server::drain::Drain;
 use crate::server::tls::{self, TlsError};
 use crate::server::{LimitHit, Limits, Listener};
-use crate::upstream::operate::PoolStatus;
+use crate::upstream::Upstream;
+use crate::upstream::operate::{PoolStatus, ServerStatus as PoolServerStatus, UnknownServer};
+use crate::upstream::probe::CheckError;
 use crate::upstream::standing::ServerState as PoolServerState;
 
 /// How often connections that have rested for too long are closed.
@@ -156,7 +160,9 @@ pub fn bind(config: &Config) -> Result<Bound, StartError> {
                 &Arc::new(Semaphore::new(ADMIN_CONNECTIONS)),
             )?;
             let purger = Arc::new(Purges(Arc::clone(&gateway)));
-            let admin = Admin::new(observer.clone(), admin.listen, token).with_purger(purger);
+            let admin = Admin::new(observer.clone(), admin.listen, token)
+                .with_purger(purger)
+                .with_operator(Arc::new(Servers(Arc::clone(&gateway))));
             Some((listener, admin))
         }
     };
@@ -298,6 +304,57 @@ impl Purger for Purges {
     }
 }
 
+/// Carries out orders for servers, of the upstreams that are there now.
+struct Servers(Arc<Current>);
+
+impl Operator for Servers {
+    fn order<'a>(
+        &'a self,
+        upstream: &'a str,
+        server: &'a str,
+        order: ServerOrder,
+    ) -> BoxFuture<'a, Result<Vec<ServerStatus>, Refused>> {
+        Box::pin(async move {
+            let gateway = self.0.now();
+            let Some(upstream) = gateway.upstreams().get(upstream) else {
+                let known: Vec<_> = gateway.upstreams().names().collect();
+                let known = known.join(", ");
+                return Err(Refused::Unknown(format!(
+                    "there is no upstream {upstream}; there are {known}"
+                )));
+            };
+            carry_out(upstream, server, order).await
+        })
+    }
+}
+
+async fn carry_out(
+    upstream: &Upstream,
+    server: &str,
+    order: ServerOrder,
+) -> Result<Vec<ServerStatus>, Refused> {
+    let unknown = |error: UnknownServer| Refused::Unknown(error.to_string());
+    let pool = upstream.pool();
+    if let Some(weight) = order.weight {
+        pool.set_weight(server, weight).map_err(unknown)?;
+    }
+    if order.check {
+        upstream.check(server).await.map_err(|error| match error {
+            CheckError::Unknown(error) => unknown(error),
+            CheckError::Failed { .. } => Refused::Unwell(error.to_string()),
+        })?;
+    }
+    match order.state {
+        Some(WantedState::Drain) => pool.drain(server).map_err(unknown)?,
+        Some(WantedState::Ready) => pool.ready(server).map_err(unknown)?,
+        None => {}
+    }
+    let called = pool.called(server).map_err(unknown)?;
+    let mut rows = pool.status().servers;
+    rows.retain(|row| called.iter().any(|server| server.label() == row.address));
+    Ok(rows.into_iter().map(server_status).collect())
+}
+
 /// What the admin listener and the metrics see.
 struct House {
     gateway: Arc<Current>,
@@ -335,7 +392,16 @@ impl Status for House {
 }
 
 fn upstream_status(pool: PoolStatus) -> UpstreamStatus {
-    let servers = pool.servers.into_iter().map(|server| ServerStatus {
+    UpstreamStatus {
+        name: pool.name,
+        servers: pool.servers.into_iter().map(server_status).collect(),
+        queued: pool.queued,
+        max_in_flight: pool.max_in_flight,
+    }
+}
+
+fn server_status(server: PoolServerStatus) -> ServerStatus {
+    ServerStatus {
         address: server.address,
         weight: server.weight,
         state: match server.state {
@@ -358,10 +424,5 @@ fn upstream_status(pool: PoolStatus) -> UpstreamStatus {
             good: probe.good,
             outcome: probe.outcome,
         }),
-    });
-    UpstreamStatus {
-        name: pool.name,
-        servers: servers.collect(),
-        queued: pool.queued,
     }
 }

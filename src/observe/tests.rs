@@ -439,11 +439,13 @@ impl Status for TwoUpstreams {
                     server(2, ServerState::Draining, 1),
                 ],
                 queued: 4,
+                max_in_flight: 2,
             },
             UpstreamStatus {
                 name: "pages".to_owned(),
                 servers: vec![server(3, ServerState::Down, 0)],
                 queued: 0,
+                max_in_flight: 0,
             },
         ]
     }

@@ -22,8 +22,8 @@ pub mod stream;
 pub mod transport;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -50,41 +50,57 @@ use crate::upstream::transport::Transport;
 
 /// All upstreams, by name.
 #[derive(Clone, Default)]
-pub struct Upstreams(BTreeMap<String, Arc<Upstream>>);
+pub struct Upstreams {
+    by_name: BTreeMap<String, Arc<Upstream>>,
+    /// The pools of those that left the configuration, as long as one of their requests is in flight: who comes back counts on.
+    left: BTreeMap<String, Weak<Pool>>,
+}
 
 impl Upstreams {
     /// One upstream for each configured. Those of `before` go on with their pools, so that servers that stay keep their counts,
     /// connections and states.
     pub fn new(configs: &BTreeMap<String, UpstreamConfig>, before: Option<&Self>) -> Self {
-        let upstream = |name: &String, config: &UpstreamConfig| match before
-            .and_then(|before| before.get(name))
-        {
-            Some(kept) if kept.config == *config => Arc::clone(kept),
-            before => {
-                let upstream = Arc::new(match before {
-                    None => Upstream::new(name, config),
-                    Some(changed) => changed.succeeded_by(config),
-                });
-                upstream.watch();
-                upstream
+        let upstream = |name: &String, config: &UpstreamConfig| {
+            let kept = before.and_then(|before| before.get(name));
+            if let Some(kept) = kept.filter(|kept| kept.config == *config) {
+                return Arc::clone(kept);
             }
+            let left = || before?.left.get(name)?.upgrade();
+            let upstream = Arc::new(match (kept, left()) {
+                (Some(changed), _) => changed.succeeded_by(config),
+                (None, Some(pool)) => Upstream::over(pool, config),
+                (None, None) => Upstream::new(name, config),
+            });
+            upstream.watch();
+            upstream
         };
-        Self(
-            configs
-                .iter()
-                .map(|(name, config)| (name.clone(), upstream(name, config)))
-                .collect(),
-        )
+        let by_name: BTreeMap<_, _> = configs
+            .iter()
+            .map(|(name, config)| (name.clone(), upstream(name, config)))
+            .collect();
+        let mut left = BTreeMap::new();
+        if let Some(before) = before {
+            left.clone_from(&before.left);
+            let pools = before.by_name.iter();
+            left.extend(pools.map(|(name, it)| (name.clone(), Arc::downgrade(&it.pool))));
+        }
+        left.retain(|name, pool| !by_name.contains_key(name) && pool.strong_count() > 0);
+        Self { by_name, left }
     }
 
     /// The upstream of that name.
     pub fn get(&self, name: &str) -> Option<&Arc<Upstream>> {
-        self.0.get(name)
+        self.by_name.get(name)
+    }
+
+    /// Their names.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
     }
 
     /// What all of them are at now, by name.
     pub fn status(&self) -> Vec<PoolStatus> {
-        self.0
+        self.by_name
             .values()
             .map(|upstream| upstream.pool.status())
             .collect()
@@ -92,7 +108,7 @@ impl Upstreams {
 
     /// Closes connections that have rested for too long.
     pub fn sweep(&self) {
-        for upstream in self.0.values() {
+        for upstream in self.by_name.values() {
             for server in upstream.pool.servers() {
                 server.resting().sweep();
             }
@@ -130,6 +146,18 @@ impl Upstream {
             pool: Pool::new(name, config),
             transport: Transport::new(name, config),
             names: Self::names(config, lookup),
+            config: config.clone(),
+            budget: Arc::new(RetryBudget::new()),
+        }
+    }
+
+    /// An upstream that left the configuration, and is there again while one of its requests is in flight.
+    fn over(pool: Arc<Pool>, config: &UpstreamConfig) -> Self {
+        pool.configure(config);
+        Self {
+            transport: Transport::new(pool.name(), config),
+            pool,
+            names: Self::names(config, Arc::new(System)),
             config: config.clone(),
             budget: Arc::new(RetryBudget::new()),
         }

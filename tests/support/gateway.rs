@@ -89,6 +89,12 @@ impl Setup {
         self
     }
 
+    /// A file beside the configuration.
+    pub fn file(mut self, name: &str, text: &str) -> Self {
+        self.files.push((name.to_owned(), text.to_owned()));
+        self
+    }
+
     /// Starts it.
     pub async fn start(self) -> Gateway {
         Gateway::start(self).await
@@ -165,6 +171,23 @@ impl Gateway {
     pub async fn start_again(&mut self) {
         (self.child, self.stdout, self.stderr) = spawn(&self.setup, &self.folder);
         self.await_listeners().await;
+    }
+
+    /// Puts another configuration in the place of the file and has it read; listeners stay.
+    pub async fn reload(&mut self, setup: Setup) {
+        let reloads =
+            |lines: Vec<String>| lines.iter().filter(|it| it.contains("reloaded")).count();
+        let before = reloads(self.stderr());
+        setup.write(&self.folder);
+        self.setup = setup;
+        self.signal("HUP");
+        let mut printed = self.stderr.0.1.subscribe();
+        within("a reload", async {
+            while reloads(self.stderr()) == before {
+                let _ = printed.changed().await;
+            }
+        })
+        .await;
     }
 
     async fn await_listeners(&mut self) {
