@@ -95,7 +95,7 @@ impl Upstreams {
 
     /// Their names.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.keys().map(String::as_str)
+        self.by_name.keys().map(String::as_str)
     }
 
     /// What all of them are at now, by name.

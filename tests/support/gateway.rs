@@ -304,28 +304,6 @@ impl Gateway {
         assert!(sent.is_ok_and(|status| status.success()), "kill -{name}");
     }
 
-    /// Writes another configuration into the file and has it read.
-    pub async fn reload(&mut self, setup: Setup) {
-        let before = self.reloads();
-        self.setup = setup;
-        self.setup.write(&self.folder);
-        self.signal("HUP");
-        within("the reload", async {
-            while self.reloads() == before {
-                tokio::task::yield_now().await;
-            }
-        })
-        .await;
-    }
-
-    fn reloads(&self) -> usize {
-        let lines = self.stderr();
-        lines
-            .iter()
-            .filter(|line| line.contains(" reloaded "))
-            .count()
-    }
-
     /// Waits until the process has ended.
     pub async fn exited(&mut self) -> ExitStatus {
         within("the gateway to exit", self.stdout.ended()).await;
