@@ -153,8 +153,10 @@ impl HttpBody for Download {
             return Poll::Ready(Some(Ok(self.piece())));
         }
         let frame = Pin::new(&mut self.body).poll_frame(context);
-        if matches!(frame, Poll::Ready(None)) || self.body.is_end_stream() {
-            self.answering.ended();
+        match &frame {
+            Poll::Ready(Some(Ok(_))) if self.body.is_end_stream() => self.answering.ended(),
+            Poll::Ready(None) => self.answering.ended(),
+            _ => {}
         }
         let Some(stall) = &self.stall else {
             return frame;

@@ -1,6 +1,6 @@
 //! SSI directives -> frames and nodes: conditions, blocks, and what stands for itself.
 
-use super::build::{Builder, Kind};
+use super::build::{Builder, Kind, OpenIf};
 use super::condition::Condition;
 use super::directive::Directive;
 use super::issue::{DirectiveFault, IssueKind};
@@ -89,11 +89,11 @@ impl Builder<'_> {
             return end;
         }
         let condition = self.condition(token, directive, "if");
-        let kind = Kind::If {
+        let open_if = OpenIf {
             open: Some((token.start, condition)),
             branches: Vec::new(),
         };
-        self.push(kind, end);
+        self.push(Kind::If(Box::new(open_if)), end);
         next
     }
 
@@ -115,7 +115,11 @@ impl Builder<'_> {
     fn branch(&mut self, token: &Token<'_>, directive: &Directive) {
         let is_elif = directive.command == "elif";
         // `#else` has been read: nothing may follow but `#endif`.
-        if !matches!(self.current.kind, Kind::If { open: Some(_), .. }) {
+        let in_branch = match &self.current.kind {
+            Kind::If(open_if) => open_if.open.is_some(),
+            _ => false,
+        };
+        if !in_branch {
             self.message(token, DirectiveFault::Stray(ending(directive)));
             return;
         }
@@ -128,10 +132,10 @@ impl Builder<'_> {
             None
         };
         let body = self.body(self.current.start);
-        if let Kind::If { open, branches } = &mut self.current.kind
-            && let Some((offset, condition)) = std::mem::replace(open, following)
+        if let Kind::If(open_if) = &mut self.current.kind
+            && let Some((offset, condition)) = std::mem::replace(&mut open_if.open, following)
         {
-            branches.push(Branch {
+            open_if.branches.push(Branch {
                 offset,
                 condition,
                 body,

@@ -78,7 +78,7 @@ impl Outline<'_> {
                 Node::Eval(include) => self.include(include, true),
                 Node::Inline(inline) => self.walk(inline.body),
                 Node::Choose(choose) => {
-                    for when in &choose.branches {
+                    for when in template.branches(choose) {
                         let test = self.test_at(when.offset);
                         self.within(format!("when {test}"), Some(when.offset), when.body);
                     }
