@@ -159,9 +159,10 @@ impl Gateway {
 
     /// Answers one request.
     pub async fn answer(&self, request: Request) -> Response {
+        let version = request.version();
         let (visit, body) = match Visit::new(request, &self.trust) {
             Ok(visit) => visit,
-            Err(refused) => return respond::error(&refused.into()),
+            Err(refused) => return respond::refusal(&refused.into(), version),
         };
         let visit = Arc::new(visit);
         let page = self.observer.page(&PageStart {
@@ -180,9 +181,7 @@ impl Gateway {
             }
             Answer::plain(respond::error(&error))
         });
-        answer
-            .send(&visit, page, self.compose.max_page.as_usize())
-            .await
+        answer.send(&visit, page)
     }
 
     /// Route, skeleton, page.
