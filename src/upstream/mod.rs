@@ -93,6 +93,11 @@ impl Upstreams {
         self.by_name.get(name)
     }
 
+    /// Their names.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.by_name.keys().map(String::as_str)
+    }
+
     /// What all of them are at now, by name.
     pub fn status(&self) -> Vec<PoolStatus> {
         self.by_name
@@ -185,6 +190,11 @@ impl Upstream {
         &self.pool
     }
 
+    /// What is configured of it.
+    pub fn config(&self) -> &UpstreamConfig {
+        &self.config
+    }
+
     /// Its name.
     pub fn name(&self) -> &str {
         self.pool.name()
@@ -229,6 +239,10 @@ impl Upstream {
                 Ok(tried) => {
                     notes.first_byte(tried.response.status());
                     tried.server.answered(tried.sent.elapsed());
+                    if tried.server.is_suspect() {
+                        // It refused a connection, and answers on one that was kept.
+                        self.pool.connection_made(&tried.server);
+                    }
                     return Ok(Answer {
                         response: tried.response,
                         sent: tried.sent,
