@@ -210,7 +210,7 @@ async fn bodies_stream_with_back_pressure() {
     );
     origin.on(
         "/large",
-        Reply::text("").chunked().repeated([b'x'; 65_536], 4096),
+        Reply::text("").chunked().repeated(vec![b'x'; 65_536], 4096),
     );
     let (_gateway, address) = balanced(&origin, "", "").await;
     let mut client = Client::connect(address).await;

@@ -185,7 +185,7 @@ impl Roll<'_> {
         }
         *stage = Stage::Drained;
         self.order(server, &json!({"state": "drain"})).await?;
-        self.say(server, &format!("drained, {} in flight", before.in_flight));
+        self.say(server, &format!("draining, {} in flight", before.in_flight));
         self.wait_until_idle(server).await
     }
 
