@@ -656,7 +656,7 @@ async fn a_server_that_does_not_come_back_stays_out() {
     let first = fleet.addresses[0];
     assert!(
         stopped.told.contains(&format!(
-            "marquetry: {first}: it does not do well after 0.3 s: "
+            "marquetry: {first}: it does not do well after 0.3 s: cannot connect: "
         )),
         "{}",
         stopped.told

@@ -217,7 +217,10 @@ impl Roll<'_> {
                 // One good answer may not be enough to bring back a server that was found down.
                 Ok(rows) if rows.iter().all(|row| row.healthy) => return Ok(()),
                 Ok(_) => "it has not done well often enough yet".to_owned(),
-                Err(AdminError::Refused { status: 502, text }) => text,
+                Err(AdminError::Refused { status: 502, text }) => {
+                    let named = format!("{}: ", server.address);
+                    text.strip_prefix(&named).unwrap_or(&text).to_owned()
+                }
                 Err(error) => return Err(error.to_string()),
             };
             if Instant::now() >= until {
@@ -302,12 +305,14 @@ impl Roll<'_> {
                 } else {
                     " and does not do well"
                 };
-                eprintln!(
-                    "marquetry: {address} is {}{well}: {}",
-                    row.state, row.reason
-                );
+                let why = match row.state.as_str() {
+                    "active" => String::new(),
+                    _ => format!(": {}", row.reason),
+                };
+                eprintln!("marquetry: {address} is {}{well}{why}", row.state);
                 if stage == Stage::Begun && is_drained(&row) {
                     let place = self.arguments.admin.as_words();
+                    let address = command::quoted(address);
                     eprintln!(
                         "marquetry: to put it back: marquetry ready {upstream} {address}{place}"
                     );

@@ -341,6 +341,10 @@ async fn carry_out(
     if order.check {
         upstream.check(server).await.map_err(|error| match error {
             CheckError::Unknown(error) => unknown(error),
+            // Some reasons name the server themselves.
+            CheckError::Failed { server, reason } if reason.starts_with(&server) => {
+                Refused::Unwell(reason)
+            }
             CheckError::Failed { .. } => Refused::Unwell(error.to_string()),
         })?;
     }
