@@ -353,6 +353,11 @@ fn play(role: &str, address: &str, folder: &Path) -> Command {
 
 /// An application that serves one request at a time, and takes a moment to start.
 fn serve(address: &str) {
+    // It ends by itself where the test was ended without a chance to end it.
+    std::thread::spawn(|| {
+        std::thread::sleep(support::PATIENCE * 4);
+        std::process::exit(0);
+    });
     std::thread::sleep(Duration::from_millis(150));
     let listener = TcpListener::bind(address).expect("the port is free");
     let busy = Arc::new(AtomicBool::new(false));

@@ -25,7 +25,8 @@ const LEFT: &str = "left the configuration";
 pub struct RollArguments {
     /// The upstream, by its name in the configuration.
     upstream: String,
-    /// The command that restarts one server; it is done when it ends. `{address}`, `{host}` and `{port}` are the server's.
+    /// The command that restarts one server. It ends when the old process has ended, and need not wait for the new one. `{address}`, `{host}` and `{port}`
+    /// are the server's.
     #[arg(long, value_name = "COMMAND")]
     exec: String,
     /// How long a server may take to finish what it has.
