@@ -10,8 +10,6 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use crate::cache::key::CacheKey;
 use crate::gateway::cache_status::{self, Told};
-use crate::gateway::error::GatewayError;
-use crate::gateway::respond;
 use crate::gateway::visit::Visit;
 use crate::message::{Body, BodyError, Response, headers};
 use crate::observe::outcome::{Outcome, PageEnd};
@@ -54,16 +52,13 @@ impl Answer {
     }
 
     /// Completes the head, and watches the body.
-    pub async fn send(self, visit: &Visit, page: Page, most: usize) -> Response {
+    pub fn send(self, visit: &Visit, page: Page) -> Response {
         let Self {
             mut response,
             told,
             key,
             surrogate_control,
         } = self;
-        if visit.version == Version::HTTP_10 {
-            response = without_streaming(response, most).await;
-        }
         if visit.method == Method::HEAD {
             response = head_only(response);
         }
@@ -92,21 +87,6 @@ impl Answer {
             fields.insert(SERVER_TIMING, timing);
         }
         response.map(|body| watched(body, page, None))
-    }
-}
-
-/// An HTTP/1.0 client sees no difference between a whole body and a cut one unless it is told the length.
-pub(super) async fn without_streaming(response: Response, most: usize) -> Response {
-    let (mut head, body) = response.into_parts();
-    if HttpBody::size_hint(&body).exact().is_some() {
-        return Response::from_parts(head, body);
-    }
-    match body.collect(most).await {
-        Ok(bytes) => {
-            head.headers.remove(CONTENT_LENGTH);
-            Response::from_parts(head, Body::full(bytes))
-        }
-        Err(error) => respond::error(&GatewayError::Document(error.to_string())),
     }
 }
 
@@ -187,7 +167,9 @@ impl HttpBody for Watched {
         match &frame {
             Some(Ok(frame)) => {
                 self.sent(frame.data_ref().map_or(0, Bytes::len));
-                if self.body.is_end_stream() {
+                // Once the announced length has gone nobody asks for more.
+                let nothing_left = self.body.size_hint().exact() == Some(0);
+                if nothing_left || self.body.is_end_stream() {
                     self.finish(PageEnd::Complete);
                 }
             }

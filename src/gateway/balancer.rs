@@ -11,7 +11,7 @@ use std::time::Duration;
 use http::{HeaderValue, Method, Version};
 
 use crate::config::UpstreamConfig;
-use crate::gateway::answer::{head_only, watched, without_streaming};
+use crate::gateway::answer::{head_only, watched};
 use crate::gateway::error::GatewayError;
 use crate::gateway::reload::Current;
 use crate::gateway::visit::Visit;
@@ -80,7 +80,7 @@ impl Balancer {
                 (respond::error(&error), None)
             }
         };
-        let mut response = finished(gateway, &visit, response).await;
+        let mut response = finished(&visit, response);
         page.trace().status(response.status());
         headers::append_via(response.headers_mut(), Version::HTTP_11);
         if let Ok(id) = HeaderValue::from_str(visit.id.as_str()) {
@@ -126,13 +126,8 @@ impl Balancer {
     }
 }
 
-/// The answer as this client's version and method want it.
-async fn finished(gateway: &Gateway, visit: &Visit, response: Response) -> Response {
-    let response = if visit.version == Version::HTTP_10 {
-        without_streaming(response, gateway.compose.max_page.as_usize()).await
-    } else {
-        response
-    };
+/// The answer as this client's method wants it.
+fn finished(visit: &Visit, response: Response) -> Response {
     if visit.method == Method::HEAD {
         head_only(response)
     } else {

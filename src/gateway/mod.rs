@@ -29,6 +29,7 @@ pub mod route;
 pub mod visit;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crate::cache::Cache;
@@ -107,6 +108,7 @@ impl Gateway {
                     metrics.clone(),
                 )),
                 metrics,
+                told_cookie: AtomicBool::new(false),
             };
             Some((
                 route.config.host.clone(),
@@ -157,9 +159,10 @@ impl Gateway {
 
     /// Answers one request.
     pub async fn answer(&self, request: Request) -> Response {
+        let version = request.version();
         let (visit, body) = match Visit::new(request, &self.trust) {
             Ok(visit) => visit,
-            Err(refused) => return respond::error(&refused.into()),
+            Err(refused) => return respond::refusal(&refused.into(), version),
         };
         let visit = Arc::new(visit);
         let page = self.observer.page(&PageStart {
@@ -178,9 +181,7 @@ impl Gateway {
             }
             Answer::plain(respond::error(&error))
         });
-        answer
-            .send(&visit, page, self.compose.max_page.as_usize())
-            .await
+        answer.send(&visit, page)
     }
 
     /// Route, skeleton, page.
