@@ -432,8 +432,14 @@ async fn head_is_told_what_get_would_begin_with() {
             "accept-ranges",
             "content-encoding",
         ];
+        // A second may pass between the two: what is left of a lifetime is not compared.
+        let field = |name| {
+            answer
+                .header(name)
+                .map(|value| value.trim_end_matches(|c: char| c.is_ascii_digit()))
+        };
         names
-            .map(|name| format!("{name}: {:?}", answer.header(name)))
+            .map(|name| format!("{name}: {:?}", field(name)))
             .into()
     };
     // Nothing in store: it asks for no fragment, and all of them count as not known.

@@ -201,6 +201,7 @@ fn every_key_arrives_at_its_field() {
             timeout: Some(Duration::from_secs(2)),
             key_cookies: vec!["group".to_owned()],
             ignore_query: vec!["utm_*".to_owned(), "fbclid".to_owned()],
+            sort_query: true,
             stale_while_revalidate: Duration::from_secs(10),
             stale_if_error: Duration::from_secs(600),
             stale_for_sessions: true,

@@ -250,7 +250,7 @@ impl<S: FragmentSource> Page<S> {
                 let blocks = &mut self.documents[thread.document].ssi.blocks;
                 Arc::make_mut(blocks).insert(block.name.clone(), code);
             }
-            Node::Message => self.ssi_message(thread),
+            Node::Message { in_string } => self.ssi_message(thread, *in_string),
         }
         Flow::On
     }

@@ -334,6 +334,8 @@ pub struct RouteConfig {
     pub key_cookies: Vec<String>,
     /// Parameters of the query that are no part of the cache key: names, or `prefix*`.
     pub ignore_query: Vec<String>,
+    /// Whether the order of the parameters is no part of the cache key.
+    pub sort_query: bool,
     /// How long past its lifetime an answer that does not say may be served while it is asked for anew.
     pub stale_while_revalidate: Duration,
     /// How long past its lifetime an answer that does not say may be served where the upstream fails.
@@ -549,6 +551,7 @@ impl RouteConfig {
             timeout: None,
             key_cookies: Vec::new(),
             ignore_query: Vec::new(),
+            sort_query: false,
             stale_while_revalidate: Duration::ZERO,
             stale_if_error: Duration::ZERO,
             stale_for_sessions: false,

@@ -102,6 +102,16 @@ impl Expr {
         })
     }
 
+    /// Bytes of memory that it holds beside its own.
+    pub fn weight(&self) -> usize {
+        let steps = match &self.steps {
+            Program::One(_) => 0,
+            Program::Many(steps) => size_of_val(&**steps),
+        };
+        let held = self.steps.iter().map(Step::weight).sum::<usize>();
+        steps + held + size_of_val(&*self.issues)
+    }
+
     /// What looks wrong in it.
     pub fn issues(&self) -> &[Issue] {
         &self.issues

@@ -54,6 +54,7 @@ pub use host::{Host, Refusal, World};
 pub use interpolate::{Failures, Interpolation, Piece};
 pub use limits::Limits;
 pub use name::Name;
+pub use pattern::COMPILED_PATTERN;
 pub use reader::Reader;
 pub use request::RequestFacts;
 pub use scope::{Scope, Snapshot};

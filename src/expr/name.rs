@@ -35,6 +35,11 @@ impl Name {
         &self.0
     }
 
+    /// Bytes of memory that it holds beside its own.
+    pub fn weight(&self) -> usize {
+        self.0.weight()
+    }
+
     /// Whether the name belongs to the request or to the evaluation, so that a document cannot assign it.
     pub fn is_built_in(&self) -> bool {
         BuiltIn::named(&self.0).is_some()

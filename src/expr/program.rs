@@ -64,6 +64,25 @@ pub(super) enum Step {
     CallOwn(Name, usize),
 }
 
+impl Step {
+    /// Bytes of memory that it holds beside its own.
+    pub(super) fn weight(&self) -> usize {
+        match self {
+            Self::Constant(value) => value.memory(),
+            Self::Read { name, key, .. } => {
+                let key = match key {
+                    ReadKey::Constant(key) => key.weight(),
+                    ReadKey::Whole | ReadKey::Top => 0,
+                };
+                name.weight() + key
+            }
+            Self::MatchesLiteral(pattern) => pattern.weight(),
+            Self::CallOwn(name, _) => name.weight(),
+            _ => 0,
+        }
+    }
+}
+
 /// How a variable is read.
 #[derive(Debug, Clone)]
 pub(super) enum ReadKey {

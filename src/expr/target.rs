@@ -75,6 +75,18 @@ impl Target {
         &self.name
     }
 
+    /// Bytes of memory that it holds beside its own.
+    pub fn weight(&self) -> usize {
+        let key = self.key.as_deref().map_or(0, |key| {
+            let held = match key {
+                TargetKey::Constant(value) => value.memory(),
+                TargetKey::Reference(expr) => expr.weight(),
+            };
+            size_of::<TargetKey>() + held
+        });
+        self.name.weight() + key
+    }
+
     /// Assigns `value` to it; on an error the variable keeps its old value.
     pub fn assign(
         &self,

@@ -99,6 +99,8 @@ pub(super) struct Pending {
     /// Whether it is of another origin than the page.
     pub(super) foreign: bool,
     pub(super) limit: usize,
+    /// `compose.merge_set_cookie`.
+    pub(super) merges: bool,
     pub(super) memory: Memory,
     pub(super) remembered: Arc<Remembered>,
     pub(super) span: Waited,
@@ -114,6 +116,7 @@ impl Pending {
             dca,
             foreign,
             limit,
+            merges,
             memory,
             remembered,
             span,
@@ -147,6 +150,9 @@ impl Pending {
                     // A failure says nothing of what comes after it.
                     if !is_users && streamed.response.status().is_success() {
                         remembered.personal(&key);
+                    }
+                    if !merges && streamed.response.headers().contains_key(SET_COOKIE) {
+                        route.drops_cookie();
                     }
                     let read = read(streamed, &route, dca, foreign, limit, &memory).await;
                     if matches!(read, Err(FragmentError::Overloaded(_))) {

@@ -289,6 +289,7 @@ impl PageFragments {
             dca,
             foreign: false,
             limit: self.compose.max_document.as_usize(),
+            merges: self.compose.merge_set_cookie,
             memory: self.memory.clone(),
             remembered: Arc::clone(&self.remembered),
             span: Waited {

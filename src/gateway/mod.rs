@@ -29,6 +29,7 @@ pub mod route;
 pub mod visit;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crate::cache::Cache;
@@ -107,6 +108,7 @@ impl Gateway {
                     metrics.clone(),
                 )),
                 metrics,
+                told_cookie: AtomicBool::new(false),
             };
             Some((
                 route.config.host.clone(),

@@ -48,6 +48,11 @@ pub(super) fn build(
         .filter(|token| matches!(token.kind, TokenKind::Text | TokenKind::Verbatim))
         .map(|token| token.end - token.start)
         .sum::<usize>();
+    // The template may live long.
+    builder.nodes.shrink_to_fit();
+    builder.dynamics.shrink_to_fit();
+    builder.assigns.shrink_to_fit();
+    builder.branches.shrink_to_fit();
     Template {
         has_tags: copied < document.len(),
         writes_head: writes_head(&document),
@@ -149,6 +154,7 @@ pub(super) struct OpenIf {
     /// The branch being read: its directive's place and condition; none in `#else`.
     pub(super) open: Option<(usize, Option<super::condition::Condition>)>,
     pub(super) branches: Vec<Branch>,
+    pub(super) in_string: bool,
 }
 
 impl Frame {
@@ -385,7 +391,11 @@ impl<'a> Builder<'a> {
                 return self.push_assign(*assign);
             }
             Kind::If(open_if) => {
-                let OpenIf { open, mut branches } = *open_if;
+                let OpenIf {
+                    open,
+                    mut branches,
+                    in_string,
+                } = *open_if;
                 let otherwise = match open {
                     Some((offset, condition)) => {
                         branches.push(Branch {
@@ -400,6 +410,7 @@ impl<'a> Builder<'a> {
                 Node::If(Box::new(If {
                     branches,
                     otherwise,
+                    in_string,
                 }))
             }
             Kind::Block(name) => Node::Block(Box::new(Block { name, body })),

@@ -5,7 +5,7 @@ use super::condition::Condition;
 use super::directive::Directive;
 use super::issue::{DirectiveFault, IssueKind};
 use super::outline::Role;
-use super::scan::{DirectiveToken, Token};
+use super::scan::{DirectiveToken, Token, TokenKind};
 use super::ssi;
 use super::tree::{Branch, Node};
 
@@ -54,7 +54,8 @@ impl Builder<'_> {
     fn message(&mut self, token: &Token<'_>, fault: DirectiveFault) {
         self.tell(token, IssueKind::Directive(fault));
         if self.only_branches().is_none() {
-            self.pending.push(Node::Message);
+            let in_string = is_in_string(token);
+            self.pending.push(Node::Message { in_string });
         }
     }
 
@@ -92,6 +93,7 @@ impl Builder<'_> {
         let open_if = OpenIf {
             open: Some((token.start, condition)),
             branches: Vec::new(),
+            in_string: is_in_string(token),
         };
         self.push(Kind::If(Box::new(open_if)), end);
         next
@@ -160,6 +162,11 @@ impl Builder<'_> {
         }
         next
     }
+}
+
+/// Whether a directive stands in a string of a JSON document.
+fn is_in_string(token: &Token<'_>) -> bool {
+    matches!(&token.kind, TokenKind::Directive(directive) if directive.in_string)
 }
 
 /// The name of a directive that ends or divides.

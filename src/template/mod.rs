@@ -25,6 +25,7 @@ mod ssi;
 pub mod ssi_text;
 pub mod survey;
 pub mod tree;
+mod weight;
 
 use bytes::{Bytes, BytesMut};
 

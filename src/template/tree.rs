@@ -98,11 +98,6 @@ impl Template {
     pub fn shared_text(&self, span: Span) -> Bytes {
         self.document.slice(span.start as usize..span.end as usize)
     }
-
-    /// Bytes of memory beside the document itself, roughly; for whoever weighs a store.
-    pub fn weight(&self) -> usize {
-        self.nodes.len() * (size_of::<Node>() + 128) + self.issues.len() * size_of::<Issue>()
-    }
 }
 
 /// Bytes of a document: from `start` up to but not including `end`.
@@ -163,7 +158,10 @@ pub enum Node {
     /// `#block`.
     Block(Box<Block>),
     /// Emits the error message of SSI; the issue is among those of the template.
-    Message,
+    Message {
+        /// Whether the directive stands in a string of a JSON document.
+        in_string: bool,
+    },
 }
 
 impl Node {
@@ -174,7 +172,7 @@ impl Node {
             | Self::Try(_)
             | Self::Break
             | Self::Block(_)
-            | Self::Message => false,
+            | Self::Message { .. } => false,
             Self::Include(include) => include
                 .texts()
                 .any(|text| !matches!(text, Text::Constant(_))),
@@ -419,6 +417,8 @@ pub struct If {
     pub branches: Vec<Branch>,
     /// `#else`.
     pub otherwise: Option<Body>,
+    /// Whether it stands in a string of a JSON document.
+    pub in_string: bool,
 }
 
 /// `#if` or `#elif`.

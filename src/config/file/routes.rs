@@ -74,6 +74,7 @@ fn route(
     table.set("timeout", &mut route.timeout, |it| timeout(it).map(Some));
     table.set("key_cookies", &mut route.key_cookies, cookie_names);
     table.set("ignore_query", &mut route.ignore_query, parameters);
+    table.set("sort_query", &mut route.sort_query, boolean);
     table.set("delegate", &mut route.delegate, boolean);
     table.set("languages", &mut route.languages, languages);
     caching(&mut table, &mut route);

@@ -121,7 +121,7 @@ impl Outline<'_> {
                 | Node::Echo(_)
                 | Node::Set(_)
                 | Node::Config(_)
-                | Node::Message => {}
+                | Node::Message { .. } => {}
             }
         }
     }
