@@ -327,6 +327,10 @@ fn written(
             body = Body::empty();
         }
     }
+    if visit.method == Method::HEAD {
+        // A length would be of what this moment has at hand; the next GET may be another one's, or longer.
+        body = Body::empty();
+    }
     let mut response = Response::new(body);
     *response.status_mut() = status;
     *response.headers_mut() = headers;
