@@ -360,4 +360,17 @@ async fn head_begins_as_get_and_fetches_no_fragment() {
     assert_eq!(head.header("content-length"), None);
     assert_eq!(head.header("etag"), None);
     assert_eq!(origin.count("/f"), 0);
+
+    // No length either where all parts are at hand.
+    let free = |reply: Reply| reply.header("Cache-Control", "public, s-maxage=60");
+    origin.on("/free", free(Reply::html("<esi:include src=\"/part\"/>")));
+    origin.on("/part", free(Reply::html("part")));
+    gateway.get("/free").await.is(200, "part");
+    let get = gateway.get("/free").await;
+    let head = gateway.fetch(&ask("HEAD", "/free")).await;
+    assert_eq!(get.header("content-length"), Some("4"));
+    assert_eq!(head.header("content-length"), None);
+    for name in ["etag", "cache-control", "vary", "content-type"] {
+        assert_eq!(head.header(name), get.header(name), "{name}");
+    }
 }

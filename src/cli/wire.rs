@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 
 use crate::admin::Admin;
 use crate::admin::access::{Token, TokenError};
@@ -28,7 +28,7 @@ use crate::observe::status::{
 use crate::observe::text::{Moment, Seconds};
 use crate::server::drain::Drain;
 use crate::server::tls::{self, TlsError};
-use crate::server::{LimitHit, Limits, Listener};
+use crate::server::{DESCRIPTORS, LimitHit, Limits, Listener};
 use crate::upstream::Upstream;
 use crate::upstream::operate::{PoolStatus, ServerStatus as PoolServerStatus, UnknownServer};
 use crate::upstream::probe::CheckError;
@@ -75,6 +75,8 @@ pub struct Bound {
     admin: Option<(Listener, Admin)>,
     addresses: Addresses,
     config: Config,
+    /// Notified when clients wait for want of descriptors.
+    scarce: Arc<Notify>,
 }
 
 /// Where a gateway listens.
@@ -121,7 +123,14 @@ pub fn bind(config: &Config) -> Result<Bound, StartError> {
         None,
     )));
     let heard = observer.clone();
-    let hit = LimitHit::new(move |setting| heard.limit_hit(setting));
+    let scarce = Arc::new(Notify::new());
+    let wanted = Arc::clone(&scarce);
+    let hit = LimitHit::new(move |setting| {
+        heard.limit_hit(setting);
+        if setting == DESCRIPTORS {
+            wanted.notify_one();
+        }
+    });
     let limits = Limits {
         hit,
         ..Limits::from(&config.server)
@@ -206,6 +215,7 @@ pub fn bind(config: &Config) -> Result<Bound, StartError> {
         admin,
         addresses,
         config: config.clone(),
+        scarce,
     })
 }
 
@@ -250,7 +260,11 @@ impl Bound {
             // Operators watch while clients drain: the admin listener ends with the process.
             tokio::spawn(listener.run(Arc::new(admin), Drain::new()));
         }
-        tokio::spawn(sweep(Arc::clone(&self.gateway), self.drain.clone()));
+        tokio::spawn(sweep(
+            Arc::clone(&self.gateway),
+            self.drain.clone(),
+            self.scarce,
+        ));
         Running {
             addresses: self.addresses,
             drain: self.drain,
@@ -262,9 +276,11 @@ impl Bound {
     }
 }
 
-async fn sweep(gateway: Arc<Current>, drain: Drain) {
+async fn sweep(gateway: Arc<Current>, drain: Drain, scarce: Arc<Notify>) {
     loop {
         tokio::select! {
+            // A client waits to be accepted: what merely rests makes room.
+            () = scarce.notified() => gateway.now().upstreams().close_resting(),
             () = tokio::time::sleep(SWEEP) => gateway.now().upstreams().sweep(),
             () = drain.started() => return,
         }

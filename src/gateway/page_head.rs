@@ -9,7 +9,8 @@ use std::time::{Duration, SystemTime};
 
 use http::HeaderMap;
 use http::header::{
-    AGE, CACHE_CONTROL, COOKIE, DATE, EXPIRES, HeaderName, HeaderValue, PRAGMA, SET_COOKIE, VARY,
+    AGE, CACHE_CONTROL, COOKIE, DATE, ETAG, EXPIRES, HeaderName, HeaderValue, LAST_MODIFIED,
+    PRAGMA, SET_COOKIE, VARY,
 };
 
 use crate::cache::object::Object;
@@ -23,6 +24,14 @@ const MOST_KEYS: usize = 16 * 1024;
 
 /// Stands for keys that do not fit.
 const ANY_KEY: &str = "marquetry-any";
+
+/// Takes out what would let anybody keep a page, or find it unchanged.
+pub fn remove_promises(headers: &mut HeaderMap) {
+    headers::remove_for_other_caches(headers);
+    for name in [AGE, CACHE_CONTROL, ETAG, EXPIRES, LAST_MODIFIED, PRAGMA] {
+        headers.remove(name);
+    }
+}
 
 /// What one part of a page allows those behind us.
 #[derive(Debug, Clone, PartialEq, Eq)]
