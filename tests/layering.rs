@@ -91,6 +91,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("moka", &["cache/memory"]),
     ("toml", &["config/file", "cli/case"]),
     ("clap", &["cli/"]),
+    ("hdrhistogram", &["cli/report", "bench/"]),
     ("annotate_snippets", &["diagnostic/"]),
     ("rustls", &["server/", "upstream/transport"]),
     (

@@ -34,6 +34,8 @@ pub struct Config {
     pub compose: ComposeConfig,
     /// The groups of servers, by name.
     pub upstreams: BTreeMap<String, UpstreamConfig>,
+    /// The listeners onto the servers of an upstream, in the order of the file.
+    pub balancers: Vec<BalancerConfig>,
     /// The routes in the order of the file.
     pub routes: Vec<RouteConfig>,
 }
@@ -125,6 +127,8 @@ pub struct CacheConfig {
     pub memory: ByteSize,
     /// Largest stored body.
     pub max_object: ByteSize,
+    /// Answers that are stored once they are whole, while they arrive: all together.
+    pub arriving: ByteSize,
     /// Who may send PURGE to the main listeners.
     pub purge_from: Vec<Network>,
 }
@@ -154,6 +158,12 @@ pub struct ComposeConfig {
     pub on_error: OnError,
     /// How long the head waits for the heads of fragments.
     pub head_wait: Duration,
+    /// How long a page in which a part failed may be kept by those in front.
+    pub failed_max_age: Duration,
+    /// What a part for everybody that gives no lifetime counts as in that of its page.
+    pub default_max_age: Duration,
+    /// Whether a page with a personal part may be kept by its user's browser as long as its parts allow.
+    pub private_max_age: bool,
     /// Whether `Set-Cookie` of fragments joins the page's.
     pub merge_set_cookie: bool,
     /// Cookies that templates may read; `None`: all but the session cookies.
@@ -290,6 +300,15 @@ pub enum Balance {
     Affinity,
 }
 
+/// `[[balancers]]`: a plain listener onto the servers of an upstream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BalancerConfig {
+    /// Where to listen; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Name of the upstream.
+    pub upstream: String,
+}
+
 /// `[[routes]]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RouteConfig {
@@ -315,6 +334,8 @@ pub struct RouteConfig {
     pub key_cookies: Vec<String>,
     /// Parameters of the query that are no part of the cache key: names, or `prefix*`.
     pub ignore_query: Vec<String>,
+    /// Whether the order of the parameters is no part of the cache key.
+    pub sort_query: bool,
     /// How long past its lifetime an answer that does not say may be served while it is asked for anew.
     pub stale_while_revalidate: Duration,
     /// How long past its lifetime an answer that does not say may be served where the upstream fails.
@@ -327,6 +348,10 @@ pub struct RouteConfig {
     pub downstream_age: DownstreamAge,
     /// Whose `Cache-Control` in requests is heeded.
     pub request_cache_control: Heed,
+    /// Whether a surrogate in front that can compose a document is given its tags.
+    pub delegate: bool,
+    /// The languages in which the site answers, lower case; empty: `Accept-Language` counts as it is.
+    pub languages: Vec<String>,
 }
 
 /// `downstream_age` of a route (RFC 9213 2.3).
@@ -417,6 +442,7 @@ impl Default for CacheConfig {
         Self {
             memory: ByteSize::mebibytes(256),
             max_object: ByteSize::mebibytes(8),
+            arriving: ByteSize::mebibytes(64),
             purge_from: Vec::new(),
         }
     }
@@ -444,6 +470,9 @@ impl Default for ComposeConfig {
             page_timeout: Duration::from_secs(30),
             on_error: OnError::Empty,
             head_wait: Duration::ZERO,
+            failed_max_age: Duration::ZERO,
+            default_max_age: Duration::ZERO,
+            private_max_age: false,
             merge_set_cookie: false,
             readable_cookies: None,
             ssi_silent_errors: false,
@@ -522,12 +551,15 @@ impl RouteConfig {
             timeout: None,
             key_cookies: Vec::new(),
             ignore_query: Vec::new(),
+            sort_query: false,
             stale_while_revalidate: Duration::ZERO,
             stale_if_error: Duration::ZERO,
             stale_for_sessions: false,
             heuristic_freshness: false,
             downstream_age: DownstreamAge::Keep,
             request_cache_control: Heed::Surrogates,
+            delegate: false,
+            languages: Vec::new(),
         }
     }
 }

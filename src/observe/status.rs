@@ -31,6 +31,8 @@ pub struct UpstreamStatus {
     pub servers: Vec<ServerStatus>,
     /// Requests that wait for a server.
     pub queued: usize,
+    /// Requests in flight that one server takes; 0: no limit.
+    pub max_in_flight: usize,
 }
 
 impl UpstreamStatus {
