@@ -27,7 +27,7 @@ fn script(target: &str) -> Work {
     let number: u64 = target.trim_start_matches('/').parse().unwrap_or(0);
     let mixed = (number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33;
     Work {
-        time: if mixed % 7 == 0 { SLOW } else { FAST },
+        time: if mixed.is_multiple_of(7) { SLOW } else { FAST },
         ..Work::default()
     }
 }
