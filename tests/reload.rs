@@ -45,7 +45,7 @@ async fn a_hundred_reloads_under_load_fail_no_request() {
             })
         })
         .collect();
-    for round in 1..=100 {
+    for round in 1..=100_usize {
         // Each time something else changes: who is there, how one chooses, how long one may wait.
         let there = if round.is_multiple_of(3) {
             &all[..]
