@@ -1,12 +1,13 @@
-//! Four servers with one thread each, one slow request in seven: what each way of balancing makes of them, and HAProxy where it is installed, in
+//! Four servers with one thread each, one slow request in seven: what each way of balancing makes of them, and `HAProxy` where it is installed, in
 //! one run, in turns.
 //!
 //! `cargo bench --bench balancing`. The servers count what waits in them for their thread: that is the queue that nobody sees. The
-//! gateway, and HAProxy, run as processes of their own; all of it on loopback, a bounded number of requests.
+//! gateway, and `HAProxy`, run as processes of their own; all of it on loopback, a bounded number of requests.
 
 #[path = "../tests/support/mod.rs"]
 mod support;
 
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -27,7 +28,7 @@ fn script(target: &str) -> Work {
     let number: u64 = target.trim_start_matches('/').parse().unwrap_or(0);
     let mixed = (number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33;
     Work {
-        time: if mixed % 7 == 0 { SLOW } else { FAST },
+        time: if mixed.is_multiple_of(7) { SLOW } else { FAST },
         ..Work::default()
     }
 }
@@ -86,7 +87,8 @@ async fn haproxy(servers: &[SocketAddr], backend: &str, server: &str) -> Running
          frontend f\n  bind {address}\n  default_backend b\nbackend b\n  {backend}\n"
     );
     for (at, address) in servers.iter().enumerate() {
-        file.push_str(&format!("  server s{at} {address} {server}\n"));
+        // Writing to a string cannot fail.
+        let _ = writeln!(file, "  server s{at} {address} {server}");
     }
     let folder = tempfile::TempDir::new().expect("a folder of our own");
     let path = folder.path().join("haproxy.cfg");

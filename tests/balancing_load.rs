@@ -34,7 +34,7 @@ fn script(target: &str) -> Work {
         .and_then(|it| it.parse().ok())
         .unwrap_or(0);
     Work {
-        time: Duration::from_micros(if number % 7 == 0 { 3000 } else { 200 }),
+        time: Duration::from_micros(if number.is_multiple_of(7) { 3000 } else { 200 }),
         cut: number % 53 == 1,
         status: (number % 31 == 2).then_some(500),
         ..Work::default()
@@ -85,7 +85,7 @@ async fn client(current: Arc<RwLock<Upstreams>>, tally: Arc<Tally>, all: usize) 
         let upstream: Arc<Upstream> = Arc::clone(upstreams.get("app").expect("it is configured"));
         let mut request = Request::new(Body::empty());
         *request.uri_mut() = format!("/work/{number}").parse().expect("a target");
-        if number % 5 == 0 {
+        if number.is_multiple_of(5) {
             *request.method_mut() = Method::POST;
         }
         let asked = async {
@@ -97,7 +97,7 @@ async fn client(current: Arc<RwLock<Upstreams>>, tally: Arc<Tally>, all: usize) 
             }
         };
         // Every ninth leaves, at any point of its way.
-        let patience = if number % 9 == 0 {
+        let patience = if number.is_multiple_of(9) {
             Duration::from_micros((number as u64 * 977) % 8_000)
         } else {
             Duration::from_secs(60)
@@ -138,7 +138,7 @@ async fn load(http2: bool, all: usize) {
         *current.write().expect("no panic holds it") = after;
         // An operator is at work too; servers come and go, so not every order finds its server.
         let server = meters[(round + 1) % meters.len()].address.to_string();
-        let _ = if round % 2 == 0 {
+        let _ = if round.is_multiple_of(2) {
             pool.drain(&server)
         } else {
             pool.ready(&server)

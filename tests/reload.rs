@@ -45,12 +45,12 @@ async fn a_hundred_reloads_under_load_fail_no_request() {
             })
         })
         .collect();
-    for round in 1..=100 {
+    for round in 1..=100_usize {
         // Each time something else changes: who is there, how one chooses, how long one may wait.
-        let there = if round % 3 == 0 {
+        let there = if round.is_multiple_of(3) {
             &all[..]
         } else {
-            &all[round % 3 - 1..round % 3 + 1]
+            &all[round % 3 - 1..=round % 3]
         };
         let balance = ["least-connections", "affinity", "round-robin"][round % 3];
         let lines = format!(

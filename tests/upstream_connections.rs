@@ -207,7 +207,9 @@ async fn http2_in_the_clear_has_one_connection_for_many() {
         gate.open();
     };
     let (answers, ()) = futures::future::join(futures::future::join_all(asked), opened).await;
-    answers.iter().for_each(|answer| answer.is(200, "/x?a=1"));
+    for answer in &answers {
+        answer.is(200, "/x?a=1");
+    }
     assert_eq!(server.connections(), 1);
 }
 

@@ -49,7 +49,7 @@ impl Fnv {
     }
 }
 
-/// Every bit depends on every bit (the finaliser of SplitMix64).
+/// Every bit depends on every bit (the finaliser of `SplitMix64`).
 fn mix(value: u64) -> u64 {
     let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -93,7 +93,9 @@ mod tests {
         let mut servers = seeds(4);
         servers[3].1 = 2000;
         let mut counts = [0_usize; 4];
-        homes(&servers).into_iter().for_each(|at| counts[at] += 1);
+        for at in homes(&servers) {
+            counts[at] += 1;
+        }
         for (count, share) in counts.into_iter().zip([1, 1, 1, 2]) {
             let wanted = URLS * share / 5;
             assert!(count.abs_diff(wanted) < wanted / 10, "{counts:?}");

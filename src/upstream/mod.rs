@@ -296,14 +296,15 @@ impl Upstream {
                     Err(UpstreamError::Closed { .. }) if outgoing.can_repeat() => {
                         match slot.and_then(|slot| slot.take()) {
                             Some(permit) => permit,
-                            None => self.once_more(again, deadline).await?,
+                            None => Box::pin(self.once_more(again, deadline)).await?,
                         }
                     }
                     ended => return ended,
                 }
             }
         };
-        let connection = self.connect(permit.server(), deadline).await?;
+        // Boxed, as all that is not done for each request: what every request carries along stays small.
+        let connection = Box::pin(self.connect(permit.server(), deadline)).await?;
         self.exchange(connection, permit, outgoing, deadline, notes)
             .await
     }

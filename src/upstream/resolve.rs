@@ -115,9 +115,18 @@ impl Names {
     /// # Errors
     /// [`UpstreamError::Connect`] where no server is known, with what the resolver says.
     pub async fn ensure(&self, pool: &Arc<Pool>, deadline: Deadline) -> Result<(), UpstreamError> {
-        if !self.any {
-            return Ok(());
+        if self.any {
+            // Boxed: most upstreams have no names, and their requests carry nothing of this along.
+            Box::pin(self.ensure_known(pool, deadline)).await?;
         }
+        Ok(())
+    }
+
+    async fn ensure_known(
+        &self,
+        pool: &Arc<Pool>,
+        deadline: Deadline,
+    ) -> Result<(), UpstreamError> {
         if pool.names_due(self.interval).is_empty() {
             return pool.some_server();
         }

@@ -195,22 +195,20 @@ impl World {
             Step::Deliver(at) => {
                 let (sender, permit) = self.on_their_way.remove(at);
                 let row = self.row(permit.server());
-                match sender.send(permit) {
-                    Err(mut refused) => {
-                        let handover = refused.give_back();
-                        self.hand_over(handover);
-                    }
-                    Ok(()) => {
-                        let arrived = self.waiting.iter_mut().find(|(waiting, arrived)| {
-                            arrived.is_none() && !waiting.receiver.is_empty()
-                        });
-                        match (arrived, &mut self.check) {
-                            (Some((_, arrived)), _) => *arrived = Some(row),
-                            (None, Some((_, arrived))) => *arrived = Some(row),
-                            (None, None) => panic!("a permit arrived at nobody"),
-                        }
-                    }
+                if let Err(mut refused) = sender.send(permit) {
+                    let handover = refused.give_back();
+                    self.hand_over(handover);
+                    return;
                 }
+                let requests = self
+                    .waiting
+                    .iter_mut()
+                    .find(|(waiting, arrived)| arrived.is_none() && !waiting.receiver.is_empty());
+                let arrived = match requests {
+                    Some((_, arrived)) => Some(arrived),
+                    None => self.check.as_mut().map(|(_, arrived)| arrived),
+                };
+                *arrived.expect("somebody waited for it") = Some(row);
             }
             Step::Order(drain) => {
                 let order = if drain { Order::Drain } else { Order::Ready };
