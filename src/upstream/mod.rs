@@ -239,6 +239,10 @@ impl Upstream {
                 Ok(tried) => {
                     notes.first_byte(tried.response.status());
                     tried.server.answered(tried.sent.elapsed());
+                    if tried.server.is_suspect() {
+                        // It refused a connection, and answers on one that was kept.
+                        self.pool.connection_made(&tried.server);
+                    }
                     return Ok(Answer {
                         response: tried.response,
                         sent: tried.sent,
