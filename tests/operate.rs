@@ -333,6 +333,7 @@ fn role() {
     match role.as_str() {
         "serve" => serve(&address),
         "restart" => restart(&address, Path::new(&folder)),
+        "stop" => stop(&address, Path::new(&folder)),
         role => panic!("no such role: {role}"),
     }
 }
@@ -409,12 +410,17 @@ fn answer(mut stream: TcpStream, busy: &AtomicBool) -> Option<()> {
     reason = "the new one outlives this process, which is about to end"
 )]
 fn restart(address: &str, folder: &Path) {
+    stop(address, folder);
+    start(address, folder);
+}
+
+/// Ends the server's process; returns when it is gone.
+fn stop(address: &str, folder: &Path) {
     let pid = fs::read_to_string(pid_file(address, folder)).expect("its pid");
     kill(pid.trim());
     while TcpStream::connect(address).is_ok() {
         std::thread::sleep(Duration::from_millis(5));
     }
-    start(address, folder);
 }
 
 fn start(address: &str, folder: &Path) -> Child {
@@ -487,10 +493,10 @@ impl Fleet {
     }
 
     /// What an operator says after `--exec`.
-    fn exec(&self) -> String {
+    fn exec(&self, role: &str) -> String {
         let binary = std::env::current_exe().expect("this binary");
         format!(
-            "{ROLE}=restart {FOLDER}='{}' '{}' role --exact --ignored >/dev/null 2>&1",
+            "{ROLE}={role} {FOLDER}='{}' '{}' role --exact --ignored >/dev/null 2>&1",
             self.folder.path().display(),
             binary.display()
         )
@@ -558,7 +564,7 @@ async fn four_processes_are_restarted_under_load_and_no_request_fails() {
         };
         load(&gateway, &stop, &answered, asks)
     });
-    let exec = fleet.exec();
+    let exec = fleet.exec("restart");
     let roll = async {
         let ran = ran(&gateway, &["roll", "app", "--exec", &exec]).await;
         stop.store(true, Ordering::SeqCst);
@@ -651,7 +657,7 @@ async fn a_roll_stops_at_the_first_failure_and_says_what_is_left() {
 async fn a_server_that_does_not_come_back_stays_out() {
     let fleet = Fleet::start();
     let gateway = fleet.gateway("").await;
-    let exec = format!("kill -KILL {}", fleet.pids()[0]);
+    let exec = fleet.exec("stop");
     let stopped = ran(
         &gateway,
         &["roll", "app", "--exec", &exec, "--healthy-timeout", "300ms"],
