@@ -15,9 +15,9 @@ use crate::admin::operate::{Operator, Refused, ServerOrder, WantedState};
 use crate::admin::purge::Purger;
 use crate::cache::Cache;
 use crate::cache::order::Order;
+use crate::cli::balancers::Balancers;
 use crate::config::{AccessLog as AccessLogConfig, Config};
 use crate::gateway::Gateway;
-use crate::gateway::balancer::Balancer;
 use crate::gateway::reload::Current;
 use crate::message::deadline::Deadline;
 use crate::observe::Observer;
@@ -71,7 +71,7 @@ pub struct Bound {
     gateway: Arc<Current>,
     main: Vec<Listener>,
     tls: Option<Listener>,
-    balancers: Vec<(Listener, Balancer)>,
+    balancers: Balancers,
     admin: Option<(Listener, Admin)>,
     addresses: Addresses,
     config: Config,
@@ -105,7 +105,7 @@ pub struct Running {
     /// What it was started with.
     pub config: Config,
     /// Drained after the rest: requests under way may still need the page cache, and that the balancers.
-    balancers: Drain,
+    balancers: Balancers,
 }
 
 /// Builds a gateway and binds its listeners.
@@ -151,13 +151,14 @@ pub fn bind(config: &Config) -> Result<Bound, StartError> {
             Some(listen(tls.listen, limits.clone(), &connections)?.with_tls(acceptor))
         }
     };
-    // They have room of their own: clients that fill the rest wait for the page cache, which waits for these.
-    let room = Arc::new(Semaphore::new(connections.available_permits()));
-    let mut balancers = Vec::new();
+    let mut balancers = Balancers::new(
+        Arc::clone(&gateway),
+        observer.clone(),
+        limits.clone(),
+        connections.available_permits(),
+    );
     for balancer in &config.balancers {
-        let listener = listen(balancer.listen, limits.clone(), &room)?;
-        let handler = Balancer::new(Arc::clone(&gateway), &observer, &balancer.upstream);
-        balancers.push((listener, handler));
+        balancers.bind(balancer)?;
     }
     let admin = match &config.admin {
         None => None,
@@ -192,16 +193,7 @@ pub fn bind(config: &Config) -> Result<Bound, StartError> {
             .zip(config.server.tls.as_ref())
             .map(|(listener, tls)| address(listener, tls.listen))
             .transpose()?,
-        balancers: balancers
-            .iter()
-            .zip(&config.balancers)
-            .map(|((listener, _), balancer)| {
-                Ok((
-                    balancer.upstream.clone(),
-                    address(listener, balancer.listen)?,
-                ))
-            })
-            .collect::<Result<_, StartError>>()?,
+        balancers: balancers.addresses(),
         admin: admin
             .as_ref()
             .zip(config.admin.as_ref())
@@ -259,13 +251,10 @@ impl Bound {
     }
 
     /// Begins to accept.
-    pub fn start(self) -> Running {
+    pub fn start(mut self) -> Running {
+        self.balancers.start();
         for listener in self.main.into_iter().chain(self.tls) {
             tokio::spawn(listener.run(Arc::clone(&self.gateway), self.drain.clone()));
-        }
-        let balancers = Drain::new();
-        for (listener, balancer) in self.balancers {
-            tokio::spawn(listener.run(Arc::new(balancer), balancers.clone()));
         }
         if let Some((listener, admin)) = self.admin {
             // Operators watch while clients drain: the admin listener ends with the process.
@@ -282,7 +271,7 @@ impl Bound {
             observer: self.observer,
             gateway: self.gateway,
             config: self.config,
-            balancers,
+            balancers: self.balancers,
         }
     }
 }
@@ -299,13 +288,17 @@ async fn sweep(gateway: Arc<Current>, drain: Drain, scarce: Arc<Notify>) {
 }
 
 impl Running {
+    /// Makes the balancers those of a new configuration; those that are new, with where they listen.
+    pub async fn follow(&mut self, config: &Config) -> Vec<(String, SocketAddr)> {
+        self.balancers.follow(&config.balancers).await
+    }
+
     /// Accepts no more, lets what runs end within `server.drain_timeout`; says whether all of it did.
     pub async fn drain(&self) -> bool {
         let deadline = Deadline::after(self.config.server.drain_timeout);
         self.drain.start();
         let clients = self.drain.finished(deadline.left()).await;
-        self.balancers.start();
-        let balanced = self.balancers.finished(deadline.left()).await;
+        let balanced = self.balancers.drain(deadline).await;
         self.observer.flush();
         clients && balanced
     }
@@ -357,6 +350,10 @@ async fn carry_out(
     if order.check {
         upstream.check(server).await.map_err(|error| match error {
             CheckError::Unknown(error) => unknown(error),
+            // Some reasons name the server themselves.
+            CheckError::Failed { server, reason } if reason.starts_with(&server) => {
+                Refused::Unwell(reason)
+            }
             CheckError::Failed { .. } => Refused::Unwell(error.to_string()),
         })?;
     }
