@@ -389,6 +389,11 @@ async fn the_key_holds_what_the_route_counts_and_nothing_that_it_ignores() {
         .upstream("app", &origin, "")
         .route("/", "app", "compose = \"off\"\nignore_query = [\"utm_*\"]")
         .route(
+            "/sorted/",
+            "app",
+            "compose = \"off\"\nignore_query = [\"utm_*\"]\nsort_query = true",
+        )
+        .route(
             "/group/",
             "app",
             "compose = \"off\"\nforward_cookies = [\"group\"]\nkey_cookies = [\"group\"]",
@@ -402,7 +407,19 @@ async fn the_key_holds_what_the_route_counts_and_nothing_that_it_ignores() {
         .await;
     gateway.get("/a?x=1&utm_source=y").await.is(200, "none");
     gateway.get("/a?utm_medium=z&x=1").await.is(200, "none");
+    // What does not count is not sent, so that one asker cannot choose with it what all others get.
     assert_eq!(origin.requests().len(), 1);
+    assert_eq!(origin.requests()[0].target, "/a?x=1");
+    let post = ask("POST", "/a?x=1&utm_source=y").body("");
+    gateway.fetch(&post).await.is(200, "none");
+    assert_eq!(origin.requests()[1].target, "/a?x=1&utm_source=y");
+    gateway
+        .get("/sorted/a?y=2&x=1&utm_source=y&x=0")
+        .await
+        .is(200, "none");
+    gateway.get("/sorted/a?x=1&y=2&x=0").await.is(200, "none");
+    assert_eq!(origin.count("/sorted/a?x=1&x=0&y=2"), 1);
+    assert_eq!(origin.requests().len(), 3);
 
     gateway
         .get_as("/group/a", "group=1; session=a")

@@ -332,9 +332,9 @@ pub struct RouteConfig {
     pub timeout: Option<Duration>,
     /// Cookies whose values are part of the cache key.
     pub key_cookies: Vec<String>,
-    /// Parameters of the query that are no part of the cache key: names, or `prefix*`.
+    /// Parameters of the query that are no part of the cache key, and of a GET not sent upstream: names, or `prefix*`.
     pub ignore_query: Vec<String>,
-    /// Whether the order of the parameters is no part of the cache key.
+    /// Whether parameters are sorted by name, in the cache key and upstream.
     pub sort_query: bool,
     /// How long past its lifetime an answer that does not say may be served while it is asked for anew.
     pub stale_while_revalidate: Duration,

@@ -47,9 +47,10 @@ impl Balancer {
     }
 
     async fn answer(&self, gateway: &Gateway, request: Request) -> Response {
+        let version = request.version();
         let (visit, body) = match Visit::new(request, &gateway.trust) {
             Ok(visit) => visit,
-            Err(refused) => return respond::error(&refused.into()),
+            Err(refused) => return respond::refusal(&refused.into(), version),
         };
         let page = gateway.observer.page(&PageStart {
             id: &visit.id,

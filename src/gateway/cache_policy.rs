@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use http::HeaderMap;
+use http::{HeaderMap, Method, Uri};
 
 use crate::cache::freshness::Defaults;
 use crate::cache::key::CacheKey;
@@ -66,6 +66,26 @@ pub fn counted<'t>(target: &'t str, route: &RouteConfig) -> Cow<'t, str> {
         kept.sort_by_key(|parameter| parameter.split('=').next());
     }
     Cow::Owned(format!("{path}?{}", kept.join("&")))
+}
+
+/// A target as it goes upstream. What is not in the key must not shape an answer that the key names: an application that shows
+/// an ignored parameter, or reads one where we read none (`utm_x=1;lang=de`), would have one asker's stored for all.
+pub fn sent<'t>(method: &Method, target: &'t str, route: &RouteConfig) -> Cow<'t, str> {
+    if route.cache && matches!(*method, Method::GET | Method::HEAD) {
+        counted(target, route)
+    } else {
+        Cow::Borrowed(target)
+    }
+}
+
+/// The same for the page that a visit asks for.
+pub fn uri(visit: &Visit, route: &RouteConfig) -> Uri {
+    let sent = sent(&visit.method, &visit.target, route);
+    if sent.len() == visit.target.len() && sent == visit.target {
+        return visit.uri.clone();
+    }
+    // Parameters of a target, some of them left out, are a target.
+    sent.parse().unwrap_or_else(|_| visit.uri.clone())
 }
 
 /// How the cache may be used for a request of this visit by this route.

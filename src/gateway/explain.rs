@@ -54,7 +54,7 @@ impl Gateway {
         if fetch {
             let mut request = Request::new(Body::empty());
             *request.headers_mut() = fields.clone();
-            *request.uri_mut() = visit.uri.clone();
+            *request.uri_mut() = cache_policy::uri(&visit, &route.config);
             let deadline = Deadline::after(self.compose.page_timeout);
             let notes = Notes::unobserved();
             let answer = route.upstream.send(request, deadline, &notes).await;

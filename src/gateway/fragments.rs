@@ -320,7 +320,12 @@ impl PageFragments {
             *upstream_request.method_mut() = Method::POST;
         }
         *upstream_request.headers_mut() = Arc::unwrap_or_clone(headers);
-        let target = request.url.target().parse();
+        let target = cache_policy::sent(
+            upstream_request.method(),
+            request.url.target(),
+            &route.config,
+        );
+        let target = target.parse();
         *upstream_request.uri_mut() =
             target.map_err(|_| FragmentError::Broken("not a request target".to_owned()))?;
         Ok(Ask {

@@ -239,7 +239,7 @@ impl Gateway {
         *request.method_mut() = visit.method.clone();
         *request.headers_mut() =
             origin_request::fields(visit, &route.config, &visit.host, Purpose::Page);
-        *request.uri_mut() = visit.uri.clone();
+        *request.uri_mut() = cache_policy::uri(visit, &route.config);
         let (key, keyed) = cache_policy::key(
             visit,
             &route.config,
