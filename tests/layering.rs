@@ -38,7 +38,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         ],
     ),
     ("demo", &["server", "config", "message"]),
-    ("bench", &["message"]),
+    ("bench", &[]),
     ("lint", &["template", "expr", "compose", "diagnostic"]),
     (
         "cli",
@@ -73,17 +73,11 @@ const ROOMS: &[(&str, &[&str])] = &[
             "server/body",
             "upstream/client",
             "upstream/connection",
-            "bench/client",
         ],
     ),
     (
         "hyper_util",
-        &[
-            "server/",
-            "upstream/client",
-            "upstream/connection",
-            "bench/client",
-        ],
+        &["server/", "upstream/client", "upstream/connection"],
     ),
     ("aho_corasick", &["template/scan"]),
     ("quick_xml", &["template/attributes", "demo/"]),
@@ -94,7 +88,9 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("rustls", &["server/"]),
     ("tokio_rustls", &["server/"]),
     ("prometheus_client", &["observe/"]),
-    ("maud", &["admin/", "demo/"]),
+    ("maud", &["admin/", "bench/report/", "demo/"]),
+    ("httparse", &["bench/answer"]),
+    ("hdrhistogram", &["bench/tally"]),
 ];
 
 /// A folder and the outside crates that it must never know.
