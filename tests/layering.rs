@@ -38,7 +38,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         ],
     ),
     ("demo", &["server", "config", "message"]),
-    ("bench", &["message"]),
+    ("bench", &[]),
     ("lint", &["template", "expr", "compose", "diagnostic"]),
     (
         "cli",
@@ -74,24 +74,18 @@ const ROOMS: &[(&str, &[&str])] = &[
             "upstream/client",
             "upstream/connection",
             "upstream/stream",
-            "bench/client",
         ],
     ),
     (
         "hyper_util",
-        &[
-            "server/",
-            "upstream/client",
-            "upstream/connection",
-            "bench/client",
-        ],
+        &["server/", "upstream/client", "upstream/connection"],
     ),
     ("aho_corasick", &["template/scan"]),
     ("quick_xml", &["template/attributes", "demo/"]),
     ("moka", &["cache/memory"]),
     ("toml", &["config/file", "cli/case"]),
     ("clap", &["cli/"]),
-    ("hdrhistogram", &["cli/report", "bench/"]),
+    ("hdrhistogram", &["cli/report", "bench/tally"]),
     ("annotate_snippets", &["diagnostic/"]),
     ("rustls", &["server/", "upstream/transport"]),
     (
@@ -100,7 +94,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     ("rustls_native_certs", &["upstream/transport"]),
     ("prometheus_client", &["observe/"]),
-    ("maud", &["admin/", "demo/"]),
+    ("maud", &["admin/", "bench/report/", "demo/"]),
+    ("httparse", &["bench/answer"]),
 ];
 
 /// A folder and the outside crates that it must never know.

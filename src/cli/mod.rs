@@ -4,6 +4,7 @@
 
 pub mod admin;
 pub mod balancers;
+pub mod bench;
 pub mod case;
 pub mod check;
 pub mod compose;
@@ -81,6 +82,8 @@ enum Command {
         #[arg(value_name = "FILE", required = true)]
         files: Vec<PathBuf>,
     },
+    /// Sends load to a server and tells rate, latency quantiles and whether each user got their own page.
+    Bench(Box<bench::BenchArguments>),
     /// Opens an embedded bookshop behind a gateway on loopback: nothing else is needed.
     Demo {
         /// Where the gateway listens; the admin listener takes the port 1000 above. 0 takes free ones.
@@ -117,6 +120,7 @@ pub fn main() -> ExitCode {
         Command::Lint(arguments) => lint::run(&arguments),
         Command::Case { files } => case::case(&files),
         Command::Compose(options) => compose::compose(options),
+        Command::Bench(arguments) => bench::bench(*arguments),
         Command::Demo { port } => demo::demo(port),
     }
 }
