@@ -5,6 +5,7 @@
 //! one fetch and read along while it arrives ([`filling`]). By which labels a response can be purged is read in [`surrogate`]; [`epochs`]
 //! makes purges cost nothing. [`Cache`] joins them.
 
+pub mod changes;
 pub mod coalesce;
 pub mod epochs;
 pub mod filling;
@@ -22,6 +23,7 @@ use std::sync::Arc;
 use http::HeaderMap;
 use tokio::time::Instant;
 
+use crate::cache::changes::Changes;
 use crate::cache::coalesce::Flights;
 use crate::cache::epochs::{Epoch, Epochs, Labels, Purged};
 use crate::cache::freshness::Freshness;
@@ -35,6 +37,7 @@ pub struct Cache {
     memory: Memory,
     epochs: Epochs,
     flights: Flights,
+    changes: Changes,
     /// Largest body that is stored, in bytes.
     max_object: usize,
 }
@@ -87,6 +90,7 @@ impl Cache {
             memory: Memory::new(config.memory.as_u64()),
             epochs: Epochs::default(),
             flights: Flights::default(),
+            changes: Changes::default(),
             max_object: config.max_object.as_usize(),
         }
     }
@@ -99,6 +103,11 @@ impl Cache {
     /// The fetches in flight.
     pub fn flights(&self) -> &Flights {
         &self.flights
+    }
+
+    /// What tells those who remember a look-up whether it still holds.
+    pub fn changes(&self) -> &Changes {
+        &self.changes
     }
 
     /// Looks `key` up for a request that would go upstream so; `stale` says whether its user may be given what is stale.
@@ -133,7 +142,9 @@ impl Cache {
     /// labels come from [`labels`](Self::labels). `false`: it may be what was true before, and nobody who asks now may have it.
     pub fn store(&self, key: &CacheKey, object: &Arc<Object>) -> bool {
         let begun = object.labels().begun();
-        self.memory.insert(key, object, begun, &self.epochs) && self.is_current(key, object)
+        let stored = self.memory.insert(key, object, begun, &self.epochs);
+        self.changes.key(key);
+        stored && self.is_current(key, object)
     }
 
     /// Whether nothing was purged since its fetch began that concerns an object.
@@ -147,11 +158,18 @@ impl Cache {
     /// is served no more.
     pub fn mark(&self, key: &CacheKey, asker: Asker<'_>, response: &HeaderMap) {
         self.memory.mark(key, asker, response);
+        self.changes.key(key);
     }
 
     /// Purges; how many stored objects that hit, counted for a URL and a key, about for a prefix and all. A soft purge makes
     /// stale what a hard one takes away. Both hold against fetches under way.
     pub fn purge(&self, what: Purge<'_>, soft: bool) -> u64 {
+        let purged = self.purge_now(what, soft);
+        self.changes.purge();
+        purged
+    }
+
+    fn purge_now(&self, what: Purge<'_>, soft: bool) -> u64 {
         match what {
             Purge::Url(key) => {
                 self.epochs.purge_url(key.url(), soft);

@@ -20,6 +20,7 @@ pub mod limits;
 mod output;
 mod page;
 pub mod request_scope;
+pub mod runs;
 pub mod source;
 mod ssi;
 mod stream;
@@ -38,8 +39,9 @@ pub use head::HeadEdits;
 
 use crate::compose::document::Unit;
 use crate::compose::limits::Reservation;
-use crate::compose::output::collect;
+use crate::compose::output::{collect, only_run};
 use crate::compose::page::{Page, Rules};
+use crate::compose::runs::{Kept, Run};
 use crate::compose::source::{FragmentSource, Part};
 use crate::compose::stream::Stream;
 use crate::compose::url::Url;
@@ -80,6 +82,8 @@ pub struct Composed<P> {
     pub set_cookies: Vec<HeaderValue>,
     /// All of it when everything was at hand; else what is there, and the rest as it comes.
     pub body: Body,
+    /// The run that the whole body is, when it is one.
+    pub run: Option<Arc<Run>>,
 }
 
 impl Composer {
@@ -90,6 +94,20 @@ impl Composer {
             rules: Arc::new(Rules {
                 config,
                 expressions,
+                kept: None,
+            }),
+        }
+    }
+
+    /// The same, remembering there what need not be composed again.
+    #[must_use]
+    pub fn remembering(self, kept: Kept) -> Self {
+        let config = self.rules.config.clone();
+        Self {
+            rules: Arc::new(Rules {
+                config,
+                expressions: self.rules.expressions,
+                kept: Some(kept),
             }),
         }
     }
@@ -150,10 +168,16 @@ impl Composer {
         };
         let edits = std::mem::take(&mut page.head);
         let parts = page.parts.take().unwrap_or_default();
+        let run = (idle && edits.is_empty())
+            .then(|| only_run(root, page.pages()))
+            .flatten();
         let body = match (&edits.body, edits.redirect.is_some()) {
             (Some(body), _) => Body::full(body.clone()),
             (None, true) => Body::empty(),
-            (None, false) if idle => Body::full(collect(root, page.pages())),
+            (None, false) if idle => Body::full(match &run {
+                Some(run) => run.bytes().clone(),
+                None => collect(root, page.pages()),
+            }),
             (None, false) => {
                 let timer = tokio::time::sleep_until(skeleton.deadline.instant());
                 Body::stream(Stream::new(page, root, timer))
@@ -164,6 +188,7 @@ impl Composer {
             parts,
             set_cookies,
             body,
+            run,
         })
     }
 

@@ -1,10 +1,13 @@
 //! What a page will emit, in order: lists of pieces, some of which wait for fragments, and the cursor that turns them into
 //! bytes.
 
+use std::sync::Arc;
+
 use bytes::{Bytes, BytesMut};
 
 use crate::compose::document::Unit;
 use crate::compose::include::{Slot, State};
+use crate::compose::runs::Run;
 use crate::expr::escape::append_json;
 use crate::template::tree::Span;
 
@@ -59,6 +62,8 @@ pub(super) enum Piece {
     Bytes(Bytes),
     /// Values.
     Owned(Vec<u8>),
+    /// A stretch that was composed before.
+    Run(Arc<Run>),
     /// What an include brings.
     Slot(usize),
     /// Another list.
@@ -155,6 +160,10 @@ impl Cursor {
                 Piece::Bytes(bytes) => {
                     top.1 += 1;
                     return Next::Bytes(bytes, Some(bytes), in_string);
+                }
+                Piece::Run(run) => {
+                    top.1 += 1;
+                    return Next::Bytes(run.bytes(), Some(run.bytes()), in_string);
                 }
                 Piece::Owned(bytes) => {
                     // More may be appended to the last piece of an open list.
@@ -253,6 +262,17 @@ pub(super) fn collect(list: usize, pages: Pages<'_>) -> Bytes {
         append(bytes, in_string, &mut out);
     }
     out.freeze()
+}
+
+/// The run that a whole list is, when it is one.
+pub(super) fn only_run(list: usize, pages: Pages<'_>) -> Option<Arc<Run>> {
+    let list = &pages.lists[list];
+    match &list.pieces[..] {
+        [Piece::Run(run)] if list.complete && !list.held && !list.in_string => {
+            Some(Arc::clone(run))
+        }
+        _ => None,
+    }
 }
 
 /// The slots of a list in page order, those in nested lists too.

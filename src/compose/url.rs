@@ -87,6 +87,11 @@ impl Url {
         Self::new(https, &rest[..end], &rest[end..])
     }
 
+    /// Whether every reference means the same relative to both: they differ at most in their queries.
+    pub fn resolves_like(&self, other: &Self) -> bool {
+        self.path == other.path && self.text[..self.query] == other.text[..other.query]
+    }
+
     /// Whether the scheme is https.
     pub fn is_https(&self) -> bool {
         self.text.as_bytes()[4] == b's'

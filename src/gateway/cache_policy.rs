@@ -1,9 +1,7 @@
 //! What a route and a visit mean for the cache: under which key a request is looked up, and how the cache may be used for it.
 
-use http::HeaderMap;
-
 use crate::cache::freshness::Defaults;
-use crate::cache::key::CacheKey;
+use crate::cache::key::{CacheKey, Fields};
 use crate::config::{Heed, RouteConfig};
 use crate::fetch::Policy;
 use crate::gateway::visit::Visit;
@@ -16,7 +14,7 @@ pub fn key(
     route: &RouteConfig,
     host: &str,
     target: &str,
-    fields: &HeaderMap,
+    fields: &dyn Fields,
 ) -> (CacheKey, bool) {
     let key = if route.ignore_query.is_empty() {
         visit.key(host, target)
@@ -26,6 +24,7 @@ pub fn key(
     if route.key_cookies.is_empty() {
         return (key, false);
     }
+    let fields = fields.all();
     let mut counted: Vec<u8> = Vec::new();
     for wanted in &route.key_cookies {
         let pairs = cookie::pairs(fields).filter(|(name, _)| *name == wanted.as_bytes());

@@ -1,8 +1,12 @@
 //! What goes upstream, written anew: which host, which credentials, what is told of the client and of this gateway.
 
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
 use http::header::{ACCEPT_ENCODING, AUTHORIZATION, COOKIE, HOST};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::cache::key::Fields;
 use crate::config::{ComposeMode, Dialects, ForwardCookies, RouteConfig};
 use crate::gateway::visit::Visit;
 use crate::message::{cookie, headers};
@@ -18,7 +22,7 @@ pub enum Purpose {
 
 /// The fields of a request to the upstream of `route`, for the host `host` (with its port).
 pub fn fields(visit: &Visit, route: &RouteConfig, host: &str, purpose: Purpose) -> HeaderMap {
-    let mut fields = visit.headers.clone();
+    let mut fields = visit.headers().clone();
     let composes = route.compose != ComposeMode::Off;
     let fragment = purpose == Purpose::Fragment;
     if fragment {
@@ -36,6 +40,59 @@ pub fn fields(visit: &Visit, route: &RouteConfig, host: &str, purpose: Purpose) 
         announce(&mut fields, visit, route.dialects);
     }
     fields
+}
+
+/// The fields of a request that is perhaps never sent: what is in store is found without most of them.
+pub struct Outgoing<F> {
+    has_cookie: bool,
+    make: F,
+    made: OnceLock<Arc<HeaderMap>>,
+}
+
+impl<F: Fn() -> Arc<HeaderMap>> Outgoing<F> {
+    /// A request that `make` makes, for `host` by `route`.
+    pub fn new(visit: &Visit, route: &RouteConfig, host: &str, make: F) -> Self {
+        Self {
+            has_cookie: takes_cookie(visit, &route.forward_cookies, host),
+            make,
+            made: OnceLock::new(),
+        }
+    }
+
+    /// Its fields, for good.
+    pub fn into_fields(self) -> Arc<HeaderMap> {
+        self.made.into_inner().unwrap_or_else(self.make)
+    }
+}
+
+impl<F: Fn() -> Arc<HeaderMap>> Fields for Outgoing<F> {
+    fn all(&self) -> &HeaderMap {
+        self.made.get_or_init(&self.make)
+    }
+
+    fn has_cookie(&self) -> bool {
+        self.has_cookie
+    }
+}
+
+impl<F> fmt::Debug for Outgoing<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outgoing")
+            .field("has_cookie", &self.has_cookie)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Whether a cookie goes upstream; what [`credentials`] does with it, without doing it.
+fn takes_cookie(visit: &Visit, forward: &ForwardCookies, host: &str) -> bool {
+    visit.cookie.is_some()
+        && match forward {
+            ForwardCookies::All => true,
+            ForwardCookies::OwnHost => host == visit.host,
+            ForwardCookies::None => false,
+            ForwardCookies::Named(names) => cookie::pairs(&visit.client_headers)
+                .any(|(name, _)| names.iter().any(|wanted| wanted.as_bytes() == name)),
+        }
 }
 
 /// `Cookie` and `Authorization`, as far as the route takes them.
@@ -155,7 +212,7 @@ fn tell_client(fields: &mut HeaderMap, visit: &Visit, host: &str) {
     insert(
         fields,
         headers::TRACEPARENT,
-        &visit.trace_context.child().to_string(),
+        &visit.trace_context().child().to_string(),
     );
 }
 

@@ -218,12 +218,13 @@ impl Gateway {
             documents: Arc::default(),
             promised: Arc::clone(&promised),
             plain: Mutex::default(),
+            gateway: self.number,
             head_only,
         };
         let url = Url::new(
             visit.scheme == "https",
             visit.host.as_bytes(),
-            visit.target.as_bytes(),
+            visit.target().as_bytes(),
         )
         .map_err(|error| GatewayError::Document(error.to_string()))?;
         let reads_request = page.template.reads_values();
@@ -290,14 +291,15 @@ fn written(
     }
     let status = edited(status, &mut headers, composed.edits);
     let whole = composed.body.as_full().cloned();
-    let mut body = encoded(visit, &mut headers, composed.body);
+    let (mut body, coding) = encoded(visit, &mut headers, composed.body);
     let tagged = all_known && head.is_for_all() && status == StatusCode::OK;
     let mut status = status;
     if let Some(bytes) = whole.filter(|_| tagged) {
-        let coding = headers
-            .get(CONTENT_ENCODING)
-            .map_or(&b""[..], HeaderValue::as_bytes);
-        headers.insert(ETAG, page_tag::tag(&bytes, coding));
+        let tag = match &composed.run {
+            Some(run) => page_tag::of_run(run, coding),
+            None => page_tag::tag(&bytes, coding.as_bytes()),
+        };
+        headers.insert(ETAG, tag);
         // The client's dates are not asked: no date tells when one of the parts has changed.
         let asked = &visit.client_headers;
         if asked.contains_key(IF_NONE_MATCH) && conditional::not_modified(asked, status, &headers) {
@@ -326,8 +328,8 @@ fn edited(status: StatusCode, headers: &mut HeaderMap, edits: HeadEdits) -> Stat
     wanted.unwrap_or(status)
 }
 
-/// The body as the client likes it best; small ones plain.
-fn encoded(visit: &Visit, headers: &mut HeaderMap, body: Body) -> Body {
+/// The body as the client likes it best, and the name of its coding; small ones plain.
+fn encoded(visit: &Visit, headers: &mut HeaderMap, body: Body) -> (Body, &'static str) {
     let small = body
         .as_full()
         .is_some_and(|bytes| bytes.len() < WORTH_ENCODING);
@@ -337,10 +339,10 @@ fn encoded(visit: &Visit, headers: &mut HeaderMap, body: Body) -> Body {
         .and_then(|wish| wish.to_str().ok());
     let best = wish.map_or(Coding::Identity, preferred);
     if small || best == Coding::Identity {
-        return body;
+        return (body, "");
     }
     headers.insert(CONTENT_ENCODING, HeaderValue::from_static(best.as_str()));
-    coding::encode(body, best)
+    (coding::encode(body, best), best.as_str())
 }
 
 /// A stored answer as it is, or 304 when the client has it, or the part of it that is wanted.

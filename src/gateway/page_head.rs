@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http::HeaderMap;
@@ -44,9 +45,9 @@ pub struct PartPolicy {
     /// How long past that it may be used where nothing better can be had.
     stale_if_error: Option<Duration>,
     /// What it varies by.
-    vary: Vary,
+    vary: Arc<Vary>,
     /// The surrogate keys by which it can be purged.
-    keys: Vec<String>,
+    keys: Arc<[String]>,
 }
 
 /// `Vary` of one part.
@@ -59,13 +60,57 @@ enum Vary {
 impl PartPolicy {
     /// Of a stored object, as old as it is now.
     pub fn of_stored(object: &Object) -> Self {
-        let terms = Terms::downstream(&object.headers, object.came);
-        let mut policy = Self::new(terms, &object.headers, object.age(), terms.personal);
+        // Its head is read once, as if it had just been made.
+        let made = object.reading(|object| {
+            let terms = Terms::downstream(&object.headers, object.came);
+            Self::new(terms, &object.headers, Duration::ZERO, terms.personal)
+        });
+        let mut policy = made.aged(object.age());
         if !object.is_fresh() {
             // What is stale here is not to be kept by others, whatever they were told besides.
             policy.spend();
         }
         policy
+    }
+
+    /// The same after so long a time.
+    #[must_use]
+    pub fn aged(&self, time: Duration) -> Self {
+        let left =
+            |lifetime: Option<Duration>| lifetime.map(|lifetime| lifetime.saturating_sub(time));
+        Self {
+            max_age: left(self.max_age),
+            s_maxage: left(self.s_maxage),
+            ..self.clone()
+        }
+    }
+
+    /// What two parts allow together.
+    pub fn join(&mut self, other: &Self) {
+        let least = |one: Option<Duration>, other: Option<Duration>| Some(one?.min(other?));
+        self.personal |= other.personal;
+        self.no_store |= other.no_store;
+        self.public &= other.public;
+        self.must_revalidate |= other.must_revalidate;
+        self.max_age = least(self.max_age, other.max_age);
+        self.s_maxage = least(self.s_maxage, other.s_maxage);
+        self.stale_while_revalidate =
+            least(self.stale_while_revalidate, other.stale_while_revalidate);
+        self.stale_if_error = least(self.stale_if_error, other.stale_if_error);
+        if self.vary != other.vary {
+            self.vary = Arc::new(self.vary.with(&other.vary));
+        }
+        if self.keys != other.keys {
+            let mut keys: Vec<String> = self.keys.iter().chain(&*other.keys).cloned().collect();
+            keys.sort_unstable();
+            keys.dedup();
+            self.keys = keys.into();
+        }
+    }
+
+    /// Whether those behind us may give it to anybody.
+    pub fn is_for_all(&self) -> bool {
+        !self.personal && !self.no_store && *self.vary != Vary::Everything
     }
 
     fn spend(&mut self) {
@@ -118,11 +163,24 @@ impl PartPolicy {
             must_revalidate: terms.must_revalidate,
             max_age: zero(left(terms.max_age)),
             s_maxage: zero(left(terms.s_maxage)),
-            vary,
+            vary: Arc::new(vary),
             keys: surrogate::keys(headers)
                 .into_iter()
                 .map(str::to_owned)
                 .collect(),
+        }
+    }
+}
+
+impl Vary {
+    /// What both vary by.
+    fn with(&self, other: &Self) -> Self {
+        match (self, other) {
+            (Self::Fields(fields), Self::Fields(others)) => {
+                let more = others.iter().filter(|name| !fields.contains(name));
+                Self::Fields(fields.iter().chain(more).cloned().collect())
+            }
+            _ => Self::Everything,
         }
     }
 }
@@ -203,7 +261,7 @@ impl PageHead {
             least(self.stale_while_revalidate, part.stale_while_revalidate);
         self.stale_if_error = least(self.stale_if_error, part.stale_if_error);
         self.keys.extend(part.keys.iter().cloned());
-        match &part.vary {
+        match &*part.vary {
             Vary::Everything => self.no_store = true,
             Vary::Fields(fields) => {
                 for field in fields {

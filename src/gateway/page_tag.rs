@@ -6,6 +6,8 @@
 
 use http::HeaderValue;
 
+use crate::compose::runs::Run;
+
 /// Changes with how pages are composed.
 const VERSION: u64 = 1;
 
@@ -22,6 +24,29 @@ pub fn tag(bytes: &[u8], coding: &[u8]) -> HeaderValue {
     let text = format!("W/\"{:016x}{:016x}\"", digest.0, digest.1);
     // Quotes, a W and hexadecimal digits are a value.
     HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("W/\"\""))
+}
+
+/// The same for bytes that are remembered: their tag is remembered with them.
+pub fn of_run(run: &Run, coding: &'static str) -> HeaderValue {
+    let known = run.memo().read(|tags: &Tags| tags.get(coding));
+    known.flatten().unwrap_or_else(|| {
+        let tag = tag(run.bytes(), coding.as_bytes());
+        let mut tags = run.memo().read(Tags::clone).unwrap_or_default();
+        tags.0.push((coding, tag.clone()));
+        run.memo().leave(tags);
+        tag
+    })
+}
+
+/// The tags of the same bytes in one coding and another.
+#[derive(Debug, Clone, Default)]
+struct Tags(Vec<(&'static str, HeaderValue)>);
+
+impl Tags {
+    fn get(&self, coding: &str) -> Option<HeaderValue> {
+        let known = self.0.iter().find(|(known, _)| *known == coding);
+        known.map(|(_, tag)| tag.clone())
+    }
 }
 
 /// Two lanes of folded multiplications, sixteen bytes at a time.

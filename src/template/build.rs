@@ -7,6 +7,7 @@ use memchr::memmem;
 use super::Settings;
 use super::esi::place_in;
 use super::issue::{Issue, IssueKind, Issues};
+use super::memo::Memo;
 use super::outline::{Paired, Role};
 use super::scan::{Token, TokenKind, Tokens};
 use super::tree::{
@@ -51,6 +52,7 @@ pub(super) fn build(
         root,
         issues,
         document,
+        runs: Memo::default(),
     }
 }
 

@@ -120,6 +120,7 @@ fn untagged(document: Bytes, settings: &Settings, issues: Issues) -> Template {
         reads_values: false,
         escape: settings.escape,
         document,
+        runs: memo::Memo::default(),
     }
 }
 

@@ -23,9 +23,15 @@ pub struct Template {
     pub(super) writes_head: bool,
     pub(super) reads_values: bool,
     pub(super) escape: Escape,
+    pub(super) runs: Memo,
 }
 
 impl Template {
+    /// Where the composer notes what it remembers of the composed document.
+    pub fn runs(&self) -> &Memo {
+        &self.runs
+    }
+
     /// The document as it came.
     pub fn document(&self) -> &Bytes {
         &self.document

@@ -1,0 +1,369 @@
+//! Runs: stretches of a document that are text and fragments at hand, whose composed bytes are remembered while none of the fragments
+//! has changed.
+//!
+//! A run stands in the outermost content of a document, between two nodes that are something else: a fragment that is fetched, a
+//! value, a block. Its bytes are those that composing it would give, and they are used again only when the source says of this
+//! page's request that every fragment of the run would be given at hand just as it was ([`FragmentSource::still`]). What a source
+//! gives no [`Ticket`] for is in no run.
+//!
+//! Runs are kept in a budget of their own ([`Kept`]); the template of the document only knows where they are.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use bytes::{Bytes, BytesMut};
+
+use crate::compose::evaluate::Thread;
+use crate::compose::output::Piece;
+use crate::compose::page::Page;
+use crate::compose::source::{Bundle, FragmentSource, Part, Ticket};
+use crate::compose::url::Url;
+use crate::template::Template;
+use crate::template::memo::Memo;
+
+/// What is needed around the bytes of a run and around one of its fragments, about.
+const RUN_OVERHEAD: usize = 256;
+const FRAGMENT_OVERHEAD: usize = 384;
+
+/// The runs of one document may take this part of the budget.
+const LARGEST_SHARE: usize = 8;
+
+/// The composed bytes of a stretch of a document.
+#[derive(Debug)]
+pub struct Run {
+    /// Its nodes: the first, and the one behind the last.
+    start: u32,
+    end: u32,
+    bytes: Bytes,
+    /// The URLs of its fragments.
+    urls: Box<[Arc<Url>]>,
+    bundle: Bundle,
+    /// What somebody made of the bytes and wants to find again with them.
+    memo: Memo,
+}
+
+impl Run {
+    /// The bytes.
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// Where a note may be left that is true of these bytes.
+    pub fn memo(&self) -> &Memo {
+        &self.memo
+    }
+
+    fn weight(&self) -> usize {
+        self.bytes.len() + self.urls.len() * FRAGMENT_OVERHEAD + RUN_OVERHEAD
+    }
+}
+
+/// The runs of one document, in its order.
+#[derive(Debug)]
+pub(super) struct Runs {
+    /// What its references were relative to, and whether it was the page itself: then the bytes are the same again.
+    base: Arc<Url>,
+    is_page: bool,
+    list: Vec<Arc<Run>>,
+    weight: usize,
+    /// Since the last time that room was looked for.
+    used: AtomicBool,
+}
+
+/// What a template knows of its runs.
+enum Note {
+    /// It was composed lately; the next time its runs are recorded.
+    Seen(Arc<Url>, bool),
+    /// They are there, unless room was needed.
+    Recorded(Weak<Runs>),
+}
+
+/// The runs of all documents, within a budget of bytes. Clones are one store.
+#[derive(Debug, Clone)]
+pub struct Kept(Arc<Mutex<Shelf>>);
+
+#[derive(Debug)]
+struct Shelf {
+    most: usize,
+    held: usize,
+    /// Oldest first; what was used meanwhile goes round once more.
+    all: VecDeque<Arc<Runs>>,
+}
+
+impl Kept {
+    /// At most so many bytes of composed pages.
+    pub fn new(most: usize) -> Self {
+        Self(Arc::new(Mutex::new(Shelf {
+            most,
+            held: 0,
+            all: VecDeque::new(),
+        })))
+    }
+
+    /// Bytes that are held now.
+    pub fn held(&self) -> usize {
+        self.shelf().held
+    }
+
+    fn shelf(&self) -> std::sync::MutexGuard<'_, Shelf> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn keep(&self, runs: Runs) -> Option<Weak<Runs>> {
+        let mut shelf = self.shelf();
+        if runs.weight > shelf.most / LARGEST_SHARE {
+            return None;
+        }
+        let mut gone = Vec::new();
+        while shelf.held + runs.weight > shelf.most {
+            let oldest = shelf.all.pop_front()?;
+            // Nobody can find what no template knows any more.
+            if Arc::weak_count(&oldest) > 0 && oldest.used.swap(false, Ordering::Relaxed) {
+                shelf.all.push_back(oldest);
+            } else {
+                shelf.held -= oldest.weight;
+                gone.push(oldest);
+            }
+        }
+        shelf.held += runs.weight;
+        let runs = Arc::new(runs);
+        let place = Arc::downgrade(&runs);
+        shelf.all.push_back(runs);
+        drop(shelf);
+        // Bytes are given back after the lock is.
+        drop(gone);
+        Some(place)
+    }
+}
+
+/// What evaluation of one document does with its runs.
+#[derive(Debug)]
+pub(super) enum Runner {
+    /// They are used, as far as they still hold.
+    Using {
+        runs: Arc<Runs>,
+        next: usize,
+        /// One does not hold any more, or there could be more.
+        outdated: bool,
+    },
+    /// They are recorded.
+    Recording { open: Option<Open>, done: Vec<Run> },
+    /// It is composed for the first time in a while: only that is noted.
+    Passing,
+}
+
+/// A place in the outermost content of a document, and in its output.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Mark {
+    node: u32,
+    list: usize,
+    pieces: usize,
+}
+
+/// A run being recorded.
+#[derive(Debug)]
+pub(super) struct Open {
+    start: u32,
+    first_piece: usize,
+    urls: Vec<Arc<Url>>,
+    tickets: Vec<Ticket>,
+}
+
+impl Runner {
+    /// Whether the source is asked for tickets.
+    pub(super) fn wants_tickets(&self) -> bool {
+        !matches!(self, Self::Passing)
+    }
+}
+
+impl<S: FragmentSource> Page<S> {
+    /// How a document that begins is run through.
+    pub(super) fn runner(
+        &self,
+        template: &Template,
+        base: &Arc<Url>,
+        is_page: bool,
+    ) -> Option<Runner> {
+        self.rules.kept.as_ref()?;
+        let same = |known: &Arc<Url>, page: bool| page == is_page && known.resolves_like(base);
+        let known = template.runs().read(|note: &Note| match note {
+            Note::Seen(known, page) if same(known, *page) => Some(Runner::Recording {
+                open: None,
+                done: Vec::new(),
+            }),
+            Note::Seen(..) => None,
+            Note::Recorded(runs) => {
+                let runs = runs.upgrade()?;
+                if !same(&runs.base, runs.is_page) {
+                    return None;
+                }
+                if !runs.used.load(Ordering::Relaxed) {
+                    runs.used.store(true, Ordering::Relaxed);
+                }
+                Some(Runner::Using {
+                    runs,
+                    next: 0,
+                    outdated: false,
+                })
+            }
+        });
+        Some(known.flatten().unwrap_or(Runner::Passing))
+    }
+
+    /// Takes the run that begins at a node, if there is one and it still holds; gives the node behind it.
+    pub(super) fn take_run(&mut self, thread: &mut Thread, unit: usize, node: u32) -> Option<u32> {
+        let Some(Runner::Using {
+            runs,
+            next,
+            outdated,
+        }) = &mut thread.runner
+        else {
+            return None;
+        };
+        while runs.list.get(*next).is_some_and(|run| run.start < node) {
+            *next += 1;
+        }
+        let run = Arc::clone(runs.list.get(*next).filter(|run| run.start == node)?);
+        *next += 1;
+        let policy = self
+            .may_take(thread.document, unit, &run)
+            .then(|| self.source.still(&run.bundle))
+            .flatten();
+        let Some(policy) = policy else {
+            *outdated = true;
+            return None;
+        };
+        self.includes += run.urls.len();
+        self.settle_part(None, Part::Here(policy));
+        self.count(run.bytes.len());
+        let end = run.end;
+        self.lists[thread.list].pieces.push(Piece::Run(run));
+        Some(end)
+    }
+
+    /// Whether each include of a run would be let through and answered by nothing else.
+    fn may_take(&self, document: usize, unit: usize, run: &Run) -> bool {
+        let config = &self.rules.config;
+        self.documents[document].inlines.is_empty()
+            && self.includes + run.urls.len() <= config.max_includes
+            && self.units[unit].depth < config.max_depth
+            && run
+                .urls
+                .iter()
+                .all(|url| self.refuse_ancestor(unit, url).is_ok())
+    }
+
+    /// Where the output of a document's outermost content stands before a node of it.
+    pub(super) fn mark(&self, thread: &Thread, node: u32) -> Mark {
+        Mark {
+            node,
+            list: thread.list,
+            pieces: self.lists[thread.list].pieces.len(),
+        }
+    }
+
+    /// The node at the mark was a text.
+    pub(super) fn record_text(thread: &mut Thread, mark: Mark) {
+        if let Some(Runner::Recording { open, .. }) = &mut thread.runner {
+            open.get_or_insert_with(|| Open::at(mark));
+        }
+    }
+
+    /// The node at the mark was another one: a fragment that stands in the page as it came, with its ticket, or anything else.
+    pub(super) fn record_node(&mut self, thread: &mut Thread, mark: Mark) {
+        let shown = self.shown.take();
+        match &mut thread.runner {
+            Some(Runner::Recording { open, .. }) => match shown {
+                Some((url, ticket)) => {
+                    let open = open.get_or_insert_with(|| Open::at(mark));
+                    open.urls.push(url);
+                    open.tickets.push(ticket);
+                }
+                None => self.close_run(thread, mark),
+            },
+            // More could be remembered than was.
+            Some(Runner::Using { outdated, .. }) => *outdated |= shown.is_some(),
+            Some(Runner::Passing) | None => {}
+        }
+    }
+
+    /// The run being recorded ends at a mark.
+    fn close_run(&self, thread: &mut Thread, mark: Mark) {
+        let Some(Runner::Recording { open, done }) = &mut thread.runner else {
+            return;
+        };
+        let Some(open) = open.take().filter(|open| !open.urls.is_empty()) else {
+            return;
+        };
+        let Some(bundle) = self.source.join(open.tickets) else {
+            return;
+        };
+        let pieces = &self.lists[mark.list].pieces[open.first_piece..mark.pieces];
+        let mut bytes =
+            BytesMut::with_capacity(pieces.iter().map(|piece| self.shared(piece).len()).sum());
+        for piece in pieces {
+            bytes.extend_from_slice(self.shared(piece));
+        }
+        done.push(Run {
+            start: open.start,
+            end: mark.node,
+            bytes: bytes.freeze(),
+            urls: open.urls.into(),
+            bundle,
+            memo: Memo::default(),
+        });
+    }
+
+    /// The bytes of a piece between two marks: text, or a fragment as it came.
+    fn shared<'p>(&'p self, piece: &'p Piece) -> &'p [u8] {
+        match piece {
+            Piece::Text(unit, span) => self.units[*unit as usize].template.text(*span),
+            Piece::Bytes(bytes) => bytes,
+            Piece::Run(run) => &run.bytes,
+            // Values, slots and lists are what ends a run.
+            Piece::Owned(_) | Piece::Slot(_) | Piece::List(_) => &[],
+        }
+    }
+
+    /// A document has been evaluated to its end, which is at `mark`.
+    pub(super) fn finish_runs(&self, thread: &mut Thread, unit: usize, mark: Mark) {
+        self.close_run(thread, mark);
+        let (Some(runner), Some(kept)) = (thread.runner.take(), &self.rules.kept) else {
+            return;
+        };
+        let (base, is_page) = (self.url(unit), self.units[unit].parent.is_none());
+        let template = &self.units[unit].template;
+        let seen = || Note::Seen(Arc::clone(base), is_page);
+        match runner {
+            Runner::Using {
+                outdated: false, ..
+            } => {}
+            Runner::Using { .. } | Runner::Passing => template.runs().leave(seen()),
+            Runner::Recording { done, .. } if done.is_empty() => {}
+            Runner::Recording { done, .. } => {
+                let runs = Runs {
+                    base: Arc::clone(base),
+                    is_page,
+                    weight: done.iter().map(Run::weight).sum(),
+                    list: done.into_iter().map(Arc::new).collect(),
+                    used: AtomicBool::new(false),
+                };
+                if let Some(place) = kept.keep(runs) {
+                    template.runs().leave(Note::Recorded(place));
+                }
+            }
+        }
+    }
+}
+
+impl Open {
+    fn at(mark: Mark) -> Self {
+        Self {
+            start: mark.node,
+            first_piece: mark.pieces,
+            urls: Vec::new(),
+            tickets: Vec::new(),
+        }
+    }
+}
