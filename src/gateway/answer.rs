@@ -47,10 +47,7 @@ impl Answer {
         let trace = page.trace().clone();
         trace.status(response.status());
         let fields = response.headers_mut();
-        headers::remove_consumed(fields);
-        if !visit.is_surrogate() {
-            headers::remove_keys(fields);
-        }
+        headers::remove_consumed(fields, visit.is_surrogate());
         if let Some(value) = told.and_then(|told| cache_status::value(told, &visit.method)) {
             fields.append(headers::CACHE_STATUS, value);
         }
@@ -58,7 +55,6 @@ impl Answer {
         if let Ok(id) = HeaderValue::from_str(visit.id.as_str()) {
             fields.insert(headers::X_REQUEST_ID, id);
         }
-        fields.remove(SERVER_TIMING);
         if visit.debug
             && let Some(timing) = trace.server_timing()
         {

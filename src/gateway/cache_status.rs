@@ -22,7 +22,8 @@ pub struct Told {
 
 /// The member for this gateway.
 pub fn value(told: Told, method: &Method) -> Option<HeaderValue> {
-    let mut text = "marquetry".to_owned();
+    let mut text = String::with_capacity(64);
+    text.push_str("marquetry");
     match told.cache {
         CacheUse::Hit | CacheUse::Stale => text.push_str("; hit"),
         CacheUse::Revalidated => text.push_str("; fwd=stale; fwd-status=304"),

@@ -55,7 +55,7 @@ fn codings(headers: &HeaderMap) -> Vec<String> {
 
 /// Whether a body is encoded at all.
 pub fn is_encoded(headers: &HeaderMap) -> bool {
-    !codings(headers).is_empty()
+    headers.contains_key(CONTENT_ENCODING) && !codings(headers).is_empty()
 }
 
 /// Whether a body is encoded in codings that we read.

@@ -92,7 +92,7 @@ impl Documents {
 
     fn could_be(&self, status: StatusCode, headers: &HeaderMap) -> bool {
         status == StatusCode::OK
-            && headers::media_type(headers).is_some_and(|media| self.types.contains(&media))
+            && headers::has_media_type(headers, &self.types)
             && (!coding::is_encoded(headers) || coding::is_readable(headers))
     }
 
@@ -132,14 +132,17 @@ impl Documents {
     /// # Errors
     /// What cannot be decoded.
     pub fn of(&self, object: &Object) -> Result<Document, DecodeError> {
-        let attached = object
-            .attachment
-            .as_ref()
-            .and_then(|attachment| attachment.value.downcast_ref::<Document>());
-        match attached {
-            Some(document) if document.reader == self.identity => Ok(document.clone()),
-            _ => self.read(object.status, &object.headers, &object.body),
+        match self.known(object) {
+            Some(document) => Ok(document.clone()),
+            None => self.read(object.status, &object.headers, &object.body),
         }
+    }
+
+    /// The document of a stored object, where one was made of it when it was stored.
+    pub fn known<'o>(&self, object: &'o Object) -> Option<&'o Document> {
+        let attachment = object.attachment.as_ref()?;
+        let document = attachment.value.downcast_ref::<Document>()?;
+        (document.reader == self.identity).then_some(document)
     }
 
     /// An answer that passes undeclared holds these bytes: tags among them are counted, and told once a route.

@@ -4,7 +4,6 @@ use std::fmt::Display;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
-use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::header::{
@@ -34,6 +33,7 @@ use crate::gateway::range::Wanted;
 use crate::gateway::route::Route;
 use crate::gateway::visit::Visit;
 use crate::gateway::{Gateway, coding, conditional, page_head, page_tag, range};
+use crate::message::date;
 use crate::message::deadline::Deadline;
 use crate::message::headers::{CDN_CACHE_CONTROL, MARQUETRY_CACHE_CONTROL, SURROGATE_CONTROL};
 use crate::message::{Body, BodyError, Response};
@@ -93,7 +93,8 @@ impl Gateway {
             forwarded: Some(object.status),
             personal: None,
         };
-        if !route.documents.is_document(object.status, &object.headers) {
+        let known = route.documents.known(object);
+        if known.is_none() && !route.documents.is_document(object.status, &object.headers) {
             return Ok(pass_stored(visit, route, object, told));
         }
         let document = route
@@ -391,22 +392,22 @@ fn insert_range(headers: &mut HeaderMap, range: &str) {
 /// Its age; or none and the date of today, where the route wants those behind us to count from now although a field that they
 /// do not read gave the lifetime (RFC 9213 2.3).
 fn tell_age(headers: &mut HeaderMap, route: &RouteConfig, object: &Object) {
-    let targeted = [
-        SURROGATE_CONTROL,
-        MARQUETRY_CACHE_CONTROL,
-        CDN_CACHE_CONTROL,
-    ]
-    .iter()
-    .any(|name| object.headers.contains_key(name));
-    if route.downstream_age == DownstreamAge::Keep || !targeted {
+    let targeted = || {
+        [
+            SURROGATE_CONTROL,
+            MARQUETRY_CACHE_CONTROL,
+            CDN_CACHE_CONTROL,
+        ]
+        .iter()
+        .any(|name| object.headers.contains_key(name))
+    };
+    if route.downstream_age == DownstreamAge::Keep || !targeted() {
         insert_age(headers, object.age());
         return;
     }
     headers.remove(AGE);
     headers.remove(EXPIRES);
-    if let Ok(now) = HeaderValue::from_str(&httpdate::fmt_http_date(SystemTime::now())) {
-        headers.insert(DATE, now);
-    }
+    headers.insert(DATE, date::now());
 }
 
 fn unreadable(error: &FragmentError) -> GatewayError {

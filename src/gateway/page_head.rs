@@ -9,14 +9,13 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http::HeaderMap;
-use http::header::{
-    AGE, CACHE_CONTROL, COOKIE, DATE, EXPIRES, HeaderName, HeaderValue, PRAGMA, SET_COOKIE, VARY,
-};
+use http::header::{CACHE_CONTROL, COOKIE, DATE, HeaderName, HeaderValue, SET_COOKIE, VARY};
 
 use crate::cache::object::Object;
 use crate::cache::storable::Reason;
 use crate::cache::surrogate;
 use crate::cache::terms::{Downstream, Terms};
+use crate::message::date;
 use crate::message::headers::{self, SURROGATE_KEY};
 
 /// As much as a field of keys holds, in bytes (Fastly's bound).
@@ -310,22 +309,16 @@ impl PageHead {
     /// by that.
     pub fn write(&self, headers: &mut HeaderMap) {
         headers::remove_skeleton_only(headers);
-        for name in [AGE, EXPIRES, PRAGMA, VARY, CACHE_CONTROL] {
-            headers.remove(name);
-        }
-        headers::remove_for_other_caches(headers);
         // A surrogate in front purges the page by the keys of all its parts; from others' answers the field is taken out.
-        headers::remove_keys(headers);
         if let Some(keys) = self.surrogate_key() {
             headers.insert(SURROGATE_KEY, keys);
         }
         // What is promised is counted from now, so no Age goes with it.
-        if let Ok(now) = HeaderValue::from_str(&httpdate::fmt_http_date(SystemTime::now())) {
-            headers.insert(DATE, now);
-        }
-        if let Ok(value) = HeaderValue::from_str(&self.cache_control()) {
-            headers.insert(CACHE_CONTROL, value);
-        }
+        headers.insert(DATE, date::now());
+        // Words and digits are a value; whatever else it were, the skeleton's own does not stay.
+        let control = HeaderValue::from_str(&self.cache_control());
+        let nothing = HeaderValue::from_static("private, no-store");
+        headers.insert(CACHE_CONTROL, control.unwrap_or(nothing));
         // What we say upstream of ourselves is the same for all clients.
         let ours = |name: &&str| *name != headers::SURROGATE_CAPABILITY.as_str();
         let mut vary: Vec<&str> = self
@@ -340,11 +333,14 @@ impl PageHead {
         if !vary.contains(&"accept-encoding") {
             vary.push("accept-encoding");
         }
-        if !vary.is_empty()
-            && let Ok(value) = HeaderValue::from_str(&vary.join(", "))
-        {
-            headers.insert(VARY, value);
-        }
+        let vary = match &vary[..] {
+            ["accept-encoding"] => HeaderValue::from_static("accept-encoding"),
+            // Names and commas are a value.
+            names => {
+                HeaderValue::from_str(&names.join(", ")).unwrap_or(HeaderValue::from_static("*"))
+            }
+        };
+        headers.insert(VARY, vary);
     }
 
     /// The keys of all parts in one field. When they are more than a field holds, or cannot be written into it, one key stands
@@ -376,9 +372,10 @@ impl PageHead {
             return "no-cache".to_owned();
         };
         let public = if self.public { "public, " } else { "" };
-        let mut value = format!("{public}max-age={}", max_age.as_secs());
+        let mut value = String::with_capacity(96);
+        // Writing into a string cannot fail.
+        let _ = write!(value, "{public}max-age={}", max_age.as_secs());
         if let Some(s_maxage) = self.s_maxage.filter(|lifetime| lifetime.as_secs() > 0) {
-            // Writing into a string cannot fail.
             let _ = write!(value, ", s-maxage={}", s_maxage.as_secs());
         }
         if self.must_revalidate {

@@ -272,6 +272,15 @@ impl Gateway {
         .await;
     }
 
+    /// Changes the configuration file, has it read anew, and waits until the gateway says so.
+    pub async fn reload(&self, change: impl FnOnce(String) -> String) {
+        let file = self.folder.path().join("marquetry.toml");
+        let text = std::fs::read_to_string(&file).expect("the file is ours");
+        std::fs::write(&file, change(text)).expect("a file in our own folder");
+        self.signal("HUP");
+        self.logged("reloaded").await;
+    }
+
     /// Sends a signal by name (`TERM`, `INT`, `HUP`, `KILL`).
     pub fn signal(&self, name: &str) {
         let sent = Command::new("kill")
