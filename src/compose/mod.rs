@@ -6,6 +6,7 @@
 //! neither cache nor sockets.
 
 mod attempt;
+pub mod coder;
 mod document;
 mod elements;
 mod emit;
@@ -37,9 +38,10 @@ use http::HeaderValue;
 pub use error::ComposeError;
 pub use head::HeadEdits;
 
+use crate::compose::coder::Coded;
 use crate::compose::document::Unit;
 use crate::compose::limits::Reservation;
-use crate::compose::output::{collect, only_run};
+use crate::compose::output::{collect, collect_coded, length, only_run};
 use crate::compose::page::{Page, Rules};
 use crate::compose::runs::{Kept, Run};
 use crate::compose::source::{FragmentSource, Part};
@@ -82,6 +84,8 @@ pub struct Composed<P> {
     pub set_cookies: Vec<HeaderValue>,
     /// All of it when everything was at hand; else what is there, and the rest as it comes.
     pub body: Body,
+    /// Whether the body went through the coder.
+    pub is_coded: bool,
     /// The run that the whole body is, when it is one.
     pub run: Option<Arc<Run>>,
 }
@@ -141,6 +145,20 @@ impl Composer {
         source: S,
         watcher: Arc<dyn Watcher>,
     ) -> Result<Composed<S::Policy>, ComposeError> {
+        self.compose_coded(skeleton, source, watcher, None).await
+    }
+
+    /// The same, with a body that is coded; but for one that is a single [run](Composed::run), or that its tags replace.
+    ///
+    /// # Errors
+    /// As [`compose`](Self::compose).
+    pub async fn compose_coded<S: FragmentSource>(
+        &self,
+        skeleton: Skeleton,
+        source: S,
+        watcher: Arc<dyn Watcher>,
+        coded: Option<Coded>,
+    ) -> Result<Composed<S::Policy>, ComposeError> {
         let mut page = Page::new(Arc::clone(&self.rules), source, watcher, now());
         page.reservations.extend(skeleton.reservation);
         let writes_head = skeleton.template.writes_head();
@@ -171,16 +189,24 @@ impl Composer {
         let run = (idle && edits.is_empty())
             .then(|| only_run(root, page.pages()))
             .flatten();
+        let coded = coded.filter(|coded| {
+            let replaced = edits.body.is_some() || edits.redirect.is_some();
+            let small = || idle && length(root, page.pages()) < coded.worth;
+            !replaced && run.is_none() && !small()
+        });
+        let is_coded = coded.is_some();
         let body = match (&edits.body, edits.redirect.is_some()) {
             (Some(body), _) => Body::full(body.clone()),
             (None, true) => Body::empty(),
-            (None, false) if idle => Body::full(match &run {
-                Some(run) => run.bytes().clone(),
-                None => collect(root, page.pages()),
+            (None, false) if idle => Body::full(match (&run, coded) {
+                (Some(run), _) => run.bytes().clone(),
+                (None, Some(mut coded)) => collect_coded(root, page.pages(), &mut *coded.coder),
+                (None, None) => collect(root, page.pages()),
             }),
             (None, false) => {
                 let timer = tokio::time::sleep_until(skeleton.deadline.instant());
-                Body::stream(Stream::new(page, root, timer))
+                let coder = coded.map(|coded| coded.coder);
+                Body::stream(Stream::new(page, root, timer, coder))
             }
         };
         Ok(Composed {
@@ -188,6 +214,7 @@ impl Composer {
             parts,
             set_cookies,
             body,
+            is_coded,
             run,
         })
     }

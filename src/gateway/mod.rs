@@ -14,6 +14,7 @@ pub mod error;
 pub mod explain;
 mod fragment_fetch;
 pub mod fragments;
+pub mod gzip;
 pub mod origin_request;
 mod page;
 pub mod page_head;

@@ -163,31 +163,50 @@ impl Coding {
 
 /// The coding that a client likes best of those that we write; of equals br, then zstd, then gzip.
 pub fn preferred(accept_encoding: &str) -> Coding {
-    let mut best = (Coding::Identity, 0.0_f32);
-    let quality = |wanted: &str| {
-        let mut any = None;
-        for member in accept_encoding.split(',') {
-            let mut parts = member.split(';');
-            let name = parts.next().unwrap_or_default().trim();
-            let weight = parts
-                .find_map(|part| part.trim().strip_prefix("q=")?.trim().parse::<f32>().ok())
-                .unwrap_or(1.0);
-            if name.eq_ignore_ascii_case(wanted) {
-                return weight;
-            }
-            if name == "*" {
-                any = Some(weight);
-            }
-        }
-        any.unwrap_or(0.0)
-    };
-    for coding in [Coding::Brotli, Coding::Zstd, Coding::Gzip] {
-        let weight = quality(coding.as_str());
-        if weight > best.1 {
-            best = (coding, weight);
+    preferred_of(
+        accept_encoding,
+        &[Coding::Brotli, Coding::Zstd, Coding::Gzip],
+    )
+}
+
+/// The coding that a client likes best of these, the first of equals (RFC 9110 12.5.3). None of them when it likes the plain
+/// bytes better, or says nothing.
+pub fn preferred_of(accept_encoding: &str, offered: &[Coding]) -> Coding {
+    let plain = weight(accept_encoding, "identity").unwrap_or(0.0);
+    let mut best = (Coding::Identity, plain);
+    for coding in offered {
+        let any = || weight(accept_encoding, "*");
+        let weight = weight(accept_encoding, coding.as_str()).or_else(any);
+        let Some(weight) = weight.filter(|weight| *weight > 0.0) else {
+            continue;
+        };
+        let better = match best.0 {
+            Coding::Identity => weight >= best.1,
+            _ => weight > best.1,
+        };
+        if better {
+            best = (*coding, weight);
         }
     }
     best.0
+}
+
+/// The weight of a coding where the field names it; one without a weight that can be read has the most.
+fn weight(accept_encoding: &str, wanted: &str) -> Option<f32> {
+    accept_encoding.split(',').find_map(|member| {
+        let mut parts = member.split(';').map(str::trim);
+        let name = parts.next().unwrap_or_default();
+        let is_alias = wanted == "gzip" && name.eq_ignore_ascii_case("x-gzip");
+        if !name.eq_ignore_ascii_case(wanted) && !is_alias {
+            return None;
+        }
+        let weight = parts.find_map(|part| {
+            let (name, value) = part.split_once('=')?;
+            let is_weight = name.trim().eq_ignore_ascii_case("q");
+            is_weight.then(|| value.trim().parse::<f32>().ok())?
+        });
+        Some(weight.unwrap_or(1.0))
+    })
 }
 
 /// `X-Forwarded-*`, `Via`, `X-Request-Id`, `traceparent`. Host and port are those that are part of the cache key: an application
@@ -277,8 +296,20 @@ mod tests {
             ("GZIP", Coding::Gzip),
             ("identity", Coding::Identity),
             ("gzip;q=x", Coding::Gzip),
+            ("x-gzip", Coding::Gzip),
+            ("gzip; Q = 0.5, br ;q=0.4", Coding::Gzip),
+            ("identity, gzip;q=0.5", Coding::Identity),
+            ("identity;q=0.5, gzip;q=0.5", Coding::Gzip),
+            ("identity;q=0, br;q=0.1", Coding::Brotli),
+            ("*;q=0", Coding::Identity),
+            ("*, gzip;q=0", Coding::Brotli),
+            ("gzipped, brr", Coding::Identity),
         ] {
             assert_eq!(preferred(wish), wanted, "{wish}");
         }
+        let only_gzip = |wish| preferred_of(wish, &[Coding::Gzip]);
+        assert_eq!(only_gzip("br, gzip;q=0.1"), Coding::Gzip);
+        assert_eq!(only_gzip("br"), Coding::Identity);
+        assert_eq!(only_gzip("*, gzip;q=0"), Coding::Identity);
     }
 }

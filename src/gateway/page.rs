@@ -1,5 +1,6 @@
 //! From a fetched skeleton to the answer: composed when it is a document that holds tags, else passed on.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,6 +15,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use crate::cache::object::Object;
+use crate::compose::coder::Coded;
 use crate::compose::limits::Reservation;
 use crate::compose::source::{FragmentError, Part, Place};
 use crate::compose::url::Url;
@@ -27,7 +29,8 @@ use crate::gateway::documents::Documents;
 use crate::gateway::error::GatewayError;
 use crate::gateway::fragment_fetch;
 use crate::gateway::fragments::PageFragments;
-use crate::gateway::origin_request::{Coding, preferred};
+use crate::gateway::gzip::{Gzip, Made};
+use crate::gateway::origin_request::{Coding, preferred, preferred_of};
 use crate::gateway::page_head::{PageHead, PartPolicy};
 use crate::gateway::range::Wanted;
 use crate::gateway::route::Route;
@@ -255,7 +258,7 @@ impl Gateway {
             observer: self.observer.clone(),
         });
         let composed = composer
-            .compose(skeleton, source, watcher)
+            .compose_coded(skeleton, source, watcher, coded(visit))
             .await
             .map_err(failed)?;
         let mut head = PageHead::new(&page.policy);
@@ -282,23 +285,28 @@ fn written(
     status: StatusCode,
     mut headers: HeaderMap,
     head: &PageHead,
-    composed: Composed<PartPolicy>,
+    mut composed: Composed<PartPolicy>,
 ) -> Response {
     head.write(&mut headers);
     let known = |part: &Part<_>| matches!(part, Part::Here(_));
     let all_known = composed.parts.iter().all(known) && composed.set_cookies.is_empty();
-    for cookie in composed.set_cookies {
+    for cookie in std::mem::take(&mut composed.set_cookies) {
         headers.append(SET_COOKIE, cookie);
     }
-    let status = edited(status, &mut headers, composed.edits);
+    let edits = std::mem::take(&mut composed.edits);
+    let status = edited(status, &mut headers, edits);
+    let coding = encoded(visit, &mut composed);
+    if coding != Coding::Identity {
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static(coding.as_str()));
+    }
     let whole = composed.body.as_full().cloned();
-    let (mut body, coding) = encoded(visit, &mut headers, composed.body);
+    let mut body = composed.body;
     let tagged = all_known && head.is_for_all() && status == StatusCode::OK;
     let mut status = status;
     if let Some(bytes) = whole.filter(|_| tagged) {
         let tag = match &composed.run {
             Some(run) => page_tag::of_run(run, coding),
-            None => page_tag::tag(&bytes, coding.as_bytes()),
+            None => page_tag::tag(&bytes, coding.as_str().as_bytes()),
         };
         headers.insert(ETAG, tag);
         // The client's dates are not asked: no date tells when one of the parts has changed.
@@ -329,21 +337,46 @@ fn edited(status: StatusCode, headers: &mut HeaderMap, edits: HeadEdits) -> Stat
     wanted.unwrap_or(status)
 }
 
-/// The body as the client likes it best, and the name of its coding; small ones plain.
-fn encoded(visit: &Visit, headers: &mut HeaderMap, body: Body) -> (Body, &'static str) {
-    let small = body
-        .as_full()
-        .is_some_and(|bytes| bytes.len() < WORTH_ENCODING);
-    let wish = visit
+/// The codings that the client takes, in one line.
+fn wish(visit: &Visit) -> Option<Cow<'_, str>> {
+    let mut lines = visit
         .client_headers
-        .get(ACCEPT_ENCODING)
-        .and_then(|wish| wish.to_str().ok());
-    let best = wish.map_or(Coding::Identity, preferred);
-    if small || best == Coding::Identity {
-        return (body, "");
+        .get_all(ACCEPT_ENCODING)
+        .iter()
+        .filter_map(|line| line.to_str().ok());
+    let first = Cow::Borrowed(lines.next()?);
+    Some(lines.fold(first, |all, line| Cow::Owned(format!("{all}, {line}"))))
+}
+
+/// How a page is coded that is not remembered as a whole: only gzip can be stitched.
+fn coded(visit: &Visit) -> Option<Coded> {
+    let gzip = preferred_of(&wish(visit)?, &[Coding::Gzip]) == Coding::Gzip;
+    gzip.then(|| Coded {
+        coder: Box::new(Gzip::new()),
+        worth: WORTH_ENCODING,
+    })
+}
+
+/// The coding of a composed page; where it is remembered as a whole, the one that the client likes best. Small ones are plain.
+fn encoded(visit: &Visit, composed: &mut Composed<PartPolicy>) -> Coding {
+    if composed.is_coded {
+        return Coding::Gzip;
     }
-    headers.insert(CONTENT_ENCODING, HeaderValue::from_static(best.as_str()));
-    (coding::encode(body, best), best.as_str())
+    let run = composed.run.as_ref();
+    let (Some(run), Some(wish)) = (
+        run.filter(|run| run.bytes().len() >= WORTH_ENCODING),
+        wish(visit),
+    ) else {
+        return Coding::Identity;
+    };
+    let best = preferred(&wish);
+    match Made::of(run).body(run, best) {
+        Some(body) => {
+            composed.body = Body::full(body);
+            best
+        }
+        None => Coding::Identity,
+    }
 }
 
 /// A stored answer as it is, or 304 when the client has it, or the part of it that is wanted.

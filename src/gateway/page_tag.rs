@@ -7,6 +7,8 @@
 use http::HeaderValue;
 
 use crate::compose::runs::Run;
+use crate::gateway::gzip::Made;
+use crate::gateway::origin_request::Coding;
 
 /// Changes with how pages are composed.
 const VERSION: u64 = 1;
@@ -27,26 +29,13 @@ pub fn tag(bytes: &[u8], coding: &[u8]) -> HeaderValue {
 }
 
 /// The same for bytes that are remembered: their tag is remembered with them.
-pub fn of_run(run: &Run, coding: &'static str) -> HeaderValue {
-    let known = run.memo().read(|tags: &Tags| tags.get(coding));
-    known.flatten().unwrap_or_else(|| {
-        let tag = tag(run.bytes(), coding.as_bytes());
-        let mut tags = run.memo().read(Tags::clone).unwrap_or_default();
-        tags.0.push((coding, tag.clone()));
-        run.memo().leave(tags);
-        tag
-    })
-}
-
-/// The tags of the same bytes in one coding and another.
-#[derive(Debug, Clone, Default)]
-struct Tags(Vec<(&'static str, HeaderValue)>);
-
-impl Tags {
-    fn get(&self, coding: &str) -> Option<HeaderValue> {
-        let known = self.0.iter().find(|(known, _)| *known == coding);
-        known.map(|(_, tag)| tag.clone())
-    }
+pub fn of_run(run: &Run, coding: Coding) -> HeaderValue {
+    let made = Made::of(run);
+    // There is a place for each coding.
+    let place = &made.tags[coding as usize];
+    place
+        .get_or_init(|| tag(run.bytes(), coding.as_str().as_bytes()))
+        .clone()
 }
 
 /// Two lanes of folded multiplications, sixteen bytes at a time.
