@@ -137,7 +137,7 @@ fn facts() -> Connection {
 }
 
 fn gateway() -> Arc<Gateway> {
-    let config = support::config();
+    let config = support::config(support::app());
     let cache = Arc::new(Cache::new(&config.cache));
     let observer = Observer::new(AccessLog::Off);
     Arc::new(Gateway::new(&config, cache, observer, None))

@@ -1,7 +1,9 @@
-//! The site that the benches ask: pages with so many includes, and fragments, all of them shared for an hour.
+//! The site that the benches ask: pages with so many includes, and fragments, all of them shared for an hour; and pages whose
+//! fragments are each user's own and take their time.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::HeaderValue;
 use marquetry::config::pattern::ServerAddress;
@@ -17,36 +19,46 @@ const PAGE_TEXT: usize = 10_000;
 const FRAGMENT_TEXT: usize = 500;
 const PLAIN_TEXT: usize = 20_000;
 
-/// Answers `/page/N` with N includes, anything else with a fragment; all of it shared for an hour.
+/// How long a personal fragment takes.
+const SLOW: Duration = Duration::from_millis(20);
+
+/// Answers `/page/N` with N shared includes, `/fan/N` with N personal ones, `/slow/...` with a personal fragment after a while, anything
+/// else with a fragment that is shared for an hour.
 pub struct App;
 
 impl Handler for App {
     async fn handle(&self, request: Request) -> Response {
         let path = request.uri().path();
-        let includes = path
-            .strip_prefix("/page/")
-            .map(|count| count.parse().unwrap_or(0));
-        let text = match includes {
-            Some(0) => words(path, PLAIN_TEXT),
-            Some(count) => page(count),
-            None => words(path, FRAGMENT_TEXT),
+        let count = |prefix| Some(path.strip_prefix(prefix)?.parse().unwrap_or(0));
+        let personal = path.starts_with("/slow/");
+        let text = match (count("/page/"), count("/fan/")) {
+            (Some(0), _) => words(path, PLAIN_TEXT),
+            (Some(count), _) => page(count, "/f/"),
+            (_, Some(count)) => page(count, "/slow/"),
+            (None, None) => words(path, FRAGMENT_TEXT),
         };
+        if personal {
+            tokio::time::sleep(SLOW).await;
+        }
         let mut response = Response::new(Body::full(text));
         let headers = response.headers_mut();
         headers.insert("content-type", HeaderValue::from_static("text/html"));
-        headers.insert(
-            "cache-control",
-            HeaderValue::from_static("public, max-age=3600"),
-        );
+        let control = if personal {
+            "private"
+        } else {
+            "public, max-age=3600"
+        };
+        headers.insert("cache-control", HeaderValue::from_static(control));
         response
     }
 }
 
-fn page(includes: usize) -> String {
+fn page(includes: usize, fragments: &str) -> String {
     let each = PAGE_TEXT / (includes + 1);
     let mut text = words("/", each);
     for include in 0..includes {
-        text.extend(["<esi:include src=\"/f/", &include.to_string(), "\"/>"]);
+        let number = include.to_string();
+        text.extend(["<esi:include src=\"", fragments, &number, "\"/>"]);
         text += &words(&format!("/{include}"), each);
     }
     text
@@ -76,21 +88,27 @@ fn words(seed: &str, length: usize) -> String {
     text
 }
 
-/// The configuration of a gateway before [`App`], which it starts; it needs the runtime that it is called in.
-pub fn config() -> Config {
-    let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
-    let connections = Arc::new(Semaphore::new(100));
-    let listener = Listener::bind(loopback, Limits::default(), connections)
+const LOOPBACK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+/// Starts [`App`]; it needs the runtime that it is called in.
+pub fn app() -> SocketAddr {
+    let connections = Arc::new(Semaphore::new(10_000));
+    let listener = Listener::bind(LOOPBACK, Limits::default(), connections)
         .expect("loopback can be listened on");
     let address = listener.address().expect("it is bound");
     tokio::spawn(listener.run(Arc::new(App), Drain::new()));
+    address
+}
+
+/// The configuration of a gateway before an application.
+pub fn config(address: SocketAddr) -> Config {
     let server = ServerEntry {
         address: ServerAddress::Socket(address),
         weight: 1,
     };
     let mut config = Config {
         server: marquetry::config::ServerConfig {
-            listen: vec![loopback],
+            listen: vec![LOOPBACK],
             ..Default::default()
         },
         admin: None,

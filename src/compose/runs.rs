@@ -1,5 +1,5 @@
 //! Runs: stretches of a document that are text and fragments at hand, whose composed bytes are remembered while none of the fragments
-//! has changed.
+//! has changed. Long text alone is a run too: its bytes cost nothing, but what is made of them (a content coding) does.
 //!
 //! A run stands in the outermost content of a document, between two nodes that are something else: a fragment that is fetched, a
 //! value, a block. Its bytes are those that composing it would give, and they are used again only when the source says of this
@@ -9,6 +9,7 @@
 //! Runs are kept in a budget of their own ([`Kept`]); the template of the document only knows where they are.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -26,6 +27,9 @@ use crate::template::memo::Memo;
 const RUN_OVERHEAD: usize = 256;
 const FRAGMENT_OVERHEAD: usize = 384;
 
+/// Shorter text between two other things is not remembered by itself.
+const LONG_TEXT: usize = 256;
+
 /// The runs of one document may take this part of the budget.
 const LARGEST_SHARE: usize = 8;
 
@@ -38,7 +42,8 @@ pub struct Run {
     bytes: Bytes,
     /// The URLs of its fragments.
     urls: Box<[Arc<Url>]>,
-    bundle: Bundle,
+    /// None: it is text alone, remembered for what is made of it.
+    bundle: Option<Bundle>,
     /// What somebody made of the bytes and wants to find again with them.
     memo: Memo,
 }
@@ -55,7 +60,10 @@ impl Run {
     }
 
     fn weight(&self) -> usize {
-        self.bytes.len() + self.urls.len() * FRAGMENT_OVERHEAD + RUN_OVERHEAD
+        // What is made of the bytes in several codings is about half as large. Text alone stays where it is in its document.
+        let bytes = self.bytes.len();
+        let own = self.bundle.as_ref().map_or(0, |_| bytes);
+        own + bytes / 2 + self.urls.len() * FRAGMENT_OVERHEAD + RUN_OVERHEAD
     }
 }
 
@@ -226,16 +234,18 @@ impl<S: FragmentSource> Page<S> {
         }
         let run = Arc::clone(runs.list.get(*next).filter(|run| run.start == node)?);
         *next += 1;
-        let policy = self
-            .may_take(thread.document, unit, &run)
-            .then(|| self.source.still(&run.bundle))
-            .flatten();
-        let Some(policy) = policy else {
-            *outdated = true;
-            return None;
-        };
-        self.includes += run.urls.len();
-        self.settle_part(None, Part::Here(policy));
+        if let Some(bundle) = &run.bundle {
+            let policy = self
+                .may_take(thread.document, unit, &run)
+                .then(|| self.source.still(bundle))
+                .flatten();
+            let Some(policy) = policy else {
+                *outdated = true;
+                return None;
+            };
+            self.includes += run.urls.len();
+            self.settle_part(None, Part::Here(policy));
+        }
         self.count(run.bytes.len());
         let end = run.end;
         self.lists[thread.list].pieces.push(Piece::Run(run));
@@ -293,13 +303,16 @@ impl<S: FragmentSource> Page<S> {
         let Some(Runner::Recording { open, done }) = &mut thread.runner else {
             return;
         };
-        let Some(open) = open.take().filter(|open| !open.urls.is_empty()) else {
+        let Some(open) = open.take() else { return };
+        let pieces = &self.lists[mark.list].pieces[open.first_piece..mark.pieces];
+        if open.urls.is_empty() {
+            let run = self.text_run(pieces, open.start..mark.node);
+            done.extend(run);
             return;
-        };
+        }
         let Some(bundle) = self.source.join(open.tickets) else {
             return;
         };
-        let pieces = &self.lists[mark.list].pieces[open.first_piece..mark.pieces];
         let mut bytes =
             BytesMut::with_capacity(pieces.iter().map(|piece| self.shared(piece).len()).sum());
         for piece in pieces {
@@ -310,9 +323,26 @@ impl<S: FragmentSource> Page<S> {
             end: mark.node,
             bytes: bytes.freeze(),
             urls: open.urls.into(),
-            bundle,
+            bundle: Some(bundle),
             memo: Memo::default(),
         });
+    }
+
+    /// Text between two other things, where it is long enough that what is made of it is worth remembering.
+    fn text_run(&self, pieces: &[Piece], nodes: Range<u32>) -> Option<Run> {
+        let [Piece::Text(unit, span)] = pieces else {
+            return None;
+        };
+        let document = self.units[*unit as usize].template.document();
+        let bytes = document.slice(span.start as usize..span.end as usize);
+        (bytes.len() >= LONG_TEXT).then(|| Run {
+            start: nodes.start,
+            end: nodes.end,
+            bytes,
+            urls: Box::default(),
+            bundle: None,
+            memo: Memo::default(),
+        })
     }
 
     /// The bytes of a piece between two marks: text, or a fragment as it came.

@@ -18,7 +18,7 @@ use crate::cache::object::Object;
 use crate::compose::coder::Coded;
 use crate::compose::limits::Reservation;
 use crate::compose::source::{FragmentError, Part, Place};
-use crate::compose::url::Url;
+use crate::compose::url::{Url, UrlError};
 use crate::compose::watch::{Fallback, Watcher};
 use crate::compose::{ComposeError, Composed, HeadEdits, Skeleton};
 use crate::config::{DownstreamAge, RouteConfig};
@@ -225,12 +225,8 @@ impl Gateway {
             gateway: self.number,
             head_only,
         };
-        let url = Url::new(
-            visit.scheme == "https",
-            visit.host.as_bytes(),
-            visit.target().as_bytes(),
-        )
-        .map_err(|error| GatewayError::Document(error.to_string()))?;
+        let url = page_url(visit, &page.template)
+            .map_err(|error| GatewayError::Document(error.to_string()))?;
         let reads_request = page.template.reads_values();
         if head_only && page.template.writes_head() {
             // What its functions would say is known only when all of it is composed.
@@ -244,7 +240,7 @@ impl Gateway {
         }
         let skeleton = Skeleton {
             template: page.template,
-            url: Arc::new(url),
+            url,
             deadline,
             reservation: page.reservation,
         };
@@ -277,6 +273,25 @@ impl Gateway {
             told: Some(page.told),
         })
     }
+}
+
+/// The URL of a page. Most requests for a stored skeleton are for the same one, so its template remembers it.
+fn page_url(visit: &Visit, template: &Template) -> Result<Arc<Url>, UrlError> {
+    let known = template.url().read(|known: &Arc<Url>| {
+        let same = known.is_of(visit.scheme, &visit.host, visit.target());
+        same.then(|| Arc::clone(known))
+    });
+    if let Some(Some(known)) = known {
+        return Ok(known);
+    }
+    let https = visit.scheme == "https";
+    let url = Arc::new(Url::new(
+        https,
+        visit.host.as_bytes(),
+        visit.target().as_bytes(),
+    )?);
+    template.url().leave(Arc::clone(&url));
+    Ok(url)
 }
 
 /// The response of a composed page.

@@ -53,6 +53,7 @@ pub(super) fn build(
         issues,
         document,
         runs: Memo::default(),
+        url: Memo::default(),
     }
 }
 

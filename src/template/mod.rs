@@ -121,6 +121,7 @@ fn untagged(document: Bytes, settings: &Settings, issues: Issues) -> Template {
         escape: settings.escape,
         document,
         runs: memo::Memo::default(),
+        url: memo::Memo::default(),
     }
 }
 
