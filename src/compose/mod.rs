@@ -159,6 +159,17 @@ impl Composer {
         watcher: Arc<dyn Watcher>,
         coded: Option<Coded>,
     ) -> Result<Composed<S::Policy>, ComposeError> {
+        let whole = runs::whole_page(&self.rules, &skeleton.template, &skeleton.url, &source);
+        if let Some((run, policy)) = whole {
+            return Ok(Composed {
+                edits: HeadEdits::default(),
+                parts: vec![Part::Here(policy)],
+                set_cookies: Vec::new(),
+                body: Body::full(run.bytes().clone()),
+                is_coded: false,
+                run: Some(run),
+            });
+        }
         let mut page = Page::new(Arc::clone(&self.rules), source, watcher, now());
         page.reservations.extend(skeleton.reservation);
         let writes_head = skeleton.template.writes_head();

@@ -17,7 +17,7 @@ use bytes::{Bytes, BytesMut};
 
 use crate::compose::evaluate::Thread;
 use crate::compose::output::Piece;
-use crate::compose::page::Page;
+use crate::compose::page::{Page, Rules};
 use crate::compose::source::{Bundle, FragmentSource, Part, Ticket};
 use crate::compose::url::Url;
 use crate::template::Template;
@@ -143,6 +143,41 @@ impl Kept {
         drop(gone);
         Some(place)
     }
+}
+
+/// The run that a whole page is, if it is one that still holds; and what it means for the head. What evaluating the page would check
+/// and count is checked here, so that it need not be begun.
+pub(super) fn whole_page<S: FragmentSource>(
+    rules: &Rules,
+    template: &Template,
+    url: &Arc<Url>,
+    source: &S,
+) -> Option<(Arc<Run>, S::Policy)> {
+    rules.kept.as_ref()?;
+    let runs = template.runs().read(|note: &Note| match note {
+        Note::Recorded(runs) => runs.upgrade(),
+        Note::Seen(..) => None,
+    })??;
+    let [run] = &runs.list[..] else { return None };
+    let root = template.root();
+    let config = &rules.config;
+    let fits = runs.is_page
+        && runs.base.resolves_like(url)
+        && (run.start, run.end) == (root.start, root.end)
+        && template.issues().is_empty()
+        && run.urls.len() <= config.max_includes
+        && config.max_depth > 0
+        && run.bytes.len() as u64 <= config.max_page.as_u64()
+        && !run.urls.iter().any(|include| include.names_the_same(url));
+    if !fits {
+        return None;
+    }
+    // One that does not hold is found out again, and replaced, by evaluation.
+    let policy = source.still(run.bundle.as_ref()?)?;
+    if !runs.used.load(Ordering::Relaxed) {
+        runs.used.store(true, Ordering::Relaxed);
+    }
+    Some((Arc::clone(run), policy))
 }
 
 /// What evaluation of one document does with its runs.
@@ -395,5 +430,181 @@ impl Open {
             urls: Vec::new(),
             tickets: Vec::new(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+    use std::time::Duration;
+
+    use futures::FutureExt;
+
+    use super::*;
+    use crate::compose::source::{Fetched, Fragment, FragmentRequest};
+    use crate::compose::watch::Unwatched;
+    use crate::compose::{Composed, Composer, Skeleton};
+    use crate::config::ComposeConfig;
+    use crate::expr::RequestFacts;
+    use crate::message::deadline::Deadline;
+    use crate::template::{Settings, compile};
+
+    /// Gives each fragment its path as its body, and a ticket, unless its path begins with `/mine`.
+    #[derive(Clone, Default)]
+    struct Shelf(Arc<Given>);
+
+    #[derive(Default)]
+    struct Given {
+        asked: AtomicUsize,
+        changed: AtomicBool,
+    }
+
+    impl FragmentSource for Shelf {
+        type Policy = ();
+
+        fn fetch(&self, request: FragmentRequest, _: Option<&Memo>) -> Fetched<()> {
+            self.0.asked.fetch_add(1, Ordering::Relaxed);
+            let path = request.url.path();
+            let fragment = Fragment {
+                status: 200,
+                body: Bytes::copy_from_slice(path.as_bytes()),
+                template: None,
+                policy: (),
+                set_cookies: Vec::new(),
+                reservation: None,
+            };
+            if request.keeps && !path.starts_with("/mine") {
+                Fetched::Kept(fragment, Box::new(()))
+            } else {
+                Fetched::Now(Ok(fragment))
+            }
+        }
+
+        fn join(&self, tickets: Vec<Ticket>) -> Option<Bundle> {
+            Some(Arc::new(tickets.len()))
+        }
+
+        fn still(&self, _: &Bundle) -> Option<()> {
+            (!self.0.changed.load(Ordering::Relaxed)).then_some(())
+        }
+
+        fn request(&self) -> Arc<RequestFacts> {
+            Arc::default()
+        }
+    }
+
+    struct Site {
+        composer: Composer,
+        template: Arc<Template>,
+        shelf: Shelf,
+    }
+
+    impl Site {
+        fn new(page: &str, config: ComposeConfig, kept: &Kept) -> Self {
+            let document = Bytes::copy_from_slice(page.as_bytes());
+            Self {
+                composer: Composer::new(config).remembering(kept.clone()),
+                template: Arc::new(compile(document, &Settings::default())),
+                shelf: Shelf::default(),
+            }
+        }
+
+        fn compose(&self) -> Composed<()> {
+            let skeleton = Skeleton {
+                template: Arc::clone(&self.template),
+                url: Arc::new(Url::new(false, b"www.example.com", b"/page").expect("a URL")),
+                deadline: Deadline::after(Duration::from_secs(30)),
+                reservation: None,
+            };
+            self.composer
+                .compose(skeleton, self.shelf.clone(), Arc::new(Unwatched))
+                .now_or_never()
+                .expect("all is at hand")
+                .expect("a page")
+        }
+
+        /// Composes so many times; each body, and how many fragments were asked for.
+        fn bodies(&self, count: usize) -> Vec<(String, usize)> {
+            let mut all = Vec::new();
+            for _ in 0..count {
+                let before = self.shelf.0.asked.load(Ordering::Relaxed);
+                let composed = self.compose();
+                let body = composed.body.as_full().expect("all is at hand");
+                let asked = self.shelf.0.asked.load(Ordering::Relaxed) - before;
+                all.push((String::from_utf8_lossy(body).into_owned(), asked));
+            }
+            all
+        }
+    }
+
+    const PAGE: &str = "<p><esi:include src='/a'/> and <esi:include src='/b'/></p>";
+
+    #[tokio::test]
+    async fn a_page_is_taken_whole_while_it_holds() {
+        let kept = Kept::new(1 << 20);
+        let site = Site::new(PAGE, ComposeConfig::default(), &kept);
+        let body = || "<p>/a and /b</p>".to_owned();
+        let wanted = [(body(), 2), (body(), 2), (body(), 0), (body(), 0)];
+        assert_eq!(site.bodies(4), wanted);
+        assert!(site.compose().run.is_some());
+        // It does not hold any more: composed, recorded anew, taken again.
+        site.shelf.0.changed.store(true, Ordering::Relaxed);
+        assert_eq!(site.bodies(1), [(body(), 2)]);
+        site.shelf.0.changed.store(false, Ordering::Relaxed);
+        assert_eq!(site.bodies(2), [(body(), 2), (body(), 0)]);
+    }
+
+    #[tokio::test]
+    async fn what_is_something_else_stands_between_runs() {
+        let page = "<esi:include src='/a'/>1<esi:include src='/mine'/>2<esi:include src='/b'/><esi:vars>$(UNKNOWN|'v')</esi:vars>3";
+        let kept = Kept::new(1 << 20);
+        let site = Site::new(page, ComposeConfig::default(), &kept);
+        let body = || "/a1/mine2/bv3".to_owned();
+        let wanted = [(body(), 3), (body(), 3), (body(), 1), (body(), 1)];
+        assert_eq!(site.bodies(4), wanted);
+        assert!(site.compose().run.is_none());
+    }
+
+    #[tokio::test]
+    async fn bounds_and_what_answers_for_a_url_hold_as_before() {
+        let few = ComposeConfig {
+            max_includes: 1,
+            ..ComposeConfig::default()
+        };
+        let kept = Kept::new(1 << 20);
+        let site = Site::new(PAGE, few, &kept);
+        let short = ("<p>/a and </p>".to_owned(), 1);
+        assert!(site.bodies(4).iter().all(|body| body.0 == short.0));
+        let inline =
+            "<esi:inline name='/a' fetchable='yes'>here</esi:inline>1<esi:include src='/a'/>2";
+        let site = Site::new(inline, ComposeConfig::default(), &kept);
+        let bodies = site.bodies(4);
+        assert!(bodies.iter().all(|body| *body == bodies[0]), "{bodies:?}");
+    }
+
+    #[tokio::test]
+    async fn no_more_is_kept_than_the_budget_and_what_is_used_stays() {
+        let kept = Kept::new(16 * 1024);
+        let page = |number: usize| {
+            let text = "x".repeat(300);
+            let page = format!("{text}<esi:include src='/{number}'/>{text}");
+            Site::new(&page, ComposeConfig::default(), &kept)
+        };
+        let used = page(0);
+        used.bodies(3);
+        let others: Vec<Site> = (1..50).map(page).collect();
+        for other in &others {
+            // Recorded, and not used since.
+            other.bodies(2);
+            assert!(kept.held() <= 16 * 1024, "{}", kept.held());
+            assert_eq!(used.bodies(1)[0].1, 0, "what is used stays");
+        }
+        let forgotten = others.iter().filter(|other| other.bodies(1)[0].1 > 0);
+        assert!(forgotten.count() > 30);
+        // One that would take too large a part is not kept at all.
+        let text = "y".repeat(4 * 1024);
+        let large = format!("<esi:include src='/a'/>{text}");
+        let large = Site::new(&large, ComposeConfig::default(), &kept);
+        assert!(large.bodies(4).iter().all(|body| body.1 == 1));
     }
 }

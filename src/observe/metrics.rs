@@ -4,7 +4,7 @@
 //! its handle ([`RouteMetrics`], [`UpstreamMetrics`], [`CacheMetrics`]) and then only adds to a number.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -113,6 +113,7 @@ impl Metrics {
         };
         RouteMetrics(Arc::new(RouteSeries {
             requests: self.requests.clone(),
+            ok: OnceLock::new(),
             undeclared: self.undeclared.get_or_create_owned(&route),
             page_seconds: self.page_seconds.get_or_create_owned(&route),
             first_byte_seconds: self.first_byte_seconds.get_or_create_owned(&route),
@@ -177,6 +178,8 @@ pub struct RouteMetrics(Arc<RouteSeries>);
 struct RouteSeries {
     name: Name,
     requests: Family<RouteStatus, Counter>,
+    /// That of the status that most answers have, once there was one.
+    ok: OnceLock<Counter>,
     undeclared: Counter,
     page_seconds: Histogram,
     first_byte_seconds: Histogram,
@@ -200,11 +203,16 @@ impl RouteMetrics {
 
     /// A request was answered.
     pub(super) fn answered(&self, status: u16, seconds: Seconds, first_byte: Option<Seconds>) {
-        let labels = RouteStatus {
-            route: self.0.name.clone(),
-            status,
+        let counter = || {
+            let route = self.0.name.clone();
+            let labels = RouteStatus { route, status };
+            self.0.requests.get_or_create_owned(&labels)
         };
-        self.0.requests.get_or_create(&labels).inc();
+        if status == 200 {
+            self.0.ok.get_or_init(counter).inc();
+        } else {
+            counter().inc();
+        }
         self.0.page_seconds.observe(seconds.0);
         if let Some(first_byte) = first_byte {
             self.0.first_byte_seconds.observe(first_byte.0);
