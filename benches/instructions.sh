@@ -37,8 +37,8 @@ if [ "$mode" = compare ] && [ "$(sed -n 's/^# rustc: //p' "$kept")" != "$compile
 	exit 0
 fi
 
-program=$(cargo bench --bench instructions --no-run --message-format=json |
-	sed -n 's/.*"executable":"\([^"]*\/instructions-[^"]*\)".*/\1/p' | tail -1)
+program=$(cargo build --profile bench --example instructions --message-format=json |
+	sed -n 's/.*"executable":"\([^"]*\/instructions[^"]*\)".*/\1/p' | tail -1)
 [ -x "$program" ] || { echo 'the bench was not built' >&2 && exit 1; }
 
 out=$(mktemp -d)

@@ -188,6 +188,13 @@ fn hostile(criterion: &mut Criterion) {
         ("unclosed quotes", fill("<esi:include src=\"")),
         ("$(", format!("<esi:vars>{}</esi:vars>", fill("$("))),
         ("$x(", format!("<esi:vars>{}</esi:vars>", fill("$x("))),
+        (
+            "$x( and a bracket now and then",
+            format!(
+                "<esi:vars>{}</esi:vars>",
+                fill(&format!("{})", "$x(".repeat(2000)))
+            ),
+        ),
         ("<!--", fill("<!--")),
         ("<!--#", fill("<!--#if expr=\"")),
         ("<![CDATA[", fill("<![CDATA[")),

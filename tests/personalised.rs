@@ -387,6 +387,12 @@ async fn a_cookie_set_for_one_user_is_never_set_for_another() {
     }
     let nobody = gateway.get("/login").await;
     assert_eq!(nobody.head.all("set-cookie"), ["token=nobody"]);
+    // Who wonders where it went is told, once.
+    gateway
+        .logged("a fragment sets a cookie, which is dropped")
+        .await;
+    let told = |line: &&String| line.contains("which is dropped");
+    assert_eq!(gateway.stderr().iter().filter(told).count(), 1);
 }
 
 #[tokio::test]

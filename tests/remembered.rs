@@ -165,14 +165,13 @@ async fn a_reload_changes_the_page() {
     origin.on("/page", public(PAGE, 3600));
     origin.on("/a", public("a1", 3600));
     origin.on("/b", public("b1", 3600));
-    let gateway = Setup::composing(&origin)
-        .upstream("other", &other, "")
-        .start()
-        .await;
+    let setup = || Setup::composing(&origin).upstream("other", &other, "");
+    let mut gateway = setup().start().await;
     warm(&gateway, &ask("GET", "/page"), "<p>[a1|b1]</p>").await;
     // From now on the fragment is never stored, and comes from elsewhere.
-    let route = "\n[[routes]]\npath = \"/a\"\nupstream = \"other\"\ncache = false\n";
-    gateway.reload(|file| file + route).await;
+    gateway
+        .reload(setup().route("/a", "other", "cache = false"))
+        .await;
     within("the new route", async {
         while gateway.get("/page").await.text() != "<p>[other|b1]</p>" {
             tokio::task::yield_now().await;

@@ -120,6 +120,7 @@ pub fn config(address: SocketAddr) -> Config {
         cache: Default::default(),
         compose: Default::default(),
         upstreams: [("app".to_owned(), UpstreamConfig::new(vec![server]))].into(),
+        balancers: Vec::new(),
         routes: vec![RouteConfig {
             compose: ComposeMode::Always,
             ..RouteConfig::new("app")

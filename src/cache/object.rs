@@ -219,8 +219,12 @@ impl Object {
     /// One that takes a cookie upstream gets only what says itself that everybody may have it: an answer that was stored because its asker had none may be
     /// what a guest sees.
     pub fn is_for(&self, asker: Asker<'_>) -> bool {
-        (self.explicit || !asker.has_cookies())
-            && (self.variant.is_for_all() || self.variant.matches(asker.fields.all()))
+        (self.explicit || !asker.has_cookies()) && self.answers(asker)
+    }
+
+    /// Whether it answers such a request by the fields that `Vary` names, whoever asks.
+    pub fn answers(&self, asker: Asker<'_>) -> bool {
+        self.variant.is_for_all() || self.variant.matches(asker.fields.all())
     }
 
     /// Whether it says itself that everybody may have it, those with cookies too.
@@ -228,8 +232,8 @@ impl Object {
         self.explicit
     }
 
-    /// The values of the fields by which it varies.
-    pub fn variant(&self) -> &Variant {
+    /// The fields by which it varies, with their values.
+    pub fn varied(&self) -> &Variant {
         &self.variant
     }
 
@@ -237,6 +241,11 @@ impl Object {
     pub fn replaces(&self, other: &Self) -> bool {
         // Variants stored under another Vary no longer match (RFC 9111 4.1).
         self.variant == other.variant || !self.vary().eq(other.vary())
+    }
+
+    /// One number for the values of the request that it answered, of the fields by which it varies.
+    pub fn variant(&self) -> u64 {
+        self.variant.digest()
     }
 
     /// The fields by which it varies, sorted.

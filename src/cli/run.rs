@@ -4,8 +4,9 @@ use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::cli::restart;
 use crate::cli::wire::{self, Addresses, Running};
 use crate::config::Config;
 use crate::gateway::Gateway;
@@ -57,15 +58,16 @@ async fn serve(path: &Path, config: &Config) -> ExitCode {
             return ExitCode::from(super::WRONG);
         }
     };
-    let running = bound.start();
-    announce(&running.addresses);
-    match until_ended(path, &running).await {
-        Ok(code) => code,
+    let signals = match Signals::new() {
+        Ok(signals) => signals,
         Err(error) => {
             eprintln!("marquetry: no signals: {error}");
-            ExitCode::FAILURE
+            return ExitCode::FAILURE;
         }
-    }
+    };
+    let running = bound.start();
+    announce(&running.addresses);
+    until_ended(path, &running, signals).await
 }
 
 /// One line for each listener, on standard output: programs wait for them.
@@ -77,34 +79,54 @@ fn announce(addresses: &Addresses) {
     let https = addresses
         .https
         .map(|address| format!("listening https {address}\n"));
+    let balancers = addresses
+        .balancers
+        .iter()
+        .map(|(name, address)| format!("listening balancer {name} {address}\n"));
     let admin = addresses
         .admin
         .map(|address| format!("listening admin {address}\n"));
-    let lines: String = http.chain(https).chain(admin).collect();
+    let lines: String = http.chain(https).chain(balancers).chain(admin).collect();
     let mut out = std::io::stdout().lock();
     // Nobody may read standard output; that is no reason not to serve.
     let _ = out.write_all(lines.as_bytes()).and_then(|()| out.flush());
 }
 
+/// The signals that are listened to from now on. To be had before anybody is told that the gateway runs: a SIGHUP that comes earlier ends
+/// the process.
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    /// Listens to them.
+    pub fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+}
+
 /// SIGTERM drains, SIGINT ends at once, SIGHUP reloads.
-pub async fn until_ended(path: &Path, running: &Running) -> std::io::Result<ExitCode> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hang_up = signal(SignalKind::hangup())?;
+pub async fn until_ended(path: &Path, running: &Running, mut signals: Signals) -> ExitCode {
     loop {
         tokio::select! {
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => {
+            _ = signals.terminate.recv() => break,
+            _ = signals.interrupt.recv() => {
                 running.observer.flush();
-                return Ok(ExitCode::SUCCESS);
+                return ExitCode::SUCCESS;
             }
-            _ = hang_up.recv() => reload(path, running),
+            _ = signals.hang_up.recv() => reload(path, running),
         }
     }
     tracing::info!(connections = running.drain.open(), "draining");
     let drained = tokio::select! {
         all = running.drain() => all,
-        _ = interrupt.recv() => false,
+        _ = signals.interrupt.recv() => false,
     };
     if !drained {
         tracing::warn!(
@@ -112,7 +134,7 @@ pub async fn until_ended(path: &Path, running: &Running) -> std::io::Result<Exit
             "ended before all requests had"
         );
     }
-    Ok(ExitCode::SUCCESS)
+    ExitCode::SUCCESS
 }
 
 /// Puts a new gateway of the same cache in the place of the old one; requests under way end in the old one. Listeners stay as
@@ -122,6 +144,9 @@ fn reload(path: &Path, running: &Running) {
         Ok((config, warnings)) => {
             for warning in warnings {
                 tracing::warn!(file = %path.display(), "{warning}");
+            }
+            for setting in restart::needed(&running.config, &config) {
+                tracing::warn!(file = %path.display(), setting, "changed, but read at start only: it takes a restart");
             }
             let old = running.gateway.now();
             running.gateway.exchange(Gateway::succeed(&old, &config));

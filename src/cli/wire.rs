@@ -6,24 +6,33 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use tokio::sync::Semaphore;
 
 use crate::admin::Admin;
 use crate::admin::access::{Token, TokenError};
+use crate::admin::operate::{Operator, Refused, ServerOrder, WantedState};
 use crate::admin::purge::Purger;
 use crate::cache::Cache;
 use crate::cache::order::Order;
 use crate::config::{AccessLog as AccessLogConfig, Config};
 use crate::gateway::Gateway;
+use crate::gateway::balancer::Balancer;
 use crate::gateway::reload::Current;
+use crate::message::deadline::Deadline;
 use crate::observe::Observer;
 use crate::observe::access_log::AccessLog;
-use crate::observe::status::{CacheStatus, ServerState, ServerStatus, Status, UpstreamStatus};
+use crate::observe::status::{
+    CacheStatus, ProbeStatus, ServerState, ServerStatus, Status, UpstreamStatus,
+};
+use crate::observe::text::{Moment, Seconds};
 use crate::server::drain::Drain;
 use crate::server::tls::{self, TlsError};
 use crate::server::{LimitHit, Limits, Listener};
-use crate::upstream::pool::PoolStatus;
-use crate::upstream::server::ServerState as PoolServerState;
+use crate::upstream::Upstream;
+use crate::upstream::operate::{PoolStatus, ServerStatus as PoolServerStatus, UnknownServer};
+use crate::upstream::probe::CheckError;
+use crate::upstream::standing::ServerState as PoolServerState;
 
 /// How often connections that have rested for too long are closed.
 const SWEEP: Duration = Duration::from_secs(15);
@@ -62,9 +71,10 @@ pub struct Bound {
     gateway: Arc<Current>,
     main: Vec<Listener>,
     tls: Option<Listener>,
+    balancers: Vec<(Listener, Balancer)>,
     admin: Option<(Listener, Admin)>,
     addresses: Addresses,
-    drain_timeout: Duration,
+    config: Config,
 }
 
 /// Where a gateway listens.
@@ -74,6 +84,8 @@ pub struct Addresses {
     pub http: Vec<SocketAddr>,
     /// TLS.
     pub https: Option<SocketAddr>,
+    /// The balancers, each with the name of its upstream.
+    pub balancers: Vec<(String, SocketAddr)>,
     /// The admin listener.
     pub admin: Option<SocketAddr>,
 }
@@ -88,7 +100,10 @@ pub struct Running {
     pub observer: Observer,
     /// What answers, to be exchanged at a reload.
     pub gateway: Arc<Current>,
-    drain_timeout: Duration,
+    /// What it was started with.
+    pub config: Config,
+    /// Drained after the rest: requests under way may still need the page cache, and that the balancers.
+    balancers: Drain,
 }
 
 /// Builds a gateway and binds its listeners.
@@ -127,6 +142,14 @@ pub fn bind(config: &Config) -> Result<Bound, StartError> {
             Some(listen(tls.listen, limits.clone(), &connections)?.with_tls(acceptor))
         }
     };
+    // They have room of their own: clients that fill the rest wait for the page cache, which waits for these.
+    let room = Arc::new(Semaphore::new(connections.available_permits()));
+    let mut balancers = Vec::new();
+    for balancer in &config.balancers {
+        let listener = listen(balancer.listen, limits.clone(), &room)?;
+        let handler = Balancer::new(Arc::clone(&gateway), &observer, &balancer.upstream);
+        balancers.push((listener, handler));
+    }
     let admin = match &config.admin {
         None => None,
         Some(admin) => {
@@ -137,7 +160,9 @@ pub fn bind(config: &Config) -> Result<Bound, StartError> {
                 &Arc::new(Semaphore::new(ADMIN_CONNECTIONS)),
             )?;
             let purger = Arc::new(Purges(Arc::clone(&gateway)));
-            let admin = Admin::new(observer.clone(), admin.listen, token).with_purger(purger);
+            let admin = Admin::new(observer.clone(), admin.listen, token)
+                .with_purger(purger)
+                .with_operator(Arc::new(Servers(Arc::clone(&gateway))));
             Some((listener, admin))
         }
     };
@@ -158,6 +183,16 @@ pub fn bind(config: &Config) -> Result<Bound, StartError> {
             .zip(config.server.tls.as_ref())
             .map(|(listener, tls)| address(listener, tls.listen))
             .transpose()?,
+        balancers: balancers
+            .iter()
+            .zip(&config.balancers)
+            .map(|((listener, _), balancer)| {
+                Ok((
+                    balancer.upstream.clone(),
+                    address(listener, balancer.listen)?,
+                ))
+            })
+            .collect::<Result<_, StartError>>()?,
         admin: admin
             .as_ref()
             .zip(config.admin.as_ref())
@@ -175,9 +210,10 @@ pub fn bind(config: &Config) -> Result<Bound, StartError> {
         gateway,
         main,
         tls,
+        balancers,
         admin,
         addresses,
-        drain_timeout: config.server.drain_timeout,
+        config: config.clone(),
     })
 }
 
@@ -217,6 +253,10 @@ impl Bound {
         for listener in self.main.into_iter().chain(self.tls) {
             tokio::spawn(listener.run(Arc::clone(&self.gateway), self.drain.clone()));
         }
+        let balancers = Drain::new();
+        for (listener, balancer) in self.balancers {
+            tokio::spawn(listener.run(Arc::new(balancer), balancers.clone()));
+        }
         if let Some((listener, admin)) = self.admin {
             // Operators watch while clients drain: the admin listener ends with the process.
             tokio::spawn(listener.run(Arc::new(admin), Drain::new()));
@@ -227,7 +267,8 @@ impl Bound {
             drain: self.drain,
             observer: self.observer,
             gateway: self.gateway,
-            drain_timeout: self.drain_timeout,
+            config: self.config,
+            balancers,
         }
     }
 }
@@ -244,10 +285,13 @@ async fn sweep(gateway: Arc<Current>, drain: Drain) {
 impl Running {
     /// Accepts no more, lets what runs end within `server.drain_timeout`; says whether all of it did.
     pub async fn drain(&self) -> bool {
+        let deadline = Deadline::after(self.config.server.drain_timeout);
         self.drain.start();
-        let all = self.drain.finished(self.drain_timeout).await;
+        let clients = self.drain.finished(deadline.left()).await;
+        self.balancers.start();
+        let balanced = self.balancers.finished(deadline.left()).await;
         self.observer.flush();
-        all
+        clients && balanced
     }
 }
 
@@ -258,6 +302,57 @@ impl Purger for Purges {
     fn purge(&self, order: &Order) -> u64 {
         self.0.now().purge(order)
     }
+}
+
+/// Carries out orders for servers, of the upstreams that are there now.
+struct Servers(Arc<Current>);
+
+impl Operator for Servers {
+    fn order<'a>(
+        &'a self,
+        upstream: &'a str,
+        server: &'a str,
+        order: ServerOrder,
+    ) -> BoxFuture<'a, Result<Vec<ServerStatus>, Refused>> {
+        Box::pin(async move {
+            let gateway = self.0.now();
+            let Some(upstream) = gateway.upstreams().get(upstream) else {
+                let known: Vec<_> = gateway.upstreams().names().collect();
+                let known = known.join(", ");
+                return Err(Refused::Unknown(format!(
+                    "there is no upstream {upstream}; there are {known}"
+                )));
+            };
+            carry_out(upstream, server, order).await
+        })
+    }
+}
+
+async fn carry_out(
+    upstream: &Upstream,
+    server: &str,
+    order: ServerOrder,
+) -> Result<Vec<ServerStatus>, Refused> {
+    let unknown = |error: UnknownServer| Refused::Unknown(error.to_string());
+    let pool = upstream.pool();
+    if let Some(weight) = order.weight {
+        pool.set_weight(server, weight).map_err(unknown)?;
+    }
+    if order.check {
+        upstream.check(server).await.map_err(|error| match error {
+            CheckError::Unknown(error) => unknown(error),
+            CheckError::Failed { .. } => Refused::Unwell(error.to_string()),
+        })?;
+    }
+    match order.state {
+        Some(WantedState::Drain) => pool.drain(server).map_err(unknown)?,
+        Some(WantedState::Ready) => pool.ready(server).map_err(unknown)?,
+        None => {}
+    }
+    let called = pool.called(server).map_err(unknown)?;
+    let mut rows = pool.status().servers;
+    rows.retain(|row| called.iter().any(|server| server.label() == row.address));
+    Ok(rows.into_iter().map(server_status).collect())
 }
 
 /// What the admin listener and the metrics see.
@@ -297,20 +392,37 @@ impl Status for House {
 }
 
 fn upstream_status(pool: PoolStatus) -> UpstreamStatus {
-    let servers = pool.servers.into_iter().map(|server| ServerStatus {
+    UpstreamStatus {
+        name: pool.name,
+        servers: pool.servers.into_iter().map(server_status).collect(),
+        queued: pool.queued,
+        max_in_flight: pool.max_in_flight,
+    }
+}
+
+fn server_status(server: PoolServerStatus) -> ServerStatus {
+    ServerStatus {
         address: server.address,
         weight: server.weight,
         state: match server.state {
             PoolServerState::Active => ServerState::Active,
             PoolServerState::Draining => ServerState::Draining,
+            PoolServerState::Drained => ServerState::Drained,
             PoolServerState::Down => ServerState::Down,
         },
         in_flight: server.in_flight,
         served: server.served,
-    });
-    UpstreamStatus {
-        name: pool.name,
-        servers: servers.collect(),
-        queued: pool.queued,
+        effective_weight: server.effective_weight,
+        reason: server.reason,
+        since_seconds: Seconds(server.since),
+        healthy: server.healthy,
+        errors: server.errors,
+        p50_seconds: server.times.map(|times| Seconds(times.p50)),
+        p99_seconds: server.times.map(|times| Seconds(times.p99)),
+        last_probe: server.last_probe.map(|probe| ProbeStatus {
+            time: Moment(probe.at),
+            good: probe.good,
+            outcome: probe.outcome,
+        }),
     }
 }

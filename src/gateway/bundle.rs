@@ -170,7 +170,7 @@ impl Bundle {
         });
         let door = &mut doors[index];
         door.explicit &= ticket.object.is_explicit();
-        let variant = ticket.object.variant();
+        let variant = ticket.object.varied();
         // No request for a fragment says which codings it takes.
         if !variant.is_for_plain_requests() && !door.variants.contains(variant) {
             door.variants.push(variant.clone());

@@ -1,5 +1,7 @@
 //! What a route and a visit mean for the cache: under which key a request is looked up, and how the cache may be used for it.
 
+use std::borrow::Cow;
+
 use crate::cache::freshness::Defaults;
 use crate::cache::key::{CacheKey, Fields};
 use crate::config::{Heed, RouteConfig};
@@ -16,11 +18,7 @@ pub fn key(
     target: &str,
     fields: &dyn Fields,
 ) -> (CacheKey, bool) {
-    let key = if route.ignore_query.is_empty() {
-        visit.key(host, target)
-    } else {
-        visit.key(host, &without_ignored(target, &route.ignore_query))
-    };
+    let key = visit.key(host, &counted(target, route));
     if route.key_cookies.is_empty() {
         return (key, false);
     }
@@ -40,10 +38,15 @@ pub fn key(
     (key.with_cookies(&counted), keyed)
 }
 
-/// A target less the parameters that do not count. What is left stays as it is written, in its order.
-pub fn without_ignored(target: &str, ignored: &[String]) -> String {
+/// A target as it stands in the key: less the parameters that do not count, and in the order of their names where the route says
+/// so. What is left stays as it is written; parameters of one name keep their order.
+pub fn counted<'t>(target: &'t str, route: &RouteConfig) -> Cow<'t, str> {
+    let ignored = &route.ignore_query;
+    if ignored.is_empty() && !route.sort_query {
+        return Cow::Borrowed(target);
+    }
     let Some((path, query)) = target.split_once('?') else {
-        return target.to_owned();
+        return Cow::Borrowed(target);
     };
     let counts = |parameter: &&str| {
         let name = parameter.split('=').next().unwrap_or_default();
@@ -54,11 +57,14 @@ pub fn without_ignored(target: &str, ignored: &[String]) -> String {
                 None => name == ignored,
             })
     };
-    let kept: Vec<&str> = query.split('&').filter(counts).collect();
+    let mut kept: Vec<&str> = query.split('&').filter(counts).collect();
     if kept.is_empty() {
-        return path.to_owned();
+        return Cow::Borrowed(path);
     }
-    format!("{path}?{}", kept.join("&"))
+    if route.sort_query {
+        kept.sort_by_key(|parameter| parameter.split('=').next());
+    }
+    Cow::Owned(format!("{path}?{}", kept.join("&")))
 }
 
 /// How the cache may be used for a request of this visit by this route.
@@ -97,7 +103,9 @@ mod tests {
 
     #[test]
     fn what_is_ignored_leaves_the_rest_as_it_is_written() {
-        let ignored = ["utm_*".to_owned(), "fbclid".to_owned()];
+        let mut route = RouteConfig::new("app");
+        assert_eq!(counted("/a?utm_x=1&a", &route), "/a?utm_x=1&a");
+        route.ignore_query = vec!["utm_*".to_owned(), "fbclid".to_owned()];
         for (target, wanted) in [
             ("/a", "/a"),
             ("/a?x=1&y=2", "/a?x=1&y=2"),
@@ -110,7 +118,15 @@ mod tests {
             ("/a?fbclid2=1&z=utm_source", "/a?fbclid2=1&z=utm_source"),
             ("/a?", "/a?"),
         ] {
-            assert_eq!(without_ignored(target, &ignored), wanted, "{target}");
+            assert_eq!(counted(target, &route), wanted, "{target}");
+        }
+        route.sort_query = true;
+        for (target, wanted) in [
+            ("/a?b=1&a=2&utm_x=3", "/a?a=2&b=1"),
+            ("/a?b=2&a&b=1&a=1", "/a?a&a=1&b=2&b=1"),
+            ("/a", "/a"),
+        ] {
+            assert_eq!(counted(target, &route), wanted, "{target}");
         }
     }
 }

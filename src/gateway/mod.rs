@@ -4,17 +4,20 @@
 //! come through the same door; else pass it on. The rooms below do the work, this one tells the story.
 
 pub mod answer;
+pub mod balancer;
 mod bundle;
 pub mod cache_policy;
 pub mod cache_status;
 pub mod coding;
 pub mod conditional;
+pub mod delegate;
 pub mod documents;
 pub mod error;
 pub mod explain;
 mod fragment_fetch;
 pub mod fragments;
 pub mod gzip;
+pub mod language;
 pub mod origin_request;
 mod page;
 pub mod page_head;
@@ -22,15 +25,16 @@ pub mod page_tag;
 pub mod purge;
 pub mod range;
 pub mod reload;
+pub mod remembered;
 pub mod respond;
 pub mod route;
 pub mod visit;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::cache::key::Fields;
+use crate::cache::key::{CacheKey, Fields};
 use crate::cache::{Cache, Lookup};
 use crate::compose::Composer;
 use crate::compose::limits::Memory;
@@ -46,6 +50,7 @@ use crate::gateway::answer::Answer;
 use crate::gateway::documents::Documents;
 use crate::gateway::error::GatewayError;
 use crate::gateway::origin_request::{Outgoing, Purpose};
+use crate::gateway::remembered::Remembered;
 use crate::gateway::route::Route;
 use crate::gateway::visit::{Trust, Visit};
 use crate::message::deadline::Deadline;
@@ -75,6 +80,8 @@ pub struct Gateway {
     readable: Arc<ReadableCookies>,
     /// `compose.memory`.
     memory: Memory,
+    /// Which fragments were for everybody the last time.
+    remembered: Arc<Remembered>,
     /// `cache.purge_from`.
     purge_from: Vec<Network>,
     observer: Observer,
@@ -127,6 +134,7 @@ impl Gateway {
                     metrics.clone(),
                 )),
                 metrics,
+                told_cookie: AtomicBool::new(false),
             };
             Some((
                 route.config.host.clone(),
@@ -152,6 +160,7 @@ impl Gateway {
             compose: Arc::new(config.compose.clone()),
             server: config.server.clone(),
             memory: Memory::new(config.compose.memory.as_u64()),
+            remembered: Arc::default(),
             purge_from: config.cache.purge_from.clone(),
             upstreams,
             observer,
@@ -185,9 +194,10 @@ impl Gateway {
 
     /// Answers one request.
     pub async fn answer(&self, request: Request) -> Response {
+        let version = request.version();
         let (visit, body) = match Visit::new(request, &self.trust) {
             Ok(visit) => visit,
-            Err(refused) => return respond::error(&refused.into()),
+            Err(refused) => return respond::refusal(&refused.into(), version),
         };
         let visit = Arc::new(visit);
         let page = self.observer.page(&PageStart {
@@ -206,9 +216,7 @@ impl Gateway {
             }
             Answer::plain(respond::error(&error))
         });
-        answer
-            .send(&visit, page, self.compose.max_page.as_usize())
-            .await
+        answer.send(&visit, page)
     }
 
     /// Route, skeleton, page.
@@ -234,8 +242,11 @@ impl Gateway {
             body
         };
         let deadline = self.deadline(&body);
-        let fetched = self.skeleton(visit, route, body, deadline, trace).await?;
-        self.page(visit, route, fetched, deadline, trace).await
+        let mut key = None;
+        let skeleton = self.skeleton(visit, route, body, deadline, trace, &mut key);
+        let fetched = skeleton.await?;
+        let answer = self.page(visit, route, fetched, deadline, trace).await?;
+        Ok(Answer { key, ..answer })
     }
 
     /// A page's time; the time that a body may take to arrive comes on top.
@@ -255,6 +266,7 @@ impl Gateway {
         body: Body,
         deadline: Deadline,
         trace: &PageTrace,
+        told_key: &mut Option<CacheKey>,
     ) -> Result<Fetched, FetchError> {
         let (config, host) = (&route.config, &visit.host);
         let outgoing = Outgoing::new(visit, config, host, || {
@@ -262,6 +274,7 @@ impl Gateway {
         });
         let (key, keyed) = cache_policy::key(visit, config, host, visit.target(), &outgoing);
         let policy = cache_policy::policy(visit, config, keyed);
+        *told_key = visit.debug.then(|| key.clone());
         let mut found = None;
         if policy.cacheable && visit.is_safe() && !is_for_the_origin(visit, &outgoing) {
             match self.fetcher.at_hand(&key, &outgoing, policy) {
@@ -344,7 +357,7 @@ async fn settle_body(body: Body) -> Result<Body, GatewayError> {
         .map_err(GatewayError::RequestBody)?
     {
         Gathered::Whole(bytes) => Ok(Body::full(bytes)),
-        Gathered::Larger(body) => Ok(body),
+        Gathered::Larger(_, body) => Ok(body),
     }
 }
 

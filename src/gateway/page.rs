@@ -31,11 +31,11 @@ use crate::gateway::fragment_fetch;
 use crate::gateway::fragments::PageFragments;
 use crate::gateway::gzip::{Gzip, Made};
 use crate::gateway::origin_request::{Coding, preferred, preferred_of};
-use crate::gateway::page_head::{PageHead, PartPolicy};
+use crate::gateway::page_head::{ByCapability, Manner, PageHead, PartPolicy};
 use crate::gateway::range::Wanted;
 use crate::gateway::route::Route;
 use crate::gateway::visit::Visit;
-use crate::gateway::{Gateway, coding, conditional, page_head, page_tag, range};
+use crate::gateway::{Gateway, coding, conditional, delegate, page_head, page_tag, range};
 use crate::message::date;
 use crate::message::deadline::Deadline;
 use crate::message::headers::{CDN_CACHE_CONTROL, MARQUETRY_CACHE_CONTROL, SURROGATE_CONTROL};
@@ -58,6 +58,8 @@ struct Page {
     policy: PartPolicy,
     reservation: Option<Reservation>,
     told: Told,
+    /// What is made of the parts' policies.
+    manner: Manner,
 }
 
 impl Gateway {
@@ -100,12 +102,18 @@ impl Gateway {
         if known.is_none() && !route.documents.is_document(object.status, &object.headers) {
             return Ok(pass_stored(visit, route, object, told));
         }
+        if let Some(control) = delegate::delegated(visit, &route.config, &object.headers) {
+            return Ok(handed_down(
+                pass_stored(visit, route, object, told),
+                control,
+            ));
+        }
         let document = route
             .documents
             .of(object)
             .map_err(|error| GatewayError::Document(error.to_string()))?;
         match document.template.filter(|template| template.has_tags()) {
-            None => Ok(pass_stored(visit, route, object, told)),
+            None => Ok(negotiated(route, pass_stored(visit, route, object, told))),
             Some(template) => {
                 let page = Page {
                     status: object.status,
@@ -114,6 +122,7 @@ impl Gateway {
                     policy: PartPolicy::of_stored(object),
                     reservation: None,
                     told,
+                    manner: self.manner(visit, &route.config),
                 };
                 self.composed(visit, page, deadline, trace).await
             }
@@ -152,18 +161,19 @@ impl Gateway {
             } else {
                 body
             };
-            return Ok(Answer {
-                response: Response::from_parts(head, body),
-                told: Some(told),
-            });
+            return Ok(Answer::told(Response::from_parts(head, body), told));
+        }
+        if let Some(control) = delegate::delegated(visit, &route.config, &head.headers) {
+            let answer = Answer::told(Response::from_parts(head, body), told);
+            return Ok(handed_down(answer, control));
         }
         if visit.method == Method::HEAD {
             // It is not here to be looked into, so it counts as holding tags.
-            page_head::unknown(&mut head.headers);
-            return Ok(Answer {
-                response: Response::from_parts(head, Body::empty()),
-                told: Some(told),
-            });
+            page_head::unknown(&mut head.headers, self.manner(visit, &route.config));
+            return Ok(Answer::told(
+                Response::from_parts(head, Body::empty()),
+                told,
+            ));
         }
         let collected =
             fragment_fetch::collect(body, self.compose.max_document.as_usize(), &self.memory);
@@ -178,10 +188,8 @@ impl Gateway {
             .map_err(|error| GatewayError::Document(error.to_string()))?;
         let Some(template) = document.template.filter(|template| template.has_tags()) else {
             head.headers.remove(CONTENT_LENGTH);
-            return Ok(Answer {
-                response: Response::from_parts(head, Body::full(bytes)),
-                told: Some(told),
-            });
+            let answer = Answer::told(Response::from_parts(head, Body::full(bytes)), told);
+            return Ok(negotiated(route, answer));
         };
         let mut reservation = reservation;
         if coding::is_encoded(&head.headers) && !reservation.grow(document.body.len() as u64) {
@@ -195,8 +203,26 @@ impl Gateway {
             policy,
             reservation: Some(reservation),
             told,
+            manner: self.manner(visit, &route.config),
         };
         self.composed(visit, page, deadline, trace).await
+    }
+
+    /// What is made of the policies of a page's parts. It is another page for surrogates of other capabilities where the origin was
+    /// told of them: what those say of whom nobody trusts goes to no origin.
+    fn manner(&self, visit: &Visit, route: &RouteConfig) -> Manner {
+        Manner {
+            by_capability: if route.delegate {
+                ByCapability::Always
+            } else if visit.from_proxy {
+                ByCapability::AsPartsSay
+            } else {
+                ByCapability::Never
+            },
+            failed: self.compose.failed_max_age,
+            unsaid: self.compose.default_max_age,
+            private: self.compose.private_max_age,
+        }
     }
 
     /// Composes a page up to its head, and writes what the head may promise.
@@ -217,6 +243,7 @@ impl Gateway {
             compose: Arc::clone(&self.compose),
             readable: Arc::clone(&self.readable),
             memory: self.memory.clone(),
+            remembered: Arc::clone(&self.remembered),
             deadline,
             trace: trace.clone(),
             documents: Arc::default(),
@@ -232,11 +259,8 @@ impl Gateway {
             // What its functions would say is known only when all of it is composed.
             let mut response = Response::new(Body::empty());
             *response.headers_mut() = page.headers;
-            page_head::unknown(response.headers_mut());
-            return Ok(Answer {
-                response,
-                told: Some(page.told),
-            });
+            page_head::unknown(response.headers_mut(), page.manner);
+            return Ok(Answer::told(response, page.told));
         }
         let skeleton = Skeleton {
             template: page.template,
@@ -257,7 +281,7 @@ impl Gateway {
             .compose_coded(skeleton, source, watcher, coded(visit))
             .await
             .map_err(failed)?;
-        let mut head = PageHead::new(&page.policy);
+        let mut head = PageHead::new(&page.policy, page.manner);
         composed.parts.iter().for_each(|part| match part {
             Part::Here(policy) | Part::Expected(policy) => head.add(policy),
             Part::Unknown => head.add_unknown(),
@@ -268,10 +292,7 @@ impl Gateway {
         }
         let response = written(visit, page.status, page.headers, &head, composed);
         *promised.lock().unwrap_or_else(PoisonError::into_inner) = Some(head);
-        Ok(Answer {
-            response,
-            told: Some(page.told),
-        })
+        Ok(Answer::told(response, page.told))
     }
 }
 
@@ -394,6 +415,21 @@ fn encoded(visit: &Visit, composed: &mut Composed<PartPolicy>) -> Coding {
     }
 }
 
+/// What a surrogate in front composes itself.
+fn handed_down(mut answer: Answer, control: HeaderValue) -> Answer {
+    delegate::vary(answer.response.headers_mut());
+    answer.surrogate_control = Some(control);
+    answer
+}
+
+/// A document without tags, which a surrogate in front would have been handed down.
+fn negotiated(route: &Route, mut answer: Answer) -> Answer {
+    if route.config.delegate {
+        delegate::vary(answer.response.headers_mut());
+    }
+    answer
+}
+
 /// A stored answer as it is, or 304 when the client has it, or the part of it that is wanted.
 fn pass_stored(visit: &Visit, route: &Route, object: &Object, told: Told) -> Answer {
     let mut response = Response::new(Body::full(object.body.clone()));
@@ -424,10 +460,7 @@ fn pass_stored(visit: &Visit, route: &Route, object: &Object, told: Told) -> Ans
             }
         }
     }
-    Answer {
-        response,
-        told: Some(told),
-    }
+    Answer::told(response, told)
 }
 
 fn insert_range(headers: &mut HeaderMap, range: &str) {

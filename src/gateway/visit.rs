@@ -184,6 +184,11 @@ impl Visit {
                 .contains_key(headers::SURROGATE_CAPABILITY)
     }
 
+    /// Whether the client sent anything that tells its user, whatever routes make of it.
+    pub fn has_credentials(&self) -> bool {
+        self.cookie.is_some() || self.client_headers.contains_key(AUTHORIZATION)
+    }
+
     /// Whether it asks without wanting to change anything.
     pub fn is_safe(&self) -> bool {
         self.method == Method::GET || self.method == Method::HEAD

@@ -76,6 +76,17 @@ impl UpstreamError {
         matches!(self, Self::Connect { .. })
     }
 
+    /// Whether a server is to blame.
+    pub fn is_servers(&self) -> bool {
+        matches!(
+            self,
+            Self::Connect { .. }
+                | Self::FirstByte { .. }
+                | Self::Closed { .. }
+                | Self::Malformed { .. }
+        )
+    }
+
     /// Whether an idempotent request may be sent once more: nothing of an answer came.
     pub fn may_repeat(&self) -> bool {
         matches!(

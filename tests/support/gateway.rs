@@ -89,6 +89,12 @@ impl Setup {
         self
     }
 
+    /// A file beside the configuration.
+    pub fn file(mut self, name: &str, text: &str) -> Self {
+        self.files.push((name.to_owned(), text.to_owned()));
+        self
+    }
+
     /// Starts it.
     pub async fn start(self) -> Gateway {
         Gateway::start(self).await
@@ -167,6 +173,23 @@ impl Gateway {
         self.await_listeners().await;
     }
 
+    /// Puts another configuration in the place of the file and has it read; listeners stay.
+    pub async fn reload(&mut self, setup: Setup) {
+        let reloads =
+            |lines: Vec<String>| lines.iter().filter(|it| it.contains("reloaded")).count();
+        let before = reloads(self.stderr());
+        setup.write(&self.folder);
+        self.setup = setup;
+        self.signal("HUP");
+        let mut printed = self.stderr.0.1.subscribe();
+        within("a reload", async {
+            while reloads(self.stderr()) == before {
+                let _ = printed.changed().await;
+            }
+        })
+        .await;
+    }
+
     async fn await_listeners(&mut self) {
         self.http = self.listening("http").await;
         self.admin = self.listening("admin").await;
@@ -175,7 +198,8 @@ impl Gateway {
         }
     }
 
-    async fn listening(&self, name: &str) -> SocketAddr {
+    /// Where the listener of this name (`http`, `balancer app`) stands, once it accepts.
+    pub async fn listening(&self, name: &str) -> SocketAddr {
         let prefix = format!("listening {name} ");
         let line = self
             .stdout
@@ -270,15 +294,6 @@ impl Gateway {
             }
         })
         .await;
-    }
-
-    /// Changes the configuration file, has it read anew, and waits until the gateway says so.
-    pub async fn reload(&self, change: impl FnOnce(String) -> String) {
-        let file = self.folder.path().join("marquetry.toml");
-        let text = std::fs::read_to_string(&file).expect("the file is ours");
-        std::fs::write(&file, change(text)).expect("a file in our own folder");
-        self.signal("HUP");
-        self.logged("reloaded").await;
     }
 
     /// Sends a signal by name (`TERM`, `INT`, `HUP`, `KILL`).
