@@ -210,7 +210,7 @@ async fn bodies_stream_with_back_pressure() {
     );
     origin.on(
         "/large",
-        Reply::text("").chunked().repeated([b'x'; 65_536], 4096),
+        Reply::text("").chunked().repeated(vec![b'x'; 65_536], 4096),
     );
     let (_gateway, address) = balanced(&origin, "", "").await;
     let mut client = Client::connect(address).await;
@@ -367,24 +367,74 @@ async fn balancers_serve_until_the_last_client_has_its_page() {
 }
 
 #[tokio::test]
+async fn a_reload_ends_balancers_and_starts_others() {
+    let origin = Origin::start().await;
+    let gate = Gate::new();
+    origin.on("/x", Reply::text("fine"));
+    origin.on("/held", Reply::text("held").behind(&gate));
+    let (mut gateway, address) = balanced(&origin, "", "").await;
+    let mut held = Client::connect(address).await;
+    held.send(ask("GET", "/held").bytes()).await;
+    origin.arrived("/held", 1).await;
+    let with = |balancers: &str| {
+        Setup::new()
+            .upstream("app", &origin, "max_in_flight = 1")
+            .upstream("other", &origin, "")
+            .route("/", "app", "")
+            .more(balancers)
+    };
+    // The same, and one more: what stands goes on.
+    let second = "[[balancers]]\nlisten = \"127.0.0.1:0\"\nupstream = \"other\"";
+    gateway.reload(with(&format!("{BALANCER}\n{second}"))).await;
+    let other = gateway.listening("balancer other").await;
+    fetch(other, &ask("GET", "/x")).await.is(200, "fine");
+    // The first is not wanted any more: nobody new, and what is under way there ends well.
+    gateway.reload(with(second)).await;
+    within("new connections to be refused", async {
+        while tokio::net::TcpStream::connect(address).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    gate.open();
+    held.answer().await.is(200, "held");
+    // Another upstream at the place of one that stands.
+    let moved = format!("[[balancers]]\nlisten = \"{other}\"\nupstream = \"app\"");
+    gateway.reload(with(&moved)).await;
+    let line = format!("listening balancer app {other}");
+    gateway.printed(&line).await;
+    fetch(other, &ask("GET", "/x")).await.is(200, "fine");
+    assert_eq!(logged(&gateway, "/x").await["route"], "balancer other");
+    let both = gateway.metric("marquetry_requests_total", "route=\"balancer app\"");
+    assert!(both.await > 0.5);
+}
+
+#[tokio::test]
 async fn a_reload_says_what_it_cannot_do() {
     let origin = Origin::start().await;
     origin.on("/x", Reply::text("fine"));
-    let (mut gateway, address) = balanced(&origin, "", "").await;
-    let without = || {
-        Setup::new()
-            .upstream("app", &origin, "max_in_flight = 1")
-            .route("/", "app", "")
-    };
-    gateway.reload(without()).await;
+    let (mut gateway, _) = balanced(&origin, "", "").await;
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let taken = taken
+        .local_addr()
+        .map(|address| (taken, address))
+        .expect("a bound port");
+    let balancer = format!(
+        "[[balancers]]\nlisten = \"{}\"\nupstream = \"app\"",
+        taken.1
+    );
+    let changed = Setup::new()
+        .server("idle_timeout = \"7s\"")
+        .upstream("app", &origin, "")
+        .route("/", "app", "")
+        .more(&balancer);
+    gateway.reload(changed).await;
     let told = gateway.logged("it takes a restart").await;
-    assert!(told.contains("balancers"), "{told}");
-    fetch(address, &ask("GET", "/x")).await.is(200, "fine");
-    // The upstream is gone as well: there is nobody to ask.
-    let other = Setup::new()
-        .upstream("other", &origin, "")
-        .route("/", "other", "");
-    gateway.reload(other).await;
-    assert_eq!(fetch(address, &ask("GET", "/x")).await.status, 503);
+    assert!(told.contains("the limits of [server]"), "{told}");
+    let told = gateway.logged("no balancer").await;
+    assert!(
+        told.contains(&format!("cannot listen on {}", taken.1)),
+        "{told}"
+    );
     gateway.get("/x").await.is(200, "fine");
 }

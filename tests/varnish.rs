@@ -218,3 +218,56 @@ async fn composing_in_front_of_marquetry() {
         assert_eq!(counts, [2, 1, 5 * (round + 1)]);
     }
 }
+
+/// The page cache's own misses go through a balancer: they take their places with the fragments, and the applications know that their pages are
+/// composed, and for which request.
+#[tokio::test(flavor = "multi_thread")]
+async fn behind_marquetry_and_before_a_balancer() {
+    let origin = Origin::start().await;
+    origin.answer("/page", |request| {
+        let capability = request.head.first("surrogate-capability");
+        if capability.is_some_and(|it| it.contains("marquetry=") && it.contains("ESI/1.0")) {
+            Reply::html("[<esi:include src=\"/f\"/>]")
+                .header("Surrogate-Control", "content=\"ESI/1.0\"")
+                .header("Cache-Control", "public, max-age=60")
+        } else {
+            Reply::html("rendered in place")
+        }
+    });
+    origin.on("/f", Reply::html("f").header("Cache-Control", "private"));
+    let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let balancer = free.local_addr().expect("a bound port");
+    drop(free);
+    let Some(behind) = Varnish::start(BEHIND, "8000", balancer).await else {
+        return;
+    };
+    let gateway = Setup::new()
+        .server("trusted_proxies = [\"127.0.0.1\"]")
+        .servers("pages", &[behind.address], "")
+        .upstream("app", &origin, "max_in_flight = 1")
+        .route("/", "pages", "forward_cookies = false")
+        .route("/f", "app", "")
+        .more(&format!(
+            "[[balancers]]\nlisten = \"{balancer}\"\nupstream = \"app\""
+        ))
+        .start()
+        .await;
+    let pages = (0..20).map(|number| {
+        let target = format!("/page?{number}");
+        let (gateway, origin) = (&gateway, &origin);
+        async move {
+            let page = gateway.get_as(&target, "session=ann").await;
+            page.is(200, "[f]");
+            let asked = origin.last(&target);
+            assert_eq!(asked.head.all("cookie"), Vec::<&str>::new());
+            assert_eq!(
+                asked.head.first("x-request-id"),
+                page.header("x-request-id")
+            );
+        }
+    });
+    futures::future::join_all(pages).await;
+    gateway.get("/page?0").await.is(200, "[f]");
+    assert_eq!(origin.count("/page?0"), 1, "the page cache had it");
+    assert_eq!(origin.most_in_flight(), 1);
+}

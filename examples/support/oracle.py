@@ -155,7 +155,7 @@ class Oracle:
         for form, (who, cookie) in itertools.product(self.hosts, self.everybody()):
             page = self.composed(form, '/', cookie)
             control = page.field('Cache-Control') or ''
-            left = [name for name in ('Surrogate-Control', 'ETag', 'Last-Modified', 'Age', 'Cache-Groups') if page.field(name)]
+            left = [name for name in ('Surrogate-Control', 'ETag', 'Last-Modified', 'Age') if page.field(name)]
             self.note('private' in control and 'max-age' not in control and not left, f'{form}  {who:15} {control}',
                       f'     {control}; of the skeleton: {left}')
 

@@ -1,5 +1,6 @@
 //! The admin listener of a running gateway, asked by commands: one request, one answer, and what is wrong in words.
 
+use std::fmt::Write as _;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -109,14 +110,11 @@ const DEFAULT: &str = "127.0.0.1:9090";
 impl AdminArguments {
     /// The same, for a line that somebody may copy; nothing for what is said by default.
     pub fn as_words(&self) -> String {
-        let mut words = String::new();
-        if self.admin.to_string() != DEFAULT {
-            words.push_str(&format!(" --admin {}", self.admin));
-        }
-        if let Some(file) = &self.token_file {
-            words.push_str(&format!(" --token-file {}", file.display()));
-        }
-        words
+        let away = self.admin.to_string() != DEFAULT;
+        let admin = away.then(|| format!(" --admin {}", self.admin));
+        let file = self.token_file.as_ref();
+        let token = file.map(|file| format!(" --token-file {}", file.display()));
+        admin.unwrap_or_default() + &token.unwrap_or_default()
     }
 }
 
@@ -235,7 +233,8 @@ fn encoded(part: &str) -> String {
         if byte.is_ascii_alphanumeric() || b"-._~:".contains(&byte) {
             path.push(char::from(byte));
         } else {
-            path.push_str(&format!("%{byte:02X}"));
+            // Writing to a string does not fail.
+            let _ = write!(path, "%{byte:02X}");
         }
     }
     path

@@ -75,11 +75,11 @@ async fn open(port: u16) -> Result<ExitCode, String> {
         serve(listener, app, &drain);
     }
     let signals = run::Signals::new().map_err(|error| error.to_string())?;
-    let running = bound.start();
+    let mut running = bound.start();
     print!("{}", welcome::text(&addresses));
     // There is no file to read again: SIGHUP finds none and changes nothing.
     let nowhere = Path::new("the demo has no configuration file");
-    Ok(run::until_ended(nowhere, &running, signals).await)
+    Ok(run::until_ended(nowhere, &mut running, signals).await)
 }
 
 fn listener(address: SocketAddr) -> Result<Listener, StartError> {

@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.
 
 pub mod admin;
+pub mod balancers;
 pub mod case;
 pub mod check;
 pub mod compose;

@@ -1,7 +1,5 @@
 //! What of a configuration is read at start only, so that a reload can say what it does not do.
 
-use std::net::SocketAddr;
-
 use crate::config::{Config, ServerConfig};
 
 /// The names of the settings that differ and take a restart.
@@ -20,7 +18,6 @@ pub fn needed(running: &Config, wanted: &Config) -> Vec<&'static str> {
             old.drain_timeout != new.drain_timeout,
         ),
         ("the limits of [server]", limits(old) != limits(new)),
-        ("balancers", balancers(running) != balancers(wanted)),
         ("admin", running.admin != wanted.admin),
         ("log", running.log != wanted.log),
         ("cache.memory", running.cache.memory != wanted.cache.memory),
@@ -47,14 +44,6 @@ fn limits(server: &ServerConfig) -> ServerConfig {
         threads: 0,
         ..server.clone()
     }
-}
-
-/// The balancers in an order of their own: that of the file means nothing.
-fn balancers(config: &Config) -> Vec<(SocketAddr, &str)> {
-    let pairs = config.balancers.iter();
-    let mut pairs: Vec<_> = pairs.map(|it| (it.listen, it.upstream.as_str())).collect();
-    pairs.sort_unstable();
-    pairs
 }
 
 #[cfg(test)]
@@ -88,7 +77,7 @@ mod tests {
                 "[log]\nlevel = \"warn\"",
                 vec!["server.drain_timeout", "log"],
             ),
-            ("", balancer, vec!["balancers"]),
+            ("", balancer, vec![]),
             ("", "[admin]", vec!["admin"]),
             ("", "[cache]\nmemory = \"1MiB\"", vec!["cache.memory"]),
         ] {

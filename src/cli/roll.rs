@@ -25,7 +25,8 @@ const LEFT: &str = "left the configuration";
 pub struct RollArguments {
     /// The upstream, by its name in the configuration.
     upstream: String,
-    /// The command that restarts one server; it is done when it ends. `{address}`, `{host}` and `{port}` are the server's.
+    /// The command that restarts one server. It ends when the old process has ended, and need not wait for the new one. `{address}`, `{host}` and `{port}`
+    /// are the server's.
     #[arg(long, value_name = "COMMAND")]
     exec: String,
     /// How long a server may take to finish what it has.
@@ -185,7 +186,7 @@ impl Roll<'_> {
         }
         *stage = Stage::Drained;
         self.order(server, &json!({"state": "drain"})).await?;
-        self.say(server, &format!("drained, {} in flight", before.in_flight));
+        self.say(server, &format!("draining, {} in flight", before.in_flight));
         self.wait_until_idle(server).await
     }
 
@@ -217,7 +218,10 @@ impl Roll<'_> {
                 // One good answer may not be enough to bring back a server that was found down.
                 Ok(rows) if rows.iter().all(|row| row.healthy) => return Ok(()),
                 Ok(_) => "it has not done well often enough yet".to_owned(),
-                Err(AdminError::Refused { status: 502, text }) => text,
+                Err(AdminError::Refused { status: 502, text }) => {
+                    let named = format!("{}: ", server.address);
+                    text.strip_prefix(&named).unwrap_or(&text).to_owned()
+                }
                 Err(error) => return Err(error.to_string()),
             };
             if Instant::now() >= until {
@@ -302,12 +306,14 @@ impl Roll<'_> {
                 } else {
                     " and does not do well"
                 };
-                eprintln!(
-                    "marquetry: {address} is {}{well}: {}",
-                    row.state, row.reason
-                );
+                let why = match row.state.as_str() {
+                    "active" => String::new(),
+                    _ => format!(": {}", row.reason),
+                };
+                eprintln!("marquetry: {address} is {}{well}{why}", row.state);
                 if stage == Stage::Begun && is_drained(&row) {
                     let place = self.arguments.admin.as_words();
+                    let address = command::quoted(address);
                     eprintln!(
                         "marquetry: to put it back: marquetry ready {upstream} {address}{place}"
                     );

@@ -1,6 +1,7 @@
 //! `marquetry run`: the gateway, until a signal ends it.
 
 use std::io::Write;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -65,9 +66,9 @@ async fn serve(path: &Path, config: &Config) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let running = bound.start();
+    let mut running = bound.start();
     announce(&running.addresses);
-    until_ended(path, &running, signals).await
+    until_ended(path, &mut running, signals).await
 }
 
 /// One line for each listener, on standard output: programs wait for them.
@@ -79,14 +80,28 @@ fn announce(addresses: &Addresses) {
     let https = addresses
         .https
         .map(|address| format!("listening https {address}\n"));
-    let balancers = addresses
-        .balancers
-        .iter()
-        .map(|(name, address)| format!("listening balancer {name} {address}\n"));
     let admin = addresses
         .admin
         .map(|address| format!("listening admin {address}\n"));
-    let lines: String = http.chain(https).chain(balancers).chain(admin).collect();
+    let balancers = Some(told(&addresses.balancers)).into_iter();
+    print(
+        &http
+            .chain(https)
+            .chain(balancers)
+            .chain(admin)
+            .collect::<String>(),
+    );
+}
+
+fn told(balancers: &[(String, SocketAddr)]) -> String {
+    balancers
+        .iter()
+        .fold(String::new(), |lines, (name, address)| {
+            lines + &format!("listening balancer {name} {address}\n")
+        })
+}
+
+fn print(lines: &str) {
     let mut out = std::io::stdout().lock();
     // Nobody may read standard output; that is no reason not to serve.
     let _ = out.write_all(lines.as_bytes()).and_then(|()| out.flush());
@@ -112,7 +127,7 @@ impl Signals {
 }
 
 /// SIGTERM drains, SIGINT ends at once, SIGHUP reloads.
-pub async fn until_ended(path: &Path, running: &Running, mut signals: Signals) -> ExitCode {
+pub async fn until_ended(path: &Path, running: &mut Running, mut signals: Signals) -> ExitCode {
     loop {
         tokio::select! {
             _ = signals.terminate.recv() => break,
@@ -120,7 +135,7 @@ pub async fn until_ended(path: &Path, running: &Running, mut signals: Signals) -
                 running.observer.flush();
                 return ExitCode::SUCCESS;
             }
-            _ = signals.hang_up.recv() => reload(path, running),
+            _ = signals.hang_up.recv() => reload(path, running).await,
         }
     }
     tracing::info!(connections = running.drain.open(), "draining");
@@ -139,7 +154,7 @@ pub async fn until_ended(path: &Path, running: &Running, mut signals: Signals) -
 
 /// Puts a new gateway of the same cache in the place of the old one; requests under way end in the old one. Listeners stay as
 /// they are. A bad file changes nothing.
-fn reload(path: &Path, running: &Running) {
+async fn reload(path: &Path, running: &mut Running) {
     match Config::load(path) {
         Ok((config, warnings)) => {
             for warning in warnings {
@@ -151,6 +166,7 @@ fn reload(path: &Path, running: &Running) {
             let old = running.gateway.now();
             running.gateway.exchange(Gateway::succeed(&old, &config));
             running.observer.reopen_access_log();
+            print(&told(&running.follow(&config).await));
             tracing::info!(file = %path.display(), "reloaded");
         }
         Err(error) => {

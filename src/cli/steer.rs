@@ -18,7 +18,7 @@ pub const LOOK_AGAIN: Duration = Duration::from_millis(100);
 pub struct ServerArguments {
     /// The upstream, by its name in the configuration.
     upstream: String,
-    /// The server, as `marquetry status` shows it: 127.0.0.1:8110, unix:/run/app.sock.
+    /// The server, as `marquetry status` shows it: `127.0.0.1:8110`, `unix:/run/app.sock`.
     server: String,
     /// Prints the server's row, as JSON.
     #[arg(long)]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 
 use crate::admin::Admin;
 use crate::admin::access::{Token, TokenError};
@@ -15,9 +15,9 @@ use crate::admin::operate::{Operator, Refused, ServerOrder, WantedState};
 use crate::admin::purge::Purger;
 use crate::cache::Cache;
 use crate::cache::order::Order;
+use crate::cli::balancers::Balancers;
 use crate::config::{AccessLog as AccessLogConfig, Config};
 use crate::gateway::Gateway;
-use crate::gateway::balancer::Balancer;
 use crate::gateway::reload::Current;
 use crate::message::deadline::Deadline;
 use crate::observe::Observer;
@@ -28,7 +28,7 @@ use crate::observe::status::{
 use crate::observe::text::{Moment, Seconds};
 use crate::server::drain::Drain;
 use crate::server::tls::{self, TlsError};
-use crate::server::{LimitHit, Limits, Listener};
+use crate::server::{DESCRIPTORS, LimitHit, Limits, Listener};
 use crate::upstream::Upstream;
 use crate::upstream::operate::{PoolStatus, ServerStatus as PoolServerStatus, UnknownServer};
 use crate::upstream::probe::CheckError;
@@ -71,10 +71,12 @@ pub struct Bound {
     gateway: Arc<Current>,
     main: Vec<Listener>,
     tls: Option<Listener>,
-    balancers: Vec<(Listener, Balancer)>,
+    balancers: Balancers,
     admin: Option<(Listener, Admin)>,
     addresses: Addresses,
     config: Config,
+    /// Notified when clients wait for want of descriptors.
+    scarce: Arc<Notify>,
 }
 
 /// Where a gateway listens.
@@ -103,7 +105,7 @@ pub struct Running {
     /// What it was started with.
     pub config: Config,
     /// Drained after the rest: requests under way may still need the page cache, and that the balancers.
-    balancers: Drain,
+    balancers: Balancers,
 }
 
 /// Builds a gateway and binds its listeners.
@@ -121,7 +123,14 @@ pub fn bind(config: &Config) -> Result<Bound, StartError> {
         None,
     )));
     let heard = observer.clone();
-    let hit = LimitHit::new(move |setting| heard.limit_hit(setting));
+    let scarce = Arc::new(Notify::new());
+    let wanted = Arc::clone(&scarce);
+    let hit = LimitHit::new(move |setting| {
+        heard.limit_hit(setting);
+        if setting == DESCRIPTORS {
+            wanted.notify_one();
+        }
+    });
     let limits = Limits {
         hit,
         ..Limits::from(&config.server)
@@ -142,13 +151,14 @@ pub fn bind(config: &Config) -> Result<Bound, StartError> {
             Some(listen(tls.listen, limits.clone(), &connections)?.with_tls(acceptor))
         }
     };
-    // They have room of their own: clients that fill the rest wait for the page cache, which waits for these.
-    let room = Arc::new(Semaphore::new(connections.available_permits()));
-    let mut balancers = Vec::new();
+    let mut balancers = Balancers::new(
+        Arc::clone(&gateway),
+        observer.clone(),
+        limits.clone(),
+        connections.available_permits(),
+    );
     for balancer in &config.balancers {
-        let listener = listen(balancer.listen, limits.clone(), &room)?;
-        let handler = Balancer::new(Arc::clone(&gateway), &observer, &balancer.upstream);
-        balancers.push((listener, handler));
+        balancers.bind(balancer)?;
     }
     let admin = match &config.admin {
         None => None,
@@ -183,16 +193,7 @@ pub fn bind(config: &Config) -> Result<Bound, StartError> {
             .zip(config.server.tls.as_ref())
             .map(|(listener, tls)| address(listener, tls.listen))
             .transpose()?,
-        balancers: balancers
-            .iter()
-            .zip(&config.balancers)
-            .map(|((listener, _), balancer)| {
-                Ok((
-                    balancer.upstream.clone(),
-                    address(listener, balancer.listen)?,
-                ))
-            })
-            .collect::<Result<_, StartError>>()?,
+        balancers: balancers.addresses(),
         admin: admin
             .as_ref()
             .zip(config.admin.as_ref())
@@ -214,6 +215,7 @@ pub fn bind(config: &Config) -> Result<Bound, StartError> {
         admin,
         addresses,
         config: config.clone(),
+        scarce,
     })
 }
 
@@ -249,33 +251,36 @@ impl Bound {
     }
 
     /// Begins to accept.
-    pub fn start(self) -> Running {
+    pub fn start(mut self) -> Running {
+        self.balancers.start();
         for listener in self.main.into_iter().chain(self.tls) {
             tokio::spawn(listener.run(Arc::clone(&self.gateway), self.drain.clone()));
-        }
-        let balancers = Drain::new();
-        for (listener, balancer) in self.balancers {
-            tokio::spawn(listener.run(Arc::new(balancer), balancers.clone()));
         }
         if let Some((listener, admin)) = self.admin {
             // Operators watch while clients drain: the admin listener ends with the process.
             tokio::spawn(listener.run(Arc::new(admin), Drain::new()));
         }
-        tokio::spawn(sweep(Arc::clone(&self.gateway), self.drain.clone()));
+        tokio::spawn(sweep(
+            Arc::clone(&self.gateway),
+            self.drain.clone(),
+            self.scarce,
+        ));
         Running {
             addresses: self.addresses,
             drain: self.drain,
             observer: self.observer,
             gateway: self.gateway,
             config: self.config,
-            balancers,
+            balancers: self.balancers,
         }
     }
 }
 
-async fn sweep(gateway: Arc<Current>, drain: Drain) {
+async fn sweep(gateway: Arc<Current>, drain: Drain, scarce: Arc<Notify>) {
     loop {
         tokio::select! {
+            // A client waits to be accepted: what merely rests makes room.
+            () = scarce.notified() => gateway.now().upstreams().close_resting(),
             () = tokio::time::sleep(SWEEP) => gateway.now().upstreams().sweep(),
             () = drain.started() => return,
         }
@@ -283,13 +288,17 @@ async fn sweep(gateway: Arc<Current>, drain: Drain) {
 }
 
 impl Running {
+    /// Makes the balancers those of a new configuration; those that are new, with where they listen.
+    pub async fn follow(&mut self, config: &Config) -> Vec<(String, SocketAddr)> {
+        self.balancers.follow(&config.balancers).await
+    }
+
     /// Accepts no more, lets what runs end within `server.drain_timeout`; says whether all of it did.
     pub async fn drain(&self) -> bool {
         let deadline = Deadline::after(self.config.server.drain_timeout);
         self.drain.start();
         let clients = self.drain.finished(deadline.left()).await;
-        self.balancers.start();
-        let balanced = self.balancers.finished(deadline.left()).await;
+        let balanced = self.balancers.drain(deadline).await;
         self.observer.flush();
         clients && balanced
     }
@@ -341,6 +350,10 @@ async fn carry_out(
     if order.check {
         upstream.check(server).await.map_err(|error| match error {
             CheckError::Unknown(error) => unknown(error),
+            // Some reasons name the server themselves.
+            CheckError::Failed { server, reason } if reason.starts_with(&server) => {
+                Refused::Unwell(reason)
+            }
             CheckError::Failed { .. } => Refused::Unwell(error.to_string()),
         })?;
     }

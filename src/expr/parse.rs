@@ -329,6 +329,7 @@ impl<'a, 'w, 'l> Parser<'a, 'w, 'l> {
     }
 
     /// The error that something else was expected where the next token stands.
+    #[expect(clippy::unnecessary_box_returns, reason = "errors travel in a box")]
     fn unexpected(&mut self, expected: &'static str) -> Box<ParseError> {
         let token = *self.peek();
         let place = self.next_start;

@@ -146,13 +146,12 @@ impl<'a> Writer<'a> {
         } else {
             None
         };
-        let program = match only {
-            Some(only) => Program::One(only),
-            None => {
-                let mut steps = Vec::with_capacity(self.steps.len());
-                steps.append(&mut self.steps);
-                Program::Many(steps.into())
-            }
+        let program = if let Some(only) = only {
+            Program::One(only)
+        } else {
+            let mut steps = Vec::with_capacity(self.steps.len());
+            steps.append(&mut self.steps);
+            Program::Many(steps.into())
         };
         self.barrier = 0;
         (program, std::mem::take(&mut self.issues).into())

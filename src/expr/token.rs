@@ -120,9 +120,12 @@ impl<'a> Quoted<'a> {
 /// The symbol at the start of a text, and its length; the longest wins, so that `<=` is not read as `<`.
 fn symbol(text: &[u8]) -> Option<(Symbol, usize)> {
     let second = text.get(1).copied().unwrap_or_default();
-    let doubled = |byte, long, short| match second == byte {
-        true => Some((long, 2)),
-        false => Some((short, 1)),
+    let doubled = |byte, long, short| {
+        if second == byte {
+            Some((long, 2))
+        } else {
+            Some((short, 1))
+        }
     };
     match text.first()? {
         b'=' if second == b'=' => Some((Symbol::Equal, 2)),

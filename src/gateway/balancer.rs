@@ -98,7 +98,7 @@ impl Balancer {
         notes: &Notes,
     ) -> Result<Response, GatewayError> {
         let Some(upstream) = gateway.upstreams.get(&self.upstream) else {
-            // A reload took it away; the listener stays until the next start.
+            // A reload took it away, and this came on a connection of before.
             let upstream = self.upstream.clone();
             return Err(UpstreamError::NoServer { upstream }.into());
         };

@@ -8,8 +8,8 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::header::{
-    ACCEPT_ENCODING, AGE, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, DATE, ETAG, EXPIRES,
-    IF_NONE_MATCH, LOCATION, SET_COOKIE,
+    ACCEPT_ENCODING, AGE, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, DATE,
+    ETAG, EXPIRES, IF_NONE_MATCH, LOCATION, SET_COOKIE,
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
@@ -36,6 +36,7 @@ use crate::gateway::range::Wanted;
 use crate::gateway::route::Route;
 use crate::gateway::visit::Visit;
 use crate::gateway::{Gateway, coding, conditional, delegate, page_head, page_tag, range};
+use crate::message::cache_control::CacheControl;
 use crate::message::date;
 use crate::message::deadline::Deadline;
 use crate::message::headers::{CDN_CACHE_CONTROL, MARQUETRY_CACHE_CONTROL, SURROGATE_CONTROL};
@@ -287,7 +288,12 @@ impl Gateway {
             Part::Unknown => head.add_unknown(),
             Part::Failed => head.add_failed(),
         });
-        if reads_request || !composed.set_cookies.is_empty() {
+        let sets_cookies = composed
+            .edits
+            .headers
+            .iter()
+            .any(|(name, _)| name == SET_COOKIE);
+        if reads_request || sets_cookies || !composed.set_cookies.is_empty() {
             head.add_unknown();
         }
         let response = written(visit, page.status, page.headers, &head, composed);
@@ -330,7 +336,7 @@ fn written(
         headers.append(SET_COOKIE, cookie);
     }
     let edits = std::mem::take(&mut composed.edits);
-    let status = edited(status, &mut headers, edits);
+    let status = edited(status, &mut headers, edits, head.is_for_all());
     let coding = encoded(visit, &mut composed);
     if coding != Coding::Identity {
         headers.insert(CONTENT_ENCODING, HeaderValue::from_static(coding.as_str()));
@@ -353,6 +359,10 @@ fn written(
             body = Body::empty();
         }
     }
+    if visit.method == Method::HEAD {
+        // A length would be of what this moment has at hand; the next GET may be another one's, or longer.
+        body = Body::empty();
+    }
     let mut response = Response::new(body);
     *response.status_mut() = status;
     *response.headers_mut() = headers;
@@ -360,13 +370,30 @@ fn written(
 }
 
 /// What the page's own functions change in its head.
-fn edited(status: StatusCode, headers: &mut HeaderMap, edits: HeadEdits) -> StatusCode {
+///
+/// A template is written once for all, so it does not know whose parts are in the page: nothing that it adds makes a page cacheable
+/// that is one user's.
+fn edited(
+    status: StatusCode,
+    headers: &mut HeaderMap,
+    edits: HeadEdits,
+    for_all: bool,
+) -> StatusCode {
     let wanted = edits
         .final_status()
         .and_then(|code| StatusCode::from_u16(code).ok());
+    let mut added = HeaderMap::new();
     for (name, value) in edits.headers {
-        headers.append(name, value);
+        added.append(name, value);
     }
+    if !for_all {
+        let forbids = CacheControl::read(&added).no_store;
+        page_head::remove_promises(&mut added);
+        if forbids {
+            headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
+        }
+    }
+    headers.extend(added);
     if let Some(url) = edits.redirect {
         headers.insert(LOCATION, url);
     }

@@ -9,7 +9,10 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http::HeaderMap;
-use http::header::{CACHE_CONTROL, COOKIE, DATE, HeaderName, HeaderValue, SET_COOKIE, VARY};
+use http::header::{
+    AGE, CACHE_CONTROL, COOKIE, DATE, ETAG, EXPIRES, HeaderName, HeaderValue, LAST_MODIFIED,
+    PRAGMA, SET_COOKIE, VARY,
+};
 
 use crate::cache::object::Object;
 use crate::cache::storable::Reason;
@@ -23,6 +26,14 @@ const MOST_KEYS: usize = 16 * 1024;
 
 /// Stands for keys that do not fit.
 const ANY_KEY: &str = "marquetry-any";
+
+/// Takes out what would let anybody keep a page, or find it unchanged.
+pub fn remove_promises(headers: &mut HeaderMap) {
+    headers::remove_for_other_caches(headers);
+    for name in [AGE, CACHE_CONTROL, ETAG, EXPIRES, LAST_MODIFIED, PRAGMA] {
+        headers.remove(name);
+    }
+}
 
 /// What one part of a page allows those behind us.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -726,7 +737,9 @@ mod tests {
                 for two in &parts {
                     for three in &parts {
                         let mut single = PageHead::new(skeleton, manner);
-                        [one, two, three].map(|part| single.add(part));
+                        for part in [one, two, three] {
+                            single.add(part);
+                        }
                         let mut joined = one.clone();
                         joined.join(two);
                         joined.join(three);

@@ -236,11 +236,19 @@ pub fn remove_skeleton_only(headers: &mut HeaderMap) {
                 | "age"
                 | "expires"
                 | "pragma"
-                | "edge-control"
-                | "x-accel-expires"
-        ) || name.ends_with("-cache-control")
+        ) || is_for_other_caches(name)
             || is_key(name)
     });
+}
+
+/// Removes what is said to caches in front of us apart from `Cache-Control`.
+pub fn remove_for_other_caches(headers: &mut HeaderMap) {
+    remove_where(headers, is_for_other_caches);
+}
+
+/// RFC 9213 fields of whatever cache, Akamai's and nginx's own.
+fn is_for_other_caches(name: &str) -> bool {
+    matches!(name, "edge-control" | "x-accel-expires") || name.ends_with("-cache-control")
 }
 
 /// Appends this gateway to `Via` (RFC 9110 7.6.3); `version` is how the message was received.

@@ -336,18 +336,18 @@ impl<'d> Scanner<'d, '_> {
 
     fn end_tag(&mut self, start: usize, name: usize) -> usize {
         let longest = self.longest.saturating_sub(name - start);
-        let plain = match self.json {
-            true => None,
-            false => plain::end_tag(self.document, name, longest),
+        let plain = if self.json {
+            None
+        } else {
+            plain::end_tag(self.document, name, longest)
         };
-        let (name_end, end) = match plain {
-            Some(ends) => ends,
-            None => {
-                let writing = self.writing(name);
-                match self.reader.end_tag(start, name, writing) {
-                    Ok(tag) => (tag.name_end, tag.end),
-                    Err(fault) => return self.malformed(start, fault),
-                }
+        let (name_end, end) = if let Some(ends) = plain {
+            ends
+        } else {
+            let writing = self.writing(name);
+            match self.reader.end_tag(start, name, writing) {
+                Ok(tag) => (tag.name_end, tag.end),
+                Err(fault) => return self.malformed(start, fault),
             }
         };
         let document: &'d [u8] = self.document;

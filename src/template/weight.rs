@@ -12,7 +12,7 @@ use super::tree::{
     Assign, Assigned, Block, Branch, Config, Dynamic, Echo, Foreach, Function, HeaderRule, If,
     Include, Inline, Node, Return, Set, SsiInclude, Template, Text, Try, When,
 };
-use crate::expr::Piece;
+use crate::expr::{Expr, Name, Piece};
 
 /// What the notes of whoever fetches may add to an include: a resolved URL, a key.
 const NOTES: usize = 512;
@@ -124,8 +124,7 @@ fn assign(assign: &Assign) -> usize {
 }
 
 fn when(when: &When) -> usize {
-    optional(when.test.as_ref(), |test| test.weight())
-        + optional(when.captures.as_ref(), |name| name.weight())
+    optional(when.test.as_ref(), Expr::weight) + optional(when.captures.as_ref(), Name::weight)
 }
 
 fn ssi_text(text: &SsiText) -> usize {

@@ -45,63 +45,63 @@ pub fn choose(servers: &mut [Standing], terms: Terms, wish: &Wish, now: Instant)
     let any_active = servers
         .iter()
         .any(|server| server.state() == ServerState::Active);
-    let free: Vec<usize> = (0..servers.len())
-        .filter(|at| {
-            let server = &servers[*at];
-            let serves = match server.state() {
-                ServerState::Active => true,
-                ServerState::Down => !any_active || server.takes_a_trial(now),
-                ServerState::Draining | ServerState::Drained => false,
-            };
-            serves && terms.has_room(server.in_flight)
-        })
-        .collect();
-    let avoided = |at: &usize| {
-        let avoid = wish.avoid.as_ref();
-        avoid.is_some_and(|avoid| Arc::ptr_eq(avoid, &servers[*at].server))
+    let free = |server: &Standing| {
+        let serves = match server.state() {
+            ServerState::Active => true,
+            ServerState::Down => !any_active || server.takes_a_trial(now),
+            ServerState::Draining | ServerState::Drained => false,
+        };
+        serves && terms.has_room(server.in_flight)
     };
-    let others: Vec<usize> = free.iter().copied().filter(|at| !avoided(at)).collect();
-    let fits = if others.is_empty() { free } else { others };
-    let shares: Vec<(usize, u64)> = fits
-        .into_iter()
-        .map(|at| (at, servers[at].share(now, terms.slow_start)))
-        .collect();
+    let avoided = |server: &Standing| {
+        let avoid = wish.avoid.as_ref();
+        avoid.is_some_and(|avoid| Arc::ptr_eq(avoid, &server.server))
+    };
+    let others = servers.iter().any(|it| free(it) && !avoided(it));
+    let fits = |server: &Standing| free(server) && (!others || !avoided(server));
+    let share = |server: &Standing| server.share(now, terms.slow_start);
     match terms.balance {
-        Balance::LeastConnections => least_connections(servers, &shares),
-        Balance::RoundRobin => round_robin(servers, &shares),
+        Balance::LeastConnections => least_connections(servers, fits, share),
+        Balance::RoundRobin => round_robin(servers, fits, share),
         Balance::Affinity => {
-            let busiest = bounds(servers, terms.slow_start, now);
-            home(servers, &shares, wish.url, busiest)
-                .or_else(|| least_connections(servers, &shares))
+            home(servers, fits, share, wish.url).or_else(|| least_connections(servers, fits, share))
         }
     }
 }
 
 /// The fewest in flight for its share; ties take turns, by their shares too.
-fn least_connections(servers: &mut [Standing], shares: &[(usize, u64)]) -> Option<usize> {
-    let load = |(at, share): &(usize, u64)| (servers[*at].in_flight as u128, u128::from(*share));
+fn least_connections(
+    servers: &mut [Standing],
+    fits: impl Fn(&Standing) -> bool,
+    share: impl Fn(&Standing) -> u64,
+) -> Option<usize> {
+    let load = |server: &Standing| (server.in_flight as u128, u128::from(share(server)));
     // a/b < c/d is compared as a*d < c*b, shares being above 0.
     let order =
         |left: (u128, u128), right: (u128, u128)| (left.0 * right.1).cmp(&(right.0 * left.1));
-    let least = shares.iter().map(load).min_by(|a, b| order(*a, *b))?;
-    let tied: Vec<_> = shares
-        .iter()
-        .filter(|share| order(load(share), least).is_eq())
-        .copied()
-        .collect();
-    round_robin(servers, &tied)
+    let loads = servers.iter().filter(|it| fits(it)).map(load);
+    let least = loads.min_by(|left, right| order(*left, *right))?;
+    let tied = |server: &Standing| fits(server) && order(load(server), least).is_eq();
+    round_robin(servers, tied, &share)
 }
 
 /// Smooth weighted round-robin: each gains its share, the richest is taken and pays for all.
-fn round_robin(servers: &mut [Standing], shares: &[(usize, u64)]) -> Option<usize> {
+fn round_robin(
+    servers: &mut [Standing],
+    fits: impl Fn(&Standing) -> bool,
+    share: impl Fn(&Standing) -> u64,
+) -> Option<usize> {
     let mut total = 0;
     let mut richest: Option<usize> = None;
-    for (at, share) in shares {
-        let share = i64::try_from(*share).unwrap_or(i64::MAX);
+    for at in 0..servers.len() {
+        if !fits(&servers[at]) {
+            continue;
+        }
+        let share = i64::try_from(share(&servers[at])).unwrap_or(i64::MAX);
         total += share;
-        servers[*at].credit += share;
-        if richest.is_none_or(|best| servers[*at].credit > servers[best].credit) {
-            richest = Some(*at);
+        servers[at].credit += share;
+        if richest.is_none_or(|best| servers[at].credit > servers[best].credit) {
+            richest = Some(at);
         }
     }
     let chosen = richest?;
@@ -109,36 +109,29 @@ fn round_robin(servers: &mut [Standing], shares: &[(usize, u64)]) -> Option<usiz
     Some(chosen)
 }
 
-/// A server may have a quarter more than its share of what is in flight; beyond that, and beyond its limit, the next one takes over
-/// (consistent hashing with bounded loads; Mirrokni, Thorup and Zadimoghaddam 2018).
-fn bounds(servers: &[Standing], slow_start: Duration, now: Instant) -> impl Fn(u64) -> u64 + use<> {
-    let active = servers
-        .iter()
-        .filter(|server| !server.is_drained() && !server.is_down());
-    let (load, whole) = active.fold((1_u64, 0_u64), |(load, whole), server| {
-        (
-            load + server.in_flight as u64,
-            whole + server.share(now, slow_start),
-        )
-    });
-    move |share| (load * share * 5).div_ceil(whole.max(1) * 4).max(1)
-}
-
-/// The URL's own server, or who comes after it while that is busy.
+/// The URL's own server, or who comes after it in the URL's order. A server may have a quarter more than its share of what is in flight; beyond
+/// that, and beyond its limit, the next one takes over (consistent hashing with bounded loads; Mirrokni, Thorup and Zadimoghaddam
+/// 2018).
 fn home(
     servers: &[Standing],
-    shares: &[(usize, u64)],
+    fits: impl Fn(&Standing) -> bool,
+    share: impl Fn(&Standing) -> u64,
     url: UrlKey,
-    most: impl Fn(u64) -> u64,
 ) -> Option<usize> {
-    shares
+    let active = servers
         .iter()
-        .filter(|(at, share)| (servers[*at].in_flight as u64) < most(*share))
-        .map(|(at, share)| {
-            (
-                *at,
-                affinity::score(url, servers[*at].server.seed(), *share),
-            )
+        .filter(|server| server.state() == ServerState::Active);
+    let (load, whole) = active.fold((1_u64, 0_u64), |(load, whole), server| {
+        (load + server.in_flight as u64, whole + share(server))
+    });
+    let most = |share: u64| (load * share * 5).div_ceil(whole.max(1) * 4).max(1);
+    servers
+        .iter()
+        .enumerate()
+        .filter(|(_, server)| fits(server) && (server.in_flight as u64) < most(share(server)))
+        .map(|(at, server)| {
+            let seed = server.server.seed();
+            (at, affinity::score(url, seed, share(server)))
         })
         .max_by(|left, right| left.1.total_cmp(&right.1))
         .map(|(at, _)| at)

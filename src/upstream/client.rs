@@ -87,7 +87,11 @@ pub async fn exchange(
             match waited {
                 Ok(answered) => (Ok(answered), sending.into_held().map(Line::Shared)),
                 Err(error) => {
-                    sending.retire();
+                    // A request whose own time was over says nothing about the connection.
+                    if matches!(&error, UpstreamError::FirstByte { waited, .. } if *waited >= limits.first_byte)
+                    {
+                        sending.retire();
+                    }
                     (Err(error), None)
                 }
             }
@@ -106,22 +110,27 @@ pub async fn exchange(
             )));
         }
     };
-    let reusable = check_head(&mut response).map_err(|reason| {
-        Failed::Error(UpstreamError::Malformed {
-            server: server.label().to_owned(),
-            reason: reason.to_owned(),
-        })
-    })?;
+    let checked = check_head(&mut response);
     let (head, incoming) = response.into_parts();
-    let arrival = Arrival {
+    let mut arrival = Arrival {
         incoming: Some(incoming),
         line,
         server,
         progress,
-        reusable: reusable && keep,
+        reusable: keep,
         idle: limits.body_idle,
         timer: None,
     };
+    match checked {
+        Ok(reusable) => arrival.reusable &= reusable,
+        // What arrives is given up with the value, and with it, in time, the permit.
+        Err(reason) => {
+            return Err(Failed::Error(UpstreamError::Malformed {
+                server: arrival.server.label().to_owned(),
+                reason: reason.to_owned(),
+            }));
+        }
+    }
     Ok(Response::from_parts(head, arrival.into_body()))
 }
 

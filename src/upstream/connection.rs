@@ -359,14 +359,23 @@ impl Resting {
 
     /// Closes those that have rested for too long.
     pub fn sweep(&self) {
+        self.close_rested(LONGEST_REST);
+    }
+
+    /// Closes all that rest.
+    pub fn clear(&self) {
+        self.close_rested(Duration::ZERO);
+    }
+
+    fn close_rested(&self, longest: Duration) {
         let mut kept = self.lock();
         let old = kept
             .alone
             .iter()
-            .take_while(|connection| connection.rests_since.elapsed() >= LONGEST_REST)
+            .take_while(|connection| connection.rests_since.elapsed() >= longest)
             .count();
         let old: Vec<_> = kept.alone.drain(..old).collect();
-        let unused = |it: &mut Shared| it.streams() == 0 && it.rested() >= LONGEST_REST;
+        let unused = |it: &mut Shared| it.streams() == 0 && it.rested() >= longest;
         let shared: Vec<_> = kept
             .shared
             .extract_if(.., |it| !it.is_alive() || unused(it))

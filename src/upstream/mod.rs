@@ -114,6 +114,15 @@ impl Upstreams {
             }
         }
     }
+
+    /// Closes all connections that rest: their descriptors are needed.
+    pub fn close_resting(&self) {
+        for upstream in self.by_name.values() {
+            for server in upstream.pool.servers() {
+                server.resting().clear();
+            }
+        }
+    }
 }
 
 /// One group of servers.
@@ -239,6 +248,10 @@ impl Upstream {
                 Ok(tried) => {
                     notes.first_byte(tried.response.status());
                     tried.server.answered(tried.sent.elapsed());
+                    if tried.server.is_suspect() {
+                        // It refused a connection, and answers on one that was kept.
+                        self.pool.connection_made(&tried.server);
+                    }
                     return Ok(Answer {
                         response: tried.response,
                         sent: tried.sent,
@@ -318,10 +331,6 @@ impl Upstream {
         deadline: Deadline,
     ) -> Result<Connection, UpstreamError> {
         let within = deadline.left().min(self.config.connect_timeout);
-        let failed = |reason| UpstreamError::Connect {
-            server: server.label().to_owned(),
-            reason,
-        };
         match Connection::open(server, &self.transport, within, self.linger()).await {
             Ok(connection) => {
                 self.pool.connection_made(server);
@@ -329,9 +338,15 @@ impl Upstream {
             }
             Err(ConnectError::Server(reason)) => {
                 self.pool.connection_failed(server, &reason);
-                Err(failed(reason))
+                Err(UpstreamError::Connect {
+                    server: server.label().to_owned(),
+                    reason,
+                })
             }
-            Err(ConnectError::Ours(reason)) => Err(failed(reason)),
+            Err(ConnectError::Ours(reason)) => Err(UpstreamError::Exhausted {
+                server: server.label().to_owned(),
+                reason,
+            }),
         }
     }
 

@@ -201,6 +201,7 @@ impl Pool {
 
     /// The connection to a server failed: it is out for a while.
     pub fn connection_failed(self: &Arc<Self>, server: &Arc<Server>, reason: &str) {
+        server.suspect(true);
         self.change(|state, now| {
             let watched = state.rules.health.is_some();
             let standing = state.members.find(server)?;
@@ -210,6 +211,9 @@ impl Pool {
 
     /// A server took a connection, or answered.
     pub fn connection_made(self: &Arc<Self>, server: &Arc<Server>) {
+        if !server.suspect(false) {
+            return;
+        }
         self.change(|state, now| state.members.find(server)?.connection_made(now));
     }
 
@@ -438,7 +442,9 @@ impl Waiting {
     async fn wait(mut self, deadline: Deadline) -> Result<Permit, UpstreamError> {
         let began = Instant::now();
         let patience = deadline.within(self.patience);
+        let mut changes = self.pool.changes();
         loop {
+            changes.borrow_and_update();
             let until = self
                 .pool
                 .next_trial()
@@ -450,6 +456,8 @@ impl Waiting {
                     // The sender leaves the queue together with a permit, or because there is nobody to wait for.
                     return permit.map_err(|_| self.pool.no_server());
                 }
+                // Who is out, and until when, may be others now. The sender is the pool's own.
+                _ = changes.changed() => continue,
                 () = tokio::time::sleep_until(until) => {}
             }
             if patience.left() > Duration::ZERO {
@@ -600,5 +608,61 @@ mod tests {
             .await
             .expect("the first comes back");
         assert!(Arc::ptr_eq(waited.server(), &servers[0]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_goes_down_while_somebody_waits_is_tried_when_its_time_is_over() {
+        let pool = pool(2, 1, 10);
+        let servers = pool.servers();
+        let first = pool.acquire(soon(), Wish::default()).await.expect("free");
+        let _second = pool.acquire(soon(), Wish::default()).await.expect("free");
+        let began = Instant::now();
+        let mut waits = Box::pin(pool.acquire(soon(), Wish::default()));
+        assert!(waits.as_mut().now_or_never().is_none());
+        pool.connection_failed(&servers[0], "refused");
+        drop(first);
+        let permit = waits.await.expect("it is tried after a second");
+        assert!(Arc::ptr_eq(permit.server(), &servers[0]));
+        assert_eq!(began.elapsed(), Duration::from_secs(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn drained_is_told_when_nothing_is_in_flight() {
+        let pool = pool(2, 1, 10);
+        let permit = pool.acquire(soon(), Wish::default()).await.expect("free");
+        let name = permit.server().label().to_owned();
+        pool.drain(&name).expect("it is known");
+        let mut drained = Box::pin(pool.drained(&name));
+        assert!(drained.as_mut().now_or_never().is_none());
+        let elsewhere = pool.acquire(soon(), Wish::default()).await.expect("free");
+        assert_ne!(elsewhere.server().label(), name);
+        drop(permit);
+        drained.await.expect("it is known");
+        let status = pool.status();
+        let server = status.servers.iter().find(|it| it.address == name);
+        assert!(server.is_some_and(|it| it.state == ServerState::Drained));
+        let mut waits = Box::pin(pool.acquire(soon(), Wish::default()));
+        assert!(waits.as_mut().now_or_never().is_none());
+        pool.ready(&name).expect("it is known");
+        let permit = waits.await.expect("there is a server again");
+        assert_eq!(permit.server().label(), name);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn when_the_last_server_is_drained_nobody_waits_in_vain() {
+        let pool = pool(1, 1, 10);
+        let _permit = pool.acquire(soon(), Wish::default()).await.expect("free");
+        let mut waits = Box::pin(pool.acquire(soon(), Wish::default()));
+        assert!(waits.as_mut().now_or_never().is_none());
+        pool.set_weight("127.0.0.1:9000", 0).expect("it is known");
+        let refused = waits.await.err().expect("nobody serves");
+        assert!(matches!(refused, UpstreamError::NoServer { .. }));
+        let unknown = pool
+            .drain("127.0.0.1:9")
+            .expect_err("there is no such server");
+        assert_eq!(
+            unknown.to_string(),
+            "app has no server 127.0.0.1:9; it has 127.0.0.1:9000"
+        );
     }
 }

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -33,6 +33,7 @@ pub struct Server {
     seed: u64,
     resting: Resting,
     opening: tokio::sync::Mutex<()>,
+    suspect: AtomicBool,
     served: AtomicU64,
     errors: AtomicU64,
     pace: Mutex<Pace>,
@@ -67,6 +68,7 @@ impl Server {
             label,
             resting: Resting::default(),
             opening: tokio::sync::Mutex::default(),
+            suspect: AtomicBool::new(false),
             served: AtomicU64::new(0),
             errors: AtomicU64::new(0),
             pace: Mutex::default(),
@@ -123,6 +125,16 @@ impl Server {
     /// A request got no answer, or not a whole one, and the server is to blame.
     pub fn failed(&self) {
         self.errors.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The last connection to it failed, or did not; says whether that was so before.
+    pub fn suspect(&self, is: bool) -> bool {
+        self.suspect.swap(is, Ordering::Relaxed)
+    }
+
+    /// Whether the last connection to it failed.
+    pub fn is_suspect(&self) -> bool {
+        self.suspect.load(Ordering::Relaxed)
     }
 
     /// Requests that it answered, ever; health checks are not among them.

@@ -20,6 +20,7 @@ pub struct Setup {
     compose: String,
     rest: String,
     https: bool,
+    descriptors: Option<usize>,
     files: Vec<(String, String)>,
 }
 
@@ -39,6 +40,12 @@ impl Setup {
     /// Lines of `[server]`.
     pub fn server(mut self, lines: &str) -> Self {
         let _ = writeln!(self.server, "{lines}");
+        self
+    }
+
+    /// The process may open so many descriptors.
+    pub fn descriptors(mut self, most: usize) -> Self {
+        self.descriptors = Some(most);
         self
     }
 
@@ -329,7 +336,18 @@ impl Drop for Gateway {
 
 fn spawn(setup: &Setup, folder: &TempDir) -> (Child, Lines, Lines) {
     let file = setup.write(folder);
-    let mut child = Command::new(env!("CARGO_BIN_EXE_marquetry"))
+    let mut command = match setup.descriptors {
+        None => Command::new(env!("CARGO_BIN_EXE_marquetry")),
+        Some(most) => {
+            let mut shell = Command::new("sh");
+            shell
+                .arg("-c")
+                .arg(format!("ulimit -n {most} && exec \"$0\" \"$@\""));
+            shell.arg(env!("CARGO_BIN_EXE_marquetry"));
+            shell
+        }
+    };
+    let mut child = command
         .args(["run", "--config"])
         .arg(file)
         .env("NO_COLOR", "1")

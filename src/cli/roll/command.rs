@@ -86,7 +86,7 @@ fn first_name(text: &str) -> Option<(usize, &'static str)> {
 }
 
 /// A word that a shell takes as it is. What needs no quotes gets none, so that it may stand in the operator's own.
-fn quoted(word: &str) -> String {
+pub fn quoted(word: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:/@%+=,".contains(&byte);
     if !word.is_empty() && word.bytes().all(plain) {
         return word.to_owned();
