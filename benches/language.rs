@@ -2,8 +2,8 @@
 //! honest ones.
 //!
 //! Beside ours runs the parser of the `esi` crate 0.7 on pages that both understand. Its evaluation is bound to its vendor's
-//! platform and does not link elsewhere, so evaluation here stands against its parsing alone: it parses each page anew for each request, and
-//! evaluates on top.
+//! platform and does not link here, so evaluation stands against its parsing alone: it parses each page anew for each request, and
+//! evaluates on top. `benches/esi-peer` is a package of its own that links it all the same and measures the two together.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::hint::black_box;
@@ -188,6 +188,13 @@ fn hostile(criterion: &mut Criterion) {
         ("unclosed quotes", fill("<esi:include src=\"")),
         ("$(", format!("<esi:vars>{}</esi:vars>", fill("$("))),
         ("$x(", format!("<esi:vars>{}</esi:vars>", fill("$x("))),
+        (
+            "$x( and a bracket now and then",
+            format!(
+                "<esi:vars>{}</esi:vars>",
+                fill(&format!("{})", "$x(".repeat(2000)))
+            ),
+        ),
         ("<!--", fill("<!--")),
         ("<!--#", fill("<!--#if expr=\"")),
         ("<![CDATA[", fill("<![CDATA[")),

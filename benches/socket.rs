@@ -87,6 +87,7 @@ fn gateway() -> SocketAddr {
         cache: Default::default(),
         compose: Default::default(),
         upstreams: [("app".to_owned(), UpstreamConfig::new(vec![server]))].into(),
+        balancers: Vec::new(),
         routes: vec![RouteConfig {
             compose: ComposeMode::Always,
             ..RouteConfig::new("app")

@@ -130,7 +130,7 @@ async fn a_page_is_remembered_with_all_its_fragments() {
 
 #[tokio::test]
 async fn each_request_leaves_one_line_of_json() {
-    let (_origin, gateway) = site("").await;
+    let (origin, gateway) = site("").await;
     let odd = secret("/page?line=1{").header("User-Agent", "\"quoted\\");
     gateway.fetch(&odd).await;
     let line = gateway.printed("/page?line=1").await;
@@ -139,6 +139,16 @@ async fn each_request_leaves_one_line_of_json() {
     assert!(line.to_string().contains("200"), "{line}");
     gateway.get("/another").await;
     gateway.printed("/another").await;
+    // Whoever has got all of a body has not left before its end.
+    let free = Reply::text("free").header("Cache-Control", "public, s-maxage=60");
+    origin.on("/free", free.clone());
+    origin.on("/free-chunks", free.chunked());
+    origin.on("/mine", Reply::text("mine"));
+    for target in ["/free", "/free-chunks", "/mine"] {
+        gateway.fetch(&secret(target)).await;
+        let line = json(&gateway.printed(target).await);
+        assert_eq!(line["end"], "complete", "{line}");
+    }
     for line in gateway.stdout().iter().chain(&gateway.stderr()) {
         holds_no_secret(line);
     }

@@ -3,6 +3,19 @@
 
 mod support;
 
+use std::sync::Arc;
+
+use marquetry::cache::Cache;
+use marquetry::cache::key::CacheKey;
+use marquetry::cache::object::Attachment;
+use marquetry::config::pattern::ServerAddress;
+use marquetry::config::{CacheConfig, ServerEntry, UpstreamConfig};
+use marquetry::fetch::{self, Fetcher, Prepare};
+use marquetry::message::deadline::Deadline;
+use marquetry::observe::Observer;
+use marquetry::observe::access_log::AccessLog;
+use marquetry::observe::span::Notes;
+use marquetry::upstream::Upstream;
 use support::{Answer, Gateway, Origin, Recorded, Reply, Setup, ask};
 
 const CHANGED: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
@@ -122,6 +135,32 @@ async fn a_304_that_nobody_asked_for_is_a_fault_of_the_upstream() {
     origin.on("/a", not_modified());
     let gateway = passing(&origin).await;
     assert_eq!(gateway.get("/a").await.status, 502);
+}
+
+#[tokio::test]
+async fn what_has_no_body_is_stored_too() {
+    let origin = Origin::start().await;
+    let control = "Cache-Control: max-age=60\r\n";
+    let empty = Reply::text("").header("Cache-Control", "max-age=60");
+    let rows = [
+        (
+            "/204",
+            Reply::raw(format!("HTTP/1.1 204 No Content\r\n{control}\r\n")),
+        ),
+        ("/200", empty.clone()),
+        ("/301", empty.clone().status(301).header("Location", "/b")),
+        ("/chunked", empty.chunked()),
+    ];
+    for (path, reply) in rows {
+        origin.on(path, reply);
+        let gateway = passing(&origin).await;
+        let first = gateway.get(path).await;
+        let again = gateway.get(path).await;
+        assert_eq!((again.status, again.text()), (first.status, String::new()));
+        let told = again.header("cache-status").unwrap_or_default();
+        assert!(told.contains("; hit"), "{path}: {told}");
+        assert_eq!(origin.count(path), 1, "{path}");
+    }
 }
 
 #[tokio::test]
@@ -350,6 +389,11 @@ async fn the_key_holds_what_the_route_counts_and_nothing_that_it_ignores() {
         .upstream("app", &origin, "")
         .route("/", "app", "compose = \"off\"\nignore_query = [\"utm_*\"]")
         .route(
+            "/sorted/",
+            "app",
+            "compose = \"off\"\nignore_query = [\"utm_*\"]\nsort_query = true",
+        )
+        .route(
             "/group/",
             "app",
             "compose = \"off\"\nforward_cookies = [\"group\"]\nkey_cookies = [\"group\"]",
@@ -363,7 +407,19 @@ async fn the_key_holds_what_the_route_counts_and_nothing_that_it_ignores() {
         .await;
     gateway.get("/a?x=1&utm_source=y").await.is(200, "none");
     gateway.get("/a?utm_medium=z&x=1").await.is(200, "none");
+    // What does not count is not sent, so that one asker cannot choose with it what all others get.
     assert_eq!(origin.requests().len(), 1);
+    assert_eq!(origin.requests()[0].target, "/a?x=1");
+    let post = ask("POST", "/a?x=1&utm_source=y").body("");
+    gateway.fetch(&post).await.is(200, "none");
+    assert_eq!(origin.requests()[1].target, "/a?x=1&utm_source=y");
+    gateway
+        .get("/sorted/a?y=2&x=1&utm_source=y&x=0")
+        .await
+        .is(200, "none");
+    gateway.get("/sorted/a?x=1&y=2&x=0").await.is(200, "none");
+    assert_eq!(origin.count("/sorted/a?x=1&x=0&y=2"), 1);
+    assert_eq!(origin.requests().len(), 3);
 
     gateway
         .get_as("/group/a", "group=1; session=a")
@@ -398,4 +454,241 @@ async fn the_key_holds_what_the_route_counts_and_nothing_that_it_ignores() {
         .get_as("/loose/a", "group=1; session=c")
         .await
         .is(200, "group=1; session=c");
+}
+
+#[tokio::test]
+async fn languages_of_the_site_are_the_variants_that_there_are() {
+    let origin = Origin::start().await;
+    origin.answer("/a", |request| {
+        let language = request.head.first("accept-language").unwrap_or("none");
+        Reply::text(language)
+            .header("Cache-Control", "max-age=60")
+            .header("Vary", "Accept-Language")
+    });
+    let gateway = Setup::new()
+        .upstream("app", &origin, "")
+        .route(
+            "/",
+            "app",
+            "compose = \"off\"\nlanguages = [\"en\", \"de\"]",
+        )
+        .start()
+        .await;
+    for (wish, wanted) in [
+        ("en, de", "en"),
+        ("de, en", "en"),
+        ("de-CH,de;q=0.9,fr;q=0.8", "de"),
+        ("fr;q=0.5, DE;q=1.0", "de"),
+        ("fr", "none"),
+    ] {
+        let asked = ask("GET", "/a").header("Accept-Language", wish);
+        gateway.fetch(&asked).await.is(200, wanted);
+    }
+    gateway.get("/a").await.is(200, "none");
+    assert_eq!(origin.count("/a"), 3);
+}
+
+/// The seconds, which a slow machine makes fewer, left out.
+fn without_ttl(told: &str) -> String {
+    match told.split_once("ttl=") {
+        None => told.to_owned(),
+        Some((before, rest)) => {
+            let rest = rest.trim_start_matches(|byte: char| byte == '-' || byte.is_ascii_digit());
+            format!("{before}ttl=N{rest}")
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_answer_tells_how_the_cache_came_to_it() {
+    let origin = Origin::start().await;
+    let kept = |body: &str| Reply::text(body).header("Cache-Control", "max-age=60");
+    origin.on("/a", kept("a"));
+    origin.on("/b", kept("b").header("Vary", "X-Kind"));
+    let spent = kept("c").header("Age", "60").header("ETag", "\"v1\"");
+    let gone = "Cache-Control: max-age=60, stale-if-error=600\r\nAge: 60\r\n";
+    let gone = format!("HTTP/1.1 200 OK\r\n{gone}Content-Length: 1\r\n\r\nd");
+    origin.on_each(
+        "/c",
+        vec![spent, not_modified().header("Cache-Control", "max-age=60")],
+    );
+    origin.on_each("/d", vec![Reply::raw(gone), Reply::error(503)]);
+    origin.on("/e", Reply::text("e").header("Cache-Control", "private"));
+    let setup = || {
+        Setup::new().upstream("app", &origin, "").route(
+            "/",
+            "app",
+            "compose = \"off\"\nrequest_cache_control = \"everybody\"",
+        )
+    };
+    let gateway = setup().start().await;
+    let get = |target: &str| ask("GET", target);
+    let rows = [
+        (get("/a"), "fwd=uri-miss; fwd-status=200; stored; ttl=N"),
+        (get("/a"), "hit; ttl=N"),
+        (
+            get("/a").header("Cookie", "u=1"),
+            "fwd=miss; fwd-status=200; detail=\"the request had Cookie",
+        ),
+        (
+            get("/a").header("Cache-Control", "no-cache"),
+            "fwd=request; fwd-status=200; stored",
+        ),
+        (get("/b").header("X-Kind", "1"), "fwd=uri-miss"),
+        (
+            get("/b").header("X-Kind", "2"),
+            "fwd=vary-miss; fwd-status=200; stored",
+        ),
+        (get("/c"), "fwd=uri-miss; fwd-status=200; stored; ttl=N"),
+        (get("/c"), "fwd=stale; fwd-status=304; stored; ttl=N"),
+        (get("/d"), "fwd=uri-miss"),
+        (get("/d"), "fwd=stale; ttl=N; detail=stale-if-error"),
+        (
+            get("/e"),
+            "fwd=uri-miss; fwd-status=200; detail=\"it says private\"",
+        ),
+        (get("/e"), "fwd=miss; fwd-status=200; detail=hit-for-miss"),
+        (
+            get("/a").header("If-Match", "\"x\""),
+            "fwd=bypass; fwd-status=200",
+        ),
+        (ask("POST", "/a").body("x"), "fwd=method; fwd-status=200"),
+    ];
+    for (asked, wanted) in rows {
+        let answer = gateway.fetch(&asked).await;
+        let told = without_ttl(status_of(&answer));
+        let wanted = format!("marquetry; {wanted}");
+        assert!(told.starts_with(&wanted), "{asked:?}: {told}, not {wanted}");
+        assert!(!told.contains("key="), "{told}");
+    }
+    // Whoever may see keys sees the URL alone.
+    let debugged = setup().server("debug_from = [\"127.0.0.1\"]").start().await;
+    let told = debugged.get("/a?x=1").await;
+    assert!(
+        status_of(&told).ends_with("; key=\"http://www.example.com/a?x=1\""),
+        "{}",
+        status_of(&told)
+    );
+}
+
+fn age_of(answer: &Answer) -> Option<u64> {
+    answer.header("age").and_then(|age| age.parse().ok())
+}
+
+#[tokio::test]
+async fn those_behind_us_count_the_age_or_begin_anew_as_the_route_says() {
+    let origin = Origin::start().await;
+    let plain = Reply::text("b").header("Cache-Control", "max-age=100");
+    origin.on("/plain", plain.header("Age", "20"));
+    for (lines, age, date_stays) in [
+        ("", Some(true), true),
+        ("downstream_age = \"reset\"", None, false),
+    ] {
+        let gateway = Setup::new()
+            .upstream("app", &origin, "")
+            .route("/", "app", &format!("compose = \"off\"\n{lines}"))
+            .start()
+            .await;
+        gateway.get("/plain").await.is(200, "b");
+        let hit = gateway.get("/plain").await;
+        assert!(status_of(&hit).contains("; hit"), "{}", status_of(&hit));
+        assert!(
+            age_of(&hit).is_some_and(|age| age >= 20),
+            "no field for surrogates: {lines}"
+        );
+        let fresh = Reply::text("a")
+            .header("Cache-Control", "max-age=10")
+            .header("CDN-Cache-Control", "max-age=3600")
+            .header("Expires", CHANGED)
+            .header("Age", "20");
+        origin.on("/targeted", fresh);
+        gateway.get("/targeted").await.is(200, "a");
+        let hit = gateway.get("/targeted").await;
+        assert!(status_of(&hit).contains("; hit"), "{}", status_of(&hit));
+        assert_eq!(age_of(&hit).map(|age| age >= 20), age, "{lines}");
+        assert_eq!(hit.header("expires").is_some(), date_stays, "{lines}");
+        assert!(hit.header("date").is_some());
+        assert_eq!(hit.header("cdn-cache-control"), Some("max-age=3600"));
+    }
+}
+
+/// Counts how often something is made of a body.
+#[derive(Default)]
+struct Counting(std::sync::atomic::AtomicUsize);
+
+impl Prepare for Counting {
+    fn prepare(
+        &self,
+        _: http::StatusCode,
+        _: &http::HeaderMap,
+        body: &bytes::Bytes,
+    ) -> Option<Attachment> {
+        self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        let value: Arc<dyn std::any::Any + Send + Sync> = Arc::new(body.clone());
+        Some(Attachment { value, weight: 0 })
+    }
+
+    fn wants_whole(&self, _: http::StatusCode, _: &http::HeaderMap) -> bool {
+        true
+    }
+}
+
+#[tokio::test]
+async fn a_304_keeps_what_was_made_of_the_body() {
+    let origin = Origin::start().await;
+    origin.answer("/a", |request| {
+        let again = request.head.first("if-none-match") == Some("\"v1\"");
+        let reply = if again {
+            not_modified()
+        } else {
+            stale("body", "\"v1\"")
+        };
+        reply
+            .header("ETag", "\"v1\"")
+            .header("Cache-Control", "public, max-age=60")
+            .header("Age", "60")
+    });
+    let server = ServerEntry {
+        address: ServerAddress::Socket(origin.address),
+        weight: 1,
+    };
+    let upstream = Upstream::new("app", &UpstreamConfig::new(vec![server]));
+    let upstream = Arc::new(upstream);
+    let cache = Arc::new(Cache::new(&CacheConfig::default()));
+    let fetcher = Fetcher::new(cache, Observer::new(AccessLog::Off));
+    let counting = Arc::new(Counting::default());
+    let mut made = Vec::new();
+    for _ in 0..3 {
+        let mut request = marquetry::message::Request::new(marquetry::message::Body::empty());
+        *request.uri_mut() = "/a".parse().expect("a target");
+        let host = http::HeaderValue::from_static("a.example");
+        request.headers_mut().insert("host", host);
+        let asked = fetch::Ask {
+            key: CacheKey::new("http", "a.example", "/a"),
+            request,
+            upstream: Arc::clone(&upstream),
+            policy: fetch::Policy {
+                cacheable: true,
+                ..fetch::Policy::default()
+            },
+            ttl: None,
+            deadline: Deadline::after(support::PATIENCE),
+            prepare: Arc::clone(&counting) as Arc<_>,
+            notes: Notes::unobserved(),
+        };
+        let fetched = fetcher.fetch(asked).await.expect("the origin answers");
+        let fetch::Fetched::Stored(object, _) = fetched else {
+            panic!("it is stored");
+        };
+        made.push(
+            object
+                .attachment
+                .clone()
+                .expect("something was made of it")
+                .value,
+        );
+    }
+    assert_eq!(origin.count("/a"), 3);
+    assert_eq!(counting.0.load(std::sync::atomic::Ordering::SeqCst), 1);
+    assert!(made.iter().all(|value| Arc::ptr_eq(value, &made[0])));
 }

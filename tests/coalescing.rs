@@ -369,3 +369,100 @@ async fn what_is_too_large_to_be_stored_is_read_along_and_then_by_each_alone() {
     gateway.get("/file").await.is(200, &wanted);
     assert!(origin.count("/file") >= 2, "it is not stored");
 }
+
+#[tokio::test]
+async fn what_finds_no_room_while_it_arrives_is_given_to_each_and_stored_another_time() {
+    let origin = Origin::start().await;
+    let (gate, other) = (Gate::new(), Gate::new());
+    let half = "x".repeat(6000);
+    let reply = |gate: &Gate| shared(&half).then_behind(gate).and("end");
+    origin.on("/one", reply(&gate));
+    origin.on("/other", reply(&other).chunked());
+    let gateway = passing(
+        &origin,
+        "[cache]\nmax_object = \"8KiB\"\narriving = \"10KiB\"",
+    )
+    .await;
+    let wanted = format!("{half}end");
+    let mut one = gateway.client().await;
+    let mut begun = one.begin(&ask("GET", "/one")).await;
+    begun.until(&half).await;
+    // There is no room for both, by their length or by what has come of them.
+    let mut third = gateway.client().await;
+    origin.on("/third", shared(&half).and("end"));
+    third.fetch(&ask("GET", "/third")).await.is(200, &wanted);
+    let mut second = gateway.client().await;
+    let mut late = second.begin(&ask("GET", "/other")).await;
+    late.until(&half).await;
+    other.open();
+    late.finish().await.is(200, &wanted);
+    let hits = gateway
+        .metric("marquetry_limits_hit_total", "cache.arriving")
+        .await;
+    assert!(hits >= 2.0, "{hits}");
+    gate.open();
+    begun.finish().await.is(200, &wanted);
+    // Once there is room it is stored, and nothing was held against it.
+    for path in ["/other", "/third"] {
+        for _ in 0..2 {
+            gateway.get(path).await.is(200, &wanted);
+        }
+        assert_eq!(origin.count(path), 2, "{path}");
+    }
+    gateway.get("/one").await.is(200, &wanted);
+    assert_eq!(origin.count("/one"), 1);
+}
+
+#[tokio::test]
+async fn who_waits_has_a_time_of_its_own() {
+    let origin = Origin::start().await;
+    let gate = Gate::new();
+    origin.on("/f", shared("late").behind(&gate));
+    origin.on("/patient", Reply::html("[<esi:include src=\"/f\"/>]"));
+    let hurried = "[<esi:include src=\"/f\" maxwait=\"100\" onerror=\"continue\"/>]";
+    origin.on("/hurried", Reply::html(hurried));
+    let gateway = Setup::composing(&origin).start().await;
+    let mut patient = gateway.client().await;
+    patient.send(ask("GET", "/patient").bytes()).await;
+    origin.arrived("/f", 1).await;
+    // It waits for the other's fetch as long as it can, and no longer; the other waits on.
+    gateway.get("/hurried").await.is(200, "[]");
+    assert_eq!(origin.count("/f"), 1);
+    gate.open();
+    patient.answer().await.is(200, "[late]");
+    gateway.get("/hurried").await.is(200, "[late]");
+    assert_eq!(origin.count("/f"), 1);
+}
+
+#[tokio::test]
+async fn a_personal_variant_makes_nobody_fetch_another_one_alone() {
+    let origin = Origin::start().await;
+    let gate = Gate::new();
+    let behind = gate.clone();
+    origin.answer("/file", move |request| {
+        let reply = match request.head.first("accept-language") {
+            Some("de") => personal("mine"),
+            _ => shared("all").behind(&behind),
+        };
+        reply.header("Vary", "Accept-Language")
+    });
+    let gateway = passing(&origin, "").await;
+    let in_language = |language: &str| ask("GET", "/file").header("Accept-Language", language);
+    gateway.fetch(&in_language("de")).await.is(200, "mine");
+    let mut clients = Vec::new();
+    for _ in 0..ASKERS {
+        let mut client = gateway.client().await;
+        client.send(in_language("en").bytes()).await;
+        clients.push(client);
+    }
+    settle(&gateway).await;
+    assert_eq!(origin.count("/file"), 2, "one for each language");
+    gate.open();
+    for answer in answers(clients).await {
+        answer.is(200, "all");
+    }
+    // The personal one is remembered as such: those who ask for it do not wait for each other.
+    let before = origin.count("/file");
+    gateway.fetch(&in_language("de")).await.is(200, "mine");
+    assert_eq!(origin.count("/file"), before + 1);
+}

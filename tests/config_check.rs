@@ -13,9 +13,10 @@ use marquetry::config::file::check;
 use marquetry::config::pattern::{HostPattern, Network, PathPattern, ServerAddress};
 use marquetry::config::size::ByteSize;
 use marquetry::config::{
-    AccessLog, AdminConfig, Balance, CacheConfig, ComposeConfig, ComposeMode, Config, Dialects,
-    DownstreamAge, ForwardCookies, Heed, IdentityConfig, LanguageLimits, LogConfig, OnError,
-    RouteConfig, ServerConfig, ServerEntry, TlsConfig, UpstreamConfig,
+    AccessLog, AdminConfig, Balance, BalancerConfig, CacheConfig, ComposeConfig, ComposeMode,
+    Config, Dialects, DownstreamAge, ForwardCookies, HealthConfig, Heed, IdentityConfig,
+    LanguageLimits, LogConfig, OnError, Roots, RouteConfig, ServerConfig, ServerEntry, TlsConfig,
+    UpstreamConfig, UpstreamTls,
 };
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
@@ -105,6 +106,7 @@ fn every_key_arrives_at_its_field() {
         cache: CacheConfig {
             memory: ByteSize::mebibytes(1024),
             max_object: ByteSize::mebibytes(1),
+            arriving: ByteSize::mebibytes(32),
             purge_from: vec![network("192.0.2.0/24")],
         },
         compose: ComposeConfig {
@@ -119,6 +121,9 @@ fn every_key_arrives_at_its_field() {
             page_timeout: Duration::from_secs(6),
             on_error: OnError::Fail,
             head_wait: Duration::from_millis(100),
+            failed_max_age: Duration::from_secs(1),
+            default_max_age: Duration::from_secs(2),
+            private_max_age: true,
             merge_set_cookie: true,
             readable_cookies: Some(vec!["currency".to_owned()]),
             ssi_silent_errors: true,
@@ -155,9 +160,32 @@ fn every_key_arrives_at_its_field() {
                 first_byte_timeout: Duration::from_secs(9),
                 body_idle_timeout: Duration::from_secs(11),
                 retries: 0,
+                slow_start: Duration::from_secs(12),
+                tls: Some(UpstreamTls {
+                    ca: Some(Roots {
+                        path: directory.join("../files/roots.pem"),
+                        pem: fs::read(directory.join("../files/roots.pem"))
+                            .expect("the fixture is there"),
+                    }),
+                    server_name: Some("app.internal".to_owned()),
+                }),
+                http2: true,
+                keep_alive: false,
+                resolve_interval: Duration::from_secs(13),
+                health: Some(HealthConfig {
+                    path: "/healthz?deep=1".to_owned(),
+                    interval: Duration::from_secs(14),
+                    timeout: Duration::from_secs(2),
+                    fall: 4,
+                    rise: 5,
+                }),
             },
         )]
         .into(),
+        balancers: vec![BalancerConfig {
+            listen: socket("127.0.0.1:18180"),
+            upstream: "app".to_owned(),
+        }],
         routes: vec![RouteConfig {
             name: "*.Example.com/@@tile-*".to_owned(),
             host: HostPattern::Suffix(".example.com".to_owned()),
@@ -173,11 +201,14 @@ fn every_key_arrives_at_its_field() {
             timeout: Some(Duration::from_secs(2)),
             key_cookies: vec!["group".to_owned()],
             ignore_query: vec!["utm_*".to_owned(), "fbclid".to_owned()],
+            sort_query: true,
             stale_while_revalidate: Duration::from_secs(10),
             stale_if_error: Duration::from_secs(600),
             stale_for_sessions: true,
             heuristic_freshness: true,
             downstream_age: DownstreamAge::Reset,
+            delegate: true,
+            languages: vec!["en".to_owned(), "pt-br".to_owned()],
             request_cache_control: Heed::Nobody,
         }],
     };

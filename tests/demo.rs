@@ -160,6 +160,40 @@ fn a_post_changes_the_basket_of_its_user_alone() {
     assert_eq!(basket(&shop.get("/", &grace)), before, "grace's has not");
 }
 
+#[test]
+fn whoever_writes_reads_it_on_the_next_page_and_so_does_everybody_else() {
+    let shop = Shop::open();
+    let (ada, grace) = (shop.log_in("ada"), shop.log_in("grace"));
+    let front = shop.get("/", &ada);
+    let book = front.split("href=\"/books/").nth(1).expect("a book");
+    let book = book.split('"').next().expect("its address");
+    let number = book.split('-').next().expect("its number");
+    let page = format!("/books/{book}");
+    // Both shared parts are in store now, the reviews for half a minute.
+    for reader in ["", &ada, &grace] {
+        let before = shop.get(&page, reader);
+        assert!(!before.contains("A lantern of a book"), "{before}");
+        assert!(!before.contains("In baskets right now"), "{before}");
+    }
+    let review = format!("book={number}&stars=5&text=A+lantern+of+a+book");
+    let (head, _) = shop.ask("POST", "/reviews", &ada, &review);
+    assert!(head.contains(" 303 "), "{head}");
+    for reader in [&ada, &grace, ""] {
+        let after = shop.get(&page, reader);
+        assert!(after.contains("A lantern of a book"), "{after}");
+    }
+    let (head, _) = shop.ask("POST", "/basket/add", &ada, &format!("book={number}"));
+    assert!(head.contains(" 303 "), "{head}");
+    let mine = shop.get(&page, &ada);
+    assert!(mine.contains("In baskets right now: 1."), "{mine}");
+    assert!(basket(&mine).contains("1 book") || mine.contains("<strong>1 book</strong>"));
+    assert!(shop.get(&page, &grace).contains("In baskets right now: 1."));
+    assert!(shop.get(&page, &grace).contains("Basket: empty"));
+    // Ends the session, and with it the basket.
+    shop.ask("POST", "/logout", &ada, "back=/");
+    assert!(!shop.get(&page, &grace).contains("In baskets right now"));
+}
+
 /// What the basket says of itself.
 fn basket(page: &str) -> String {
     let part = page

@@ -281,6 +281,49 @@ async fn an_answer_that_was_cut_on_its_way_looks_cut() {
 }
 
 #[tokio::test]
+async fn without_chunks_a_whole_answer_ends_and_a_cut_one_is_reset() {
+    let origin = Origin::start().await;
+    let gate = Gate::new();
+    origin.on(
+        "/whole",
+        Reply::text("all ").chunked().repeated("of it ", 1000),
+    );
+    origin.on("/cut", Reply::text("half").chunked().cut());
+    origin.on(
+        "/slow",
+        Reply::text("half")
+            .chunked()
+            .and(" of")
+            .then_behind(&gate)
+            .and(" it"),
+    );
+    let page = "begin <esi:include src=\"/slow\"/> end";
+    origin.on("/page", Reply::html(page));
+    let mut gateway = Setup::composing(&origin).start().await;
+    let old = |target: &str| format!("GET {target} HTTP/1.0\r\nHost: www.example.com\r\n\r\n");
+
+    let mut client = gateway.client().await;
+    client.send(old("/whole")).await;
+    let answer = client.answer().await;
+    assert!(answer.header("transfer-encoding").is_none());
+    answer.is(200, &format!("all {}", "of it ".repeat(1000)));
+
+    let mut client = gateway.client().await;
+    client.send(old("/cut")).await;
+    let answer = client.answer().await;
+    assert!(answer.end == End::Cut || answer.status >= 500, "{answer:?}");
+
+    // What is there goes out at once, and a gateway that dies does not make the rest look whole.
+    let mut client = gateway.client().await;
+    client.send(old("/page")).await;
+    let mut page = client.incoming("GET").await;
+    page.until("begin ").await;
+    gateway.signal("INT");
+    assert_eq!(page.finish().await.end, End::Cut);
+    gateway.exited().await;
+}
+
+#[tokio::test]
 async fn a_page_that_grows_too_large_on_its_way_looks_cut() {
     let origin = Origin::start().await;
     let gate = Gate::new();

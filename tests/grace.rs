@@ -233,3 +233,24 @@ async fn the_end_of_freshness_costs_one_request() {
     }
     assert_eq!(origin.count("/a"), 2);
 }
+
+#[tokio::test]
+async fn a_full_queue_is_a_failure_that_is_covered_too() {
+    let origin = Origin::start().await;
+    let gate = Gate::new();
+    origin.on("/a", spent("old", "public, max-age=60, stale-if-error=600"));
+    origin.on("/hangs", Reply::text("x").behind(&gate));
+    let gateway = Setup::new()
+        .upstream("app", &origin, "retries = 0\nmax_in_flight = 1\nqueue = 0")
+        .route("/", "app", "compose = \"off\"")
+        .start()
+        .await;
+    gateway.get("/a").await.is(200, "old");
+    let mut busy = gateway.client().await;
+    busy.send(ask("GET", "/hangs").bytes()).await;
+    origin.arrived("/hangs", 1).await;
+    gateway.get("/a").await.is(200, "old");
+    assert_eq!(gateway.get_as("/a", "session=1").await.status, 503);
+    gate.open();
+    busy.answer().await.is(200, "x");
+}

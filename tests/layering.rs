@@ -73,6 +73,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "server/body",
             "upstream/client",
             "upstream/connection",
+            "upstream/stream",
         ],
     ),
     (
@@ -84,13 +85,17 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("moka", &["cache/memory"]),
     ("toml", &["config/file", "cli/case"]),
     ("clap", &["cli/"]),
+    ("hdrhistogram", &["cli/report", "bench/tally"]),
     ("annotate_snippets", &["diagnostic/"]),
-    ("rustls", &["server/"]),
-    ("tokio_rustls", &["server/"]),
+    ("rustls", &["server/", "upstream/transport"]),
+    (
+        "tokio_rustls",
+        &["server/", "upstream/transport", "upstream/socket"],
+    ),
+    ("rustls_native_certs", &["upstream/transport"]),
     ("prometheus_client", &["observe/"]),
     ("maud", &["admin/", "bench/report/", "demo/"]),
     ("httparse", &["bench/answer"]),
-    ("hdrhistogram", &["bench/tally"]),
 ];
 
 /// A folder and the outside crates that it must never know.

@@ -192,6 +192,40 @@ async fn more_connections_than_allowed_are_not_served_and_the_gateway_recovers()
 }
 
 #[tokio::test]
+async fn without_descriptors_new_work_is_shed_and_the_gateway_recovers() {
+    const DESCRIPTORS: usize = 40;
+    let origin = Origin::start().await;
+    let gate = Gate::new();
+    let page: String = each(0..DESCRIPTORS, |it| {
+        format!("<esi:include src=\"/held/{it}\"/>")
+    });
+    origin.on("/page", Reply::html(page));
+    origin.on("/held/*", Reply::html("x").behind(&gate));
+    origin.on("/x", Reply::text("fine"));
+    let gateway = Setup::composing(&origin)
+        .descriptors(DESCRIPTORS)
+        .start()
+        .await;
+    let mut holder = gateway.client().await;
+    let mut others = [gateway.client().await, gateway.client().await];
+    holder.send(ask("GET", "/page").bytes()).await;
+    gateway.logged("can be opened").await;
+    // One of them may find a connection that rests, and wait with it.
+    for other in &mut others {
+        other.send(ask("GET", "/held/more").bytes()).await;
+    }
+    let [one, another] = &mut others;
+    let shed = tokio::select! {
+        answer = one.answer() => answer,
+        answer = another.answer() => answer,
+    };
+    is_shed(&shed);
+    gate.open();
+    assert_eq!(holder.answer().await.status, 200);
+    gateway.get("/x").await.is(200, "fine");
+}
+
+#[tokio::test]
 async fn a_page_has_so_many_includes_and_no_more() {
     let origin = Origin::start().await;
     origin.on("/page", Reply::html(page_of(20)));

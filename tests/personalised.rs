@@ -340,6 +340,44 @@ async fn a_page_with_a_personal_part_promises_nothing_to_caches() {
 }
 
 #[tokio::test]
+async fn a_template_cannot_make_a_personal_page_cacheable() {
+    let (origin, gateway) = promising_page().await;
+    let add = [
+        ("CDN-Cache-Control", "max-age=60"),
+        ("Cache-Control", "public, max-age=60"),
+        ("ETag", "W/'x'"),
+        ("Expires", "Thu, 01 Jan 2099 00:00:00 GMT"),
+        ("X-Own", "kept"),
+    ];
+    let add: String = add
+        .iter()
+        .map(|(name, value)| format!("$add_header('{name}', '{}')", value.replace('\'', "\\'")))
+        .collect();
+    let page = format!("<esi:vars>{add}</esi:vars><esi:include src=\"/me\"/>");
+    origin.on("/adding", Reply::html(page));
+    let answer = gateway.get_as("/adding", "session=ann").await;
+    answer.is(200, "<session=ann>");
+    promises_nothing(&answer);
+    assert_eq!(answer.header("x-own"), Some("kept"));
+
+    let page =
+        "<esi:vars>$add_header('Cache-Control', 'no-store')</esi:vars><esi:include src=\"/me\"/>";
+    origin.on("/stricter", Reply::html(page));
+    let answer = gateway.get_as("/stricter", "session=ann").await;
+    answer.is(200, "<session=ann>");
+    assert_eq!(answer.header("cache-control"), Some("private, no-store"));
+
+    // Nor one that sets a cookie.
+    let page = "<esi:vars>$add_header('Set-Cookie', 'seen=1')</esi:vars>for all";
+    let page = Reply::html(page).header("Cache-Control", "public, max-age=600, s-maxage=600");
+    origin.on("/setting", page);
+    let answer = gateway.get("/setting").await;
+    answer.is(200, "for all");
+    assert_eq!(answer.header("set-cookie"), Some("seen=1"));
+    promises_nothing(&answer);
+}
+
+#[tokio::test]
 async fn a_composed_page_is_never_not_modified_nor_partial() {
     let (_origin, gateway) = promising_page().await;
     for _ in 0..2 {
@@ -387,6 +425,12 @@ async fn a_cookie_set_for_one_user_is_never_set_for_another() {
     }
     let nobody = gateway.get("/login").await;
     assert_eq!(nobody.head.all("set-cookie"), ["token=nobody"]);
+    // Who wonders where it went is told, once.
+    gateway
+        .logged("a fragment sets a cookie, which is dropped")
+        .await;
+    let told = |line: &&String| line.contains("which is dropped");
+    assert_eq!(gateway.stderr().iter().filter(told).count(), 1);
 }
 
 #[tokio::test]

@@ -328,3 +328,41 @@ async fn a_group_that_is_no_list_of_strings_purges_nothing() {
         .is(200, "added");
     gateway.get("/page").await.is(200, "basket 0");
 }
+
+#[tokio::test]
+async fn what_was_read_before_a_write_is_not_kept_after_it() {
+    let origin = Origin::start().await;
+    let gate = Gate::new();
+    let behind = gate.clone();
+    let written = Arc::new(AtomicUsize::new(0));
+    let (read, write) = (Arc::clone(&written), written);
+    origin.answer("/basket", move |_| {
+        let now = read.load(Ordering::SeqCst);
+        let reply = shared(&format!("basket {now}")).header("Cache-Groups", "\"basket\"");
+        // What is read before the write arrives after it.
+        if now == 0 {
+            reply.behind(&behind)
+        } else {
+            reply
+        }
+    });
+    origin.answer("/add", move |_| {
+        write.fetch_add(1, Ordering::SeqCst);
+        Reply::text("added").header("Cache-Group-Invalidation", "\"basket\"")
+    });
+    let gateway = site(&origin).await;
+    let mut early = gateway.client().await;
+    early.send(ask("GET", "/basket").bytes()).await;
+    origin.arrived("/basket", 1).await;
+    gateway
+        .fetch(&ask("POST", "/add").body("x"))
+        .await
+        .is(200, "added");
+    // Whoever comes now waits for nobody who asked before the write.
+    let mut late = gateway.client().await;
+    late.send(ask("GET", "/basket").bytes()).await;
+    gate.open();
+    early.answer().await.is(200, "basket 0");
+    late.answer().await.is(200, "basket 1");
+    gateway.get("/basket").await.is(200, "basket 1");
+}

@@ -27,6 +27,41 @@ async fn what_stands_before_the_slowest_fragment_leaves_first() {
         .is(200, "<head>early</head>fast middle slow late");
 }
 
+/// The compiled page knows whether it may write its head: the head of such a page waits for the last call, and no other's does.
+#[tokio::test]
+async fn only_a_page_that_writes_its_head_is_held_back() {
+    let call = "<esi:vars>$add_header('X-Late', 'yes')</esi:vars>";
+    let looks_alike = "<esi:vars>$add_headers('X-Late', 'yes')$upper('late')</esi:vars>";
+    for (path, end, said) in [("/writes", call, Some("yes")), ("/does-not", "late", None)] {
+        let origin = Origin::start().await;
+        let gate = Gate::new();
+        let page = format!("early<esi:include src=\"/slow\"/>{end}");
+        origin.on(path, Reply::html(page));
+        origin.on("/slow", Reply::html("slow").behind(&gate));
+        let gateway = Setup::composing(&origin).start().await;
+        let mut client = gateway.client().await;
+        let answer = if said.is_some() {
+            client.send(ask("GET", path).bytes()).await;
+            origin.arrived("/slow", 1).await;
+            gate.open();
+            client.answer().await
+        } else {
+            let mut page = client.begin(&ask("GET", path)).await;
+            page.until("early").await;
+            gate.open();
+            page.finish().await
+        };
+        assert_eq!(answer.header("x-late"), said, "{path}");
+    }
+    // A name that only starts alike is held back too, for it is the bytes that decide; nothing is said then.
+    let origin = Origin::start().await;
+    origin.on("/alike", Reply::html(looks_alike));
+    let gateway = Setup::composing(&origin).start().await;
+    let answer = gateway.client().await.fetch(&ask("GET", "/alike")).await;
+    answer.is(200, "LATE");
+    assert_eq!(answer.header("x-late"), None);
+}
+
 #[tokio::test]
 async fn output_stands_in_page_order_whatever_comes_first() {
     let origin = Origin::start().await;
@@ -325,4 +360,17 @@ async fn head_begins_as_get_and_fetches_no_fragment() {
     assert_eq!(head.header("content-length"), None);
     assert_eq!(head.header("etag"), None);
     assert_eq!(origin.count("/f"), 0);
+
+    // No length either where all parts are at hand.
+    let free = |reply: Reply| reply.header("Cache-Control", "public, s-maxage=60");
+    origin.on("/free", free(Reply::html("<esi:include src=\"/part\"/>")));
+    origin.on("/part", free(Reply::html("part")));
+    gateway.get("/free").await.is(200, "part");
+    let get = gateway.get("/free").await;
+    let head = gateway.fetch(&ask("HEAD", "/free")).await;
+    assert_eq!(get.header("content-length"), Some("4"));
+    assert_eq!(head.header("content-length"), None);
+    for name in ["etag", "cache-control", "vary", "content-type"] {
+        assert_eq!(head.header(name), get.header(name), "{name}");
+    }
 }

@@ -10,6 +10,7 @@ use support::{Answer, Client, Origin, Reply, Setup, ask, within};
 
 const FRONT: &str = include_str!("../examples/varnish/front.vcl");
 const BEHIND: &str = include_str!("../examples/varnish/behind.vcl");
+const COMPOSING: &str = include_str!("../examples/varnish/composing.vcl");
 
 /// A running Varnish; ends with its value.
 struct Varnish {
@@ -170,4 +171,103 @@ async fn behind_marquetry() {
         gateway.get_as("/private", user).await.is(200, "mine");
     }
     assert_eq!((origin.count("/page"), origin.count("/private")), (1, 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn composing_in_front_of_marquetry() {
+    let origin = Origin::start().await;
+    // Varnish composes what begins with a tag.
+    let page = "<p><esi:include src=\"/f\"/><esi:include src=\"/me\"/></p>";
+    let declared = public(page).header("Surrogate-Control", "content=\"ESI/1.0\"");
+    origin.on("/page", declared.header("Vary", "Surrogate-Capability"));
+    let other = "<!--#include virtual=\"/f\" -->";
+    origin.on(
+        "/ssi",
+        public(other).header("Surrogate-Control", "content=\"SSI/1.0\""),
+    );
+    origin.on("/f", public("a"));
+    origin.answer("/me", |request| {
+        let user = request.head.first("cookie").unwrap_or("nobody");
+        Reply::html(user).header("Cache-Control", "private")
+    });
+    let gateway = Setup::new()
+        .upstream("app", &origin, "")
+        .route("/", "app", "delegate = true")
+        .server("trusted_proxies = [\"127.0.0.1\"]")
+        .start()
+        .await;
+    let Some(front) = Varnish::start(COMPOSING, "8080", gateway.http).await else {
+        return;
+    };
+    for round in 0..2 {
+        for user in ["session=ann", "session=bob"] {
+            let page = front.fetch("GET", "/page", &[("Cookie", user)]).await;
+            page.is(200, &format!("<p>a{user}</p>"));
+            assert_eq!(page.header("surrogate-control"), None);
+            // Past Varnish the same page is composed here.
+            gateway
+                .get_as("/page", user)
+                .await
+                .is(200, &format!("<p>a{user}</p>"));
+        }
+        front.get("/page").await.is(200, "<p>anobody</p>");
+        // What it cannot do is done here.
+        front.get("/ssi").await.is(200, "a");
+        // One skeleton for each of both forms, one copy of the shared part, a fetch for each user's own.
+        let counts = ["/page", "/f", "/me"].map(|target| origin.count(target));
+        assert_eq!(counts, [2, 1, 5 * (round + 1)]);
+    }
+}
+
+/// The page cache's own misses go through a balancer: they take their places with the fragments, and the applications know that their pages are
+/// composed, and for which request.
+#[tokio::test(flavor = "multi_thread")]
+async fn behind_marquetry_and_before_a_balancer() {
+    let origin = Origin::start().await;
+    origin.answer("/page", |request| {
+        let capability = request.head.first("surrogate-capability");
+        if capability.is_some_and(|it| it.contains("marquetry=") && it.contains("ESI/1.0")) {
+            Reply::html("[<esi:include src=\"/f\"/>]")
+                .header("Surrogate-Control", "content=\"ESI/1.0\"")
+                .header("Cache-Control", "public, max-age=60")
+        } else {
+            Reply::html("rendered in place")
+        }
+    });
+    origin.on("/f", Reply::html("f").header("Cache-Control", "private"));
+    let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let balancer = free.local_addr().expect("a bound port");
+    drop(free);
+    let Some(behind) = Varnish::start(BEHIND, "8000", balancer).await else {
+        return;
+    };
+    let gateway = Setup::new()
+        .server("trusted_proxies = [\"127.0.0.1\"]")
+        .servers("pages", &[behind.address], "")
+        .upstream("app", &origin, "max_in_flight = 1")
+        .route("/", "pages", "forward_cookies = false")
+        .route("/f", "app", "")
+        .more(&format!(
+            "[[balancers]]\nlisten = \"{balancer}\"\nupstream = \"app\""
+        ))
+        .start()
+        .await;
+    let pages = (0..20).map(|number| {
+        let target = format!("/page?{number}");
+        let (gateway, origin) = (&gateway, &origin);
+        async move {
+            let page = gateway.get_as(&target, "session=ann").await;
+            page.is(200, "[f]");
+            let asked = origin.last(&target);
+            assert_eq!(asked.head.all("cookie"), Vec::<&str>::new());
+            assert_eq!(
+                asked.head.first("x-request-id"),
+                page.header("x-request-id")
+            );
+        }
+    });
+    futures::future::join_all(pages).await;
+    gateway.get("/page?0").await.is(200, "[f]");
+    assert_eq!(origin.count("/page?0"), 1, "the page cache had it");
+    assert_eq!(origin.most_in_flight(), 1);
 }

@@ -1,7 +1,8 @@
 # Varnish behind Marquetry, as the page cache: it keeps skeletons, with their tags still in them, for everybody.
 #
 # Marquetry asks it for pages (a route with forward_cookies = false), fills in the fragments and asks the applications for
-# those itself. do_esi stays off.
+# those itself. do_esi stays off. Let the backend be a listener of [[balancers]], so that misses take their places with the fragments,
+# and name this Varnish in server.trusted_proxies, so that Surrogate-Capability reaches the applications.
 vcl 4.1;
 
 backend default {

@@ -12,7 +12,7 @@ use crate::admin::status::{self, State};
 use crate::observe::Observer;
 use crate::observe::metrics::CacheCounts;
 use crate::observe::outcome::Outcome;
-use crate::observe::status::{CacheStatus, UpstreamStatus};
+use crate::observe::status::{CacheStatus, ServerState, ServerStatus, UpstreamStatus};
 use crate::observe::text::Seconds;
 use crate::observe::waterfall::{SpanRecord, Waterfall};
 
@@ -111,15 +111,41 @@ fn card(upstream: &UpstreamStatus) -> Markup {
                 span.bad[upstream.queued > 0] { (upstream.queued) " queued" }
             }
             table {
-                tr { th { "server" } th { "state" } th.number { "weight" } th.number { "in flight" } th.number { "served" } }
-                @for server in &upstream.servers {
-                    tr {
-                        td { (server.address) }
-                        td { span class={ "badge " (server.state.as_str()) } { (server.state.as_str()) } }
-                        td.number { (server.weight) }
-                        td.number { (server.in_flight) }
-                        td.number { (server.served) }
-                    }
+                tr {
+                    th { "server" } th { "state" } th.number { "weight" } th.number { "in flight" } th.number { "served" }
+                    th.number { "errors" } th.number { "p50" } th.number { "p99" } th { "last probe" }
+                }
+                @for server in &upstream.servers { (server_row(server)) }
+            }
+        }
+    }
+}
+
+fn server_row(server: &ServerStatus) -> Markup {
+    let time = |time: Option<Seconds>| time.map_or_else(|| "–".to_owned(), seconds);
+    let whole = f64::from(server.weight);
+    let starts = server.state == ServerState::Active && server.effective_weight < whole;
+    html! {
+        tr {
+            td { (server.address) }
+            td {
+                span class={ "badge " (server.state.as_str()) } { (server.state.as_str()) }
+                @if server.state != ServerState::Active {
+                    " " span.faint { (server.reason) ", " (uptime(server.since_seconds.0)) }
+                } @else if starts {
+                    " " span.faint { "slow start" }
+                }
+            }
+            td.number { @if starts { (format!("{:.1} of ", server.effective_weight)) } (server.weight) }
+            td.number { (server.in_flight) }
+            td.number { (server.served) }
+            td.number { span.bad[server.errors > 0] { (server.errors) } }
+            td.number { (time(server.p50_seconds)) }
+            td.number { (time(server.p99_seconds)) }
+            td {
+                @match &server.last_probe {
+                    Some(probe) => span.bad[!probe.good] { (probe.outcome) },
+                    None => "–",
                 }
             }
         }
@@ -177,7 +203,13 @@ fn first_open(page: &Waterfall) -> Markup {
     let first = open.next();
     let others = open.count();
     html! {
-        @if let Some(span) = first { (span.url) " (" (span.phase()) ")" }
+        @if let Some(span) = first {
+            (span.url)
+            @match status::waits_for(span) {
+                Some(whom) => { ": " (whom) },
+                None => { " (" (span.phase()) ")" },
+            }
+        }
         @if others > 0 { span.faint { " and " (others) " more" } }
     }
 }

@@ -1,12 +1,13 @@
 //! The admin listener: what operators, monitors and Prometheus ask for.
 //!
-//! It reads the [`Observer`]; what it changes (`POST /purge`) it asks of others. It stands on a listener of its own, never on the public one. What it shows
+//! It reads the [`Observer`]; what it changes (purges, the states of servers) it asks of others. It stands on a listener of its own, never on the public one. What it shows
 //! comes from clients and origins, so all of it is escaped: by serde in JSON, by maud in HTML.
 
 pub mod access;
 pub mod answer;
 pub mod bars;
 pub mod dashboard;
+pub mod operate;
 pub mod purge;
 pub mod status;
 
@@ -17,6 +18,7 @@ use std::time::Duration;
 use http::{HeaderValue, Method, StatusCode, header};
 
 use crate::admin::access::Token;
+use crate::admin::operate::Operator;
 use crate::admin::purge::Purger;
 use crate::admin::status::{House, State};
 use crate::config::size::parse_duration;
@@ -33,6 +35,7 @@ pub struct Admin {
     listen: SocketAddr,
     token: Option<Token>,
     purger: Option<Arc<dyn Purger>>,
+    operator: Option<Arc<dyn Operator>>,
 }
 
 impl Admin {
@@ -43,6 +46,7 @@ impl Admin {
             listen,
             token,
             purger: None,
+            operator: None,
         }
     }
 
@@ -53,7 +57,14 @@ impl Admin {
         self
     }
 
-    /// The purge that a request wants, where it is one and may; else the request again.
+    /// The same, with one who carries out orders for servers.
+    #[must_use]
+    pub fn with_operator(mut self, operator: Arc<dyn Operator>) -> Self {
+        self.operator = Some(operator);
+        self
+    }
+
+    /// The change that a request wants, where it is one and may; else the request again.
     async fn change(&self, request: Request) -> Result<Response, Request> {
         let connection = request.extensions().get::<Connection>();
         let local = connection.map(|connection| connection.local.ip());
@@ -62,10 +73,17 @@ impl Admin {
             .token
             .as_ref()
             .is_none_or(|token| token.is_carried_by(request.headers()));
-        if request.uri().path() != "/purge" || !meant || !carried {
+        if !meant || !carried {
             return Err(request);
         }
-        Ok(purge::answer(request, self.purger.as_deref(), self.token.is_none()).await)
+        let open = self.token.is_none();
+        match request.uri().path() {
+            "/purge" => Ok(purge::answer(request, self.purger.as_deref(), open).await),
+            path if operate::target(path).is_some() => {
+                Ok(operate::answer(request, self.operator.as_deref(), open).await)
+            }
+            _ => Err(request),
+        }
     }
 
     /// The life of an admin request: is it meant for us, is it a probe, may it read, what does it want.

@@ -30,6 +30,7 @@ struct Upstream {
     working: usize,
     waiting: usize,
     in_flight: usize,
+    max_in_flight: usize,
     queued: usize,
 }
 
@@ -69,6 +70,7 @@ impl From<UpstreamStatus> for Upstream {
             working: upstream.working(),
             waiting: upstream.waiting(),
             in_flight: upstream.in_flight(),
+            max_in_flight: upstream.max_in_flight,
             queued: upstream.queued,
             name: upstream.name,
             servers: upstream.servers,
@@ -137,6 +139,7 @@ struct OpenRequest<'a> {
     url: &'a str,
     route: Option<&'a str>,
     phase: &'static str,
+    waits_for: Option<String>,
     fragments: Vec<OpenFetch<'a>>,
 }
 
@@ -148,6 +151,7 @@ struct OpenFetch<'a> {
     upstream: Option<&'a str>,
     server: Option<&'a str>,
     phase: &'static str,
+    waits_for: Option<String>,
     age_seconds: Seconds,
 }
 
@@ -182,6 +186,19 @@ pub fn phase(page: &Waterfall) -> &'static str {
     }
 }
 
+/// Whom a fetch waits for, in words: a place in an upstream, or a server's answer. Nothing where it waits for neither, as one that takes
+/// part in somebody else's fetch.
+pub fn waits_for(span: &SpanRecord) -> Option<String> {
+    let upstream = span.upstream.as_deref().unwrap_or_default();
+    let server = span.server.as_deref().unwrap_or_default();
+    match span.phase() {
+        "queued" => Some(format!("a free server of {upstream}")),
+        "sent" => Some(format!("{server} of {upstream} to answer")),
+        "receiving" => Some(format!("the rest of the answer of {server} of {upstream}")),
+        _ => None,
+    }
+}
+
 impl<'a> OpenRequest<'a> {
     fn of(page: &'a Waterfall) -> Self {
         let open = |span: &&SpanRecord| span.outcome.is_none();
@@ -194,6 +211,7 @@ impl<'a> OpenRequest<'a> {
             url: &page.head.url,
             route: page.route.as_deref(),
             phase: phase(page),
+            waits_for: page.spans.iter().find(open).and_then(waits_for),
             fragments: page
                 .spans
                 .iter()
@@ -204,6 +222,7 @@ impl<'a> OpenRequest<'a> {
                     upstream: span.upstream.as_deref(),
                     server: span.server.as_deref(),
                     phase: span.phase(),
+                    waits_for: waits_for(span),
                     age_seconds: Seconds(page.seconds.0.saturating_sub(span.started.0)),
                 })
                 .collect(),

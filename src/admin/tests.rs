@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::message::Body;
 use crate::observe::access_log::AccessLog;
-use crate::observe::outcome::{CacheUse, Outcome, PageEnd};
+use crate::observe::outcome::{CacheUse, Outcome, PageEnd, Why};
 use crate::observe::page::{Page as OpenPage, PageStart};
 use crate::observe::request_id::RequestId;
 use crate::observe::span::FragmentStart;
@@ -28,11 +28,13 @@ impl Status for FourServers {
             state: ServerState::Active,
             in_flight: usize::from(port < 8113),
             served: 7,
+            ..ServerStatus::default()
         };
         vec![UpstreamStatus {
             name: "app".to_owned(),
             servers: (8110..8114).map(server).collect(),
             queued: 0,
+            max_in_flight: 1,
         }]
     }
 
@@ -80,7 +82,7 @@ fn house() -> (Observer, Arc<FourServers>) {
     let status = Arc::new(FourServers(AtomicBool::new(true)));
     observer.watch(status.clone());
     observer.cache().used(CacheUse::Hit);
-    observer.cache().used(CacheUse::Miss);
+    observer.cache().used(CacheUse::Miss(Why::UriMiss));
     open_page(&observer, "done").finish(PageEnd::Complete);
     (observer, status)
 }
@@ -298,7 +300,11 @@ async fn the_state_is_told_to_programs() {
     }
     assert_eq!(
         app["servers"][0],
-        json!({"address": "127.0.0.1:8110", "weight": 1, "state": "active", "in_flight": 1, "served": 7})
+        json!({
+            "address": "127.0.0.1:8110", "weight": 1, "effective_weight": 1.0, "state": "active", "reason": "configured",
+            "since_seconds": 0.0, "healthy": true, "in_flight": 1, "served": 7, "errors": 0, "p50_seconds": null,
+            "p99_seconds": null, "last_probe": null
+        })
     );
     let cache = &status["cache"];
     for (name, wanted) in [("bytes", 1000), ("objects", 10), ("hits", 1), ("misses", 1)] {
@@ -348,6 +354,7 @@ async fn open_requests_are_told_by_age() {
     );
     let old = open_page(&observer, "old");
     let span = old.trace().skeleton();
+    span.routed(&observer.route("/"), &observer.upstream("app"));
     span.notes().queued();
     tokio::time::advance(Duration::from_secs(2)).await;
     let _young = open_page(&observer, "young");
@@ -359,6 +366,12 @@ async fn open_requests_are_told_by_age() {
     assert_eq!(old[0]["phase"], "queued");
     assert_eq!(old[0]["age_seconds"], 2.0);
     assert_eq!(old[0]["fragments"][0]["phase"], "queued");
+    assert_eq!(old[0]["fragments"][0]["waits_for"], "a free server of app");
+    assert_eq!(old[0]["waits_for"], "a free server of app");
+    span.notes().sent(&"127.0.0.1:8110");
+    let old = value(&admin, "/requests?older_than=1s").await;
+    assert_eq!(old[0]["phase"], "sent");
+    assert_eq!(old[0]["waits_for"], "127.0.0.1:8110 of app to answer");
     let dashboard = get(&admin, "/").await;
     assert!(body(&dashboard).contains("Under way"));
 }
@@ -380,4 +393,160 @@ async fn the_dashboard_escapes_what_clients_send() {
         assert!(!page.contains(evil), "{evil}");
     }
     assert_eq!(page.matches("<script>").count(), 1, "our own");
+}
+
+/// Carries out nothing and remembers what it was told.
+#[derive(Default)]
+struct Told(std::sync::Mutex<Vec<String>>);
+
+impl operate::Operator for Told {
+    fn order<'a>(
+        &'a self,
+        upstream: &'a str,
+        server: &'a str,
+        order: operate::ServerOrder,
+    ) -> futures::future::BoxFuture<'a, Result<Vec<ServerStatus>, operate::Refused>> {
+        let told = format!(
+            "{upstream} {server} {:?} {:?} {}",
+            order.state, order.weight, order.check
+        );
+        self.0.lock().unwrap().push(told);
+        let row = || ServerStatus {
+            address: server.to_owned(),
+            ..ServerStatus::default()
+        };
+        let answer = match server {
+            "two" => Ok(vec![row(), row()]),
+            "none" => Err(operate::Refused::Unknown(
+                "app has no server none; it has a".to_owned(),
+            )),
+            "sick" => Err(operate::Refused::Unwell("sick: refused".to_owned())),
+            _ => Ok(vec![row()]),
+        };
+        Box::pin(std::future::ready(answer))
+    }
+}
+
+fn order(server: &str, json: &'static str) -> Request {
+    let path = format!("/upstreams/app/servers/{server}");
+    let request = with(
+        request(Method::POST, &path),
+        "content-type",
+        "application/json",
+    );
+    request.map(|_| Body::full(json))
+}
+
+#[tokio::test]
+async fn servers_are_steered_by_those_who_may() {
+    let told = Arc::new(Told::default());
+    let open = admin(None).with_operator(told.clone());
+    for (request, status, text) in [
+        (
+            order("a:1", r#"{"state": "drain"}"#),
+            200,
+            r#"{"address":"a:1","#,
+        ),
+        (
+            order("unix:%2Fa", r#"{"state": "ready", "weight": 3}"#),
+            200,
+            r#"{"address":"unix:/a","#,
+        ),
+        (
+            order("two", r#"{"weight": 0}"#),
+            200,
+            r#"[{"address":"two","#,
+        ),
+        (order("sick", r#"{"check": true}"#), 502, "sick: refused\n"),
+        (
+            order("none", r#"{"weight": 1}"#),
+            404,
+            "app has no server none; it has a\n",
+        ),
+        (order("a:1", "{}"), 400, "an order names"),
+        (
+            order("a:1", r#"{"weight": 65536}"#),
+            400,
+            "`weight` is a whole number from 0 to 65535",
+        ),
+        (order("a:1", r#"{"weight": -1}"#), 400, "not an order"),
+        (order("a:1", r#"{"state": "up"}"#), 400, "not an order"),
+        (order("a:1", r#"{"sate": "drain"}"#), 400, "not an order"),
+        (
+            order("%zz", r#"{"weight": 1}"#),
+            404,
+            "there is nothing here",
+        ),
+        (
+            with(
+                order("a:1", r#"{"weight": 1}"#),
+                "origin",
+                "http://evil.example",
+            ),
+            403,
+            "without a token",
+        ),
+        (
+            with(
+                order("a:1", r#"{"weight": 1}"#),
+                "sec-fetch-site",
+                "cross-site",
+            ),
+            403,
+            "without a token",
+        ),
+        (
+            with(
+                order("a:1", r#"{"weight": 1}"#),
+                "content-type",
+                "text/plain",
+            ),
+            403,
+            "without a token",
+        ),
+        (
+            with(order("a:1", r#"{"weight": 1}"#), "host", "evil.example"),
+            421,
+            "this is not the host",
+        ),
+        (
+            request(Method::GET, "/upstreams/app/servers/a:1"),
+            405,
+            "only POST",
+        ),
+    ] {
+        let what = format!("{request:?}");
+        let response = open.handle(request).await;
+        assert_eq!(response.status(), status, "{what}: {}", body(&response));
+        assert!(
+            body(&response).starts_with(text),
+            "{what}: {}",
+            body(&response)
+        );
+    }
+    let wanted = [
+        "app a:1 Some(Drain) None false",
+        "app unix:/a Some(Ready) Some(3) false",
+        "app two None Some(0) false",
+        "app sick None None true",
+        "app none None Some(1) false",
+    ];
+    assert_eq!(
+        *told.0.lock().unwrap(),
+        wanted,
+        "nothing else was carried out"
+    );
+}
+
+#[tokio::test]
+async fn with_a_token_servers_are_steered_by_it_alone() {
+    let told = Arc::new(Told::default());
+    let guarded = admin(Some("secret")).with_operator(told.clone());
+    let asked = || order("a:1", r#"{"state": "drain"}"#);
+    assert_eq!(guarded.handle(asked()).await.status(), 401);
+    let wrong = with(asked(), "authorization", "Bearer other");
+    assert_eq!(guarded.handle(wrong).await.status(), 401);
+    assert!(told.0.lock().unwrap().is_empty());
+    let right = with(asked(), "authorization", "Bearer secret");
+    assert_eq!(guarded.handle(right).await.status(), 200);
 }

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::task::AbortHandle;
 
+use crate::cache::arriving::Share;
 use crate::cache::object::Object;
 use crate::message::{Body, BodyError};
 
@@ -48,6 +49,8 @@ struct State {
     next_reader: u64,
     waiting: Vec<Waker>,
     filler: Option<Waker>,
+    /// Room for the pieces; kept as long as a reader may hold some of them.
+    share: Option<Share>,
 }
 
 enum End {
@@ -56,12 +59,16 @@ enum End {
     Cut(BodyError),
 }
 
-/// Both sides of an answer with this head; `length` as its origin announced it.
-pub fn begin(head: Arc<Object>, length: Option<u64>) -> (Arc<Filling>, Filler) {
+/// Both sides of an answer with this head, within this share of the room; `length` as its origin announced it.
+pub fn begin(head: Arc<Object>, length: Option<u64>, share: Share) -> (Arc<Filling>, Filler) {
+    let state = State {
+        share: Some(share),
+        ..State::default()
+    };
     let shared = Arc::new(Shared {
         head,
         length,
-        state: Mutex::default(),
+        state: Mutex::new(state),
     });
     let filling = Filling {
         shared: Arc::clone(&shared),
@@ -196,6 +203,12 @@ impl Filler {
         .await;
     }
 
+    /// Whether there is room for so many bytes of it.
+    pub fn reaches(&self, length: usize) -> bool {
+        let mut state = self.0.lock();
+        state.share.as_mut().is_none_or(|share| share.reach(length))
+    }
+
     /// It is too large to be stored: from now on nothing is kept that all have read.
     pub fn is_larger(&self) {
         let mut state = self.0.lock();
@@ -308,10 +321,12 @@ impl Drop for Reader {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cache::arriving::Arriving;
     use crate::cache::object::tests::object;
 
     fn both() -> (Arc<Filling>, Filler) {
-        begin(Arc::new(object(&[("cache-control", "max-age=60")])), None)
+        let head = Arc::new(object(&[("cache-control", "max-age=60")]));
+        begin(head, None, Arriving::new(100).share())
     }
 
     #[tokio::test]

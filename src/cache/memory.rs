@@ -10,6 +10,7 @@ use moka::notification::RemovalCause;
 use moka::sync::Cache;
 use tokio::time::Instant;
 
+use crate::cache::Missing;
 use crate::cache::epochs::{self, Epoch, Epochs, Purged};
 use crate::cache::key::{Asker, CacheKey, Variant, VaryRule};
 use crate::cache::object::Object;
@@ -130,21 +131,35 @@ impl Memory {
     }
 
     /// The newest object under `key` that such a request may have, unless it was purged.
-    pub fn get(&self, key: &CacheKey, asker: Asker<'_>, epochs: &Epochs) -> Option<Arc<Object>> {
-        let entry = self.entries.get(key)?;
-        let mut fitting = entry.0.iter().filter(|object| object.is_for(asker));
-        fitting
-            .find(
-                |object| match epochs.purged(key.as_str(), object.labels(), &object.checked) {
-                    Purged::Hard => false,
-                    Purged::Soft => {
-                        object.end();
-                        true
-                    }
-                    Purged::Not => true,
-                },
-            )
-            .cloned()
+    pub fn get(
+        &self,
+        key: &CacheKey,
+        asker: Asker<'_>,
+        epochs: &Epochs,
+    ) -> Result<Arc<Object>, Missing> {
+        let entry = self.entries.get(key).ok_or(Missing::Url)?;
+        let mut missing = Missing::Url;
+        for object in &entry.0 {
+            let fits = object.is_for(asker);
+            // What fits not is looked at only to say why there is nothing.
+            if !fits && missing != Missing::Url {
+                continue;
+            }
+            match epochs.purged(key.as_str(), object.labels(), &object.checked) {
+                Purged::Hard => continue,
+                Purged::Soft => object.end(),
+                Purged::Not => {}
+            }
+            if fits {
+                return Ok(Arc::clone(object));
+            }
+            missing = if object.answers(asker) {
+                Missing::Asker
+            } else {
+                Missing::Variant
+            };
+        }
+        Err(missing)
     }
 
     /// Puts an object whose fetch began at `begun` before the other variants of its key, in the place of those that it
@@ -316,5 +331,63 @@ impl Memory {
     /// Objects thrown out for room.
     pub fn evictions(&self) -> u64 {
         self.evictions.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::epochs::Labels;
+    use crate::cache::object::tests::{map, object_for};
+
+    fn varied(value: &'static str) -> Object {
+        object_for(
+            &[("x-kind", value)],
+            &[("cache-control", "max-age=60"), ("vary", "x-kind")],
+            Labels::default(),
+        )
+    }
+
+    #[test]
+    fn a_key_has_so_many_variants_and_the_oldest_give_way() {
+        let (memory, epochs) = (Memory::new(1 << 20), Epochs::default());
+        let key = CacheKey::new("http", "a.example", "/");
+        let values: Vec<&'static str> = (0..MOST_VARIANTS + 10)
+            .map(|number| &*number.to_string().leak())
+            .collect();
+        for value in &values {
+            memory.insert(&key, &Arc::new(varied(value)), Epoch::default(), &epochs);
+        }
+        let has = |value: &'static str| {
+            let request = map(&[("x-kind", value)]);
+            memory.get(&key, Asker::new(&request), &epochs).is_ok()
+        };
+        let kept: Vec<bool> = values.iter().map(|value| has(value)).collect();
+        assert_eq!(kept.iter().filter(|kept| **kept).count(), MOST_VARIANTS);
+        assert!(!kept[9] && kept[10] && kept[values.len() - 1]);
+        let other = map(&[("x-kind", "other")]);
+        let missing = memory.get(&key, Asker::new(&other), &epochs);
+        assert_eq!(missing.err(), Some(Missing::Variant));
+    }
+
+    #[test]
+    fn a_key_is_marked_for_so_many_variants() {
+        let memory = Memory::new(1 << 20);
+        let key = CacheKey::new("http", "a.example", "/");
+        let response = map(&[("vary", "x-kind")]);
+        let values: Vec<&'static str> = (0..MOST_MARKS + 5)
+            .map(|number| &*number.to_string().leak())
+            .collect();
+        let request = |value: &'static str| map(&[("x-kind", value)]);
+        for value in &values {
+            memory.mark(&key, Asker::new(&request(value)), &response);
+        }
+        let marked = |value: &&&'static str| memory.is_marked(&key, Asker::new(&request(value)));
+        assert_eq!(values.iter().filter(marked).count(), MOST_MARKS);
+        // A user's personal answer marks the key for users alone.
+        let user = map(&[("cookie", "a=1"), ("x-kind", "user")]);
+        memory.mark(&key, Asker::new(&user), &response);
+        assert!(memory.is_marked(&key, Asker::new(&user)));
+        assert!(!memory.is_marked(&key, Asker::new(&request("user"))));
     }
 }

@@ -2,9 +2,10 @@
 //!
 //! Three questions, three rooms of pure functions: may it be stored and shared ([`storable`], by its [`terms`]), how long is it
 //! fresh ([`freshness`]), under which key ([`key`]). [`memory`] keeps what was found storable, [`coalesce`] lets many askers wait for
-//! one fetch and read along while it arrives ([`filling`]). By which labels a response can be purged is read in [`surrogate`]; [`epochs`]
+//! one fetch and read along while it arrives ([`filling`]), within the room that there is for what [arrives](arriving). By which labels a response can be purged is read in [`surrogate`]; [`epochs`]
 //! makes purges cost nothing. [`Cache`] joins them.
 
+pub mod arriving;
 pub mod coalesce;
 pub mod epochs;
 pub mod filling;
@@ -22,6 +23,7 @@ use std::sync::Arc;
 use http::HeaderMap;
 use tokio::time::Instant;
 
+use crate::cache::arriving::{Arriving, Share};
 use crate::cache::coalesce::Flights;
 use crate::cache::epochs::{Epoch, Epochs, Labels, Purged};
 use crate::cache::freshness::Freshness;
@@ -35,6 +37,7 @@ pub struct Cache {
     memory: Memory,
     epochs: Epochs,
     flights: Flights,
+    arriving: Arriving,
     /// Largest body that is stored, in bytes.
     max_object: usize,
 }
@@ -60,9 +63,20 @@ pub enum Lookup {
     /// Past its freshness: the origin is to be asked first.
     Expired(Arc<Object>),
     /// Nothing that this asker may have.
-    Miss,
+    Miss(Missing),
     /// Nothing, and the answers were not shareable lately: it is of no use to wait for somebody else's.
     HitForMiss,
+}
+
+/// Why there is nothing for an asker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Missing {
+    /// Nothing is stored for the URL.
+    Url,
+    /// Only variants for other requests are.
+    Variant,
+    /// What is stored is for those who take no cookie upstream.
+    Asker,
 }
 
 /// What is to be purged.
@@ -87,6 +101,7 @@ impl Cache {
             memory: Memory::new(config.memory.as_u64()),
             epochs: Epochs::default(),
             flights: Flights::default(),
+            arriving: Arriving::new(config.arriving.as_u64()),
             max_object: config.max_object.as_usize(),
         }
     }
@@ -94,6 +109,11 @@ impl Cache {
     /// Largest body that is stored, in bytes.
     pub fn max_object(&self) -> usize {
         self.max_object
+    }
+
+    /// Room for an answer that is to be stored once it is whole.
+    pub fn room(&self) -> Share {
+        self.arriving.share()
     }
 
     /// The fetches in flight.
@@ -104,13 +124,13 @@ impl Cache {
     /// Looks `key` up for a request that would go upstream so; `stale` says whether its user may be given what is stale.
     pub fn look_up(&self, key: &CacheKey, asker: Asker<'_>, stale: bool) -> Lookup {
         match self.memory.get(key, asker, &self.epochs) {
-            Some(object) => match object.freshness(Instant::now()) {
+            Ok(object) => match object.freshness(Instant::now()) {
                 Freshness::Fresh => Lookup::Hit(object),
                 Freshness::WhileRevalidating if stale => Lookup::Stale(object),
                 Freshness::WhileRevalidating | Freshness::Expired => Lookup::Expired(object),
             },
-            None if self.memory.is_marked(key, asker) => Lookup::HitForMiss,
-            None => Lookup::Miss,
+            Err(_) if self.memory.is_marked(key, asker) => Lookup::HitForMiss,
+            Err(missing) => Lookup::Miss(missing),
         }
     }
 

@@ -208,13 +208,23 @@ impl Object {
     /// One that takes a cookie upstream gets only what says itself that everybody may have it: an answer that was stored because its asker had none may be
     /// what a guest sees.
     pub fn is_for(&self, asker: Asker<'_>) -> bool {
-        (self.explicit || !asker.has_cookies()) && self.variant.matches(asker.fields)
+        (self.explicit || !asker.has_cookies()) && self.answers(asker)
+    }
+
+    /// Whether it answers such a request by the fields that `Vary` names, whoever asks.
+    pub fn answers(&self, asker: Asker<'_>) -> bool {
+        self.variant.matches(asker.fields)
     }
 
     /// Whether it answers the same requests as another one, and so takes its place.
     pub fn replaces(&self, other: &Self) -> bool {
         // Variants stored under another Vary no longer match (RFC 9111 4.1).
         self.variant == other.variant || !self.vary().eq(other.vary())
+    }
+
+    /// One number for the values of the request that it answered, of the fields by which it varies.
+    pub fn variant(&self) -> u64 {
+        self.variant.digest()
     }
 
     /// The fields by which it varies, sorted.

@@ -74,12 +74,12 @@ async fn open(port: u16) -> Result<ExitCode, String> {
     for (listener, app) in apps.into_iter().zip(shop.apps) {
         serve(listener, app, &drain);
     }
-    let running = bound.start();
+    let signals = run::Signals::new().map_err(|error| error.to_string())?;
+    let mut running = bound.start();
     print!("{}", welcome::text(&addresses));
     // There is no file to read again: SIGHUP finds none and changes nothing.
-    run::until_ended(Path::new("the demo has no configuration file"), &running)
-        .await
-        .map_err(|error| error.to_string())
+    let nowhere = Path::new("the demo has no configuration file");
+    Ok(run::until_ended(nowhere, &mut running, signals).await)
 }
 
 fn listener(address: SocketAddr) -> Result<Listener, StartError> {

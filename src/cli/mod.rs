@@ -2,6 +2,8 @@
 //!
 //! Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.
 
+pub mod admin;
+pub mod balancers;
 pub mod bench;
 pub mod case;
 pub mod check;
@@ -10,7 +12,13 @@ pub mod demo;
 pub mod explain;
 pub mod lint;
 pub mod purge;
+pub mod report;
+pub mod restart;
+pub mod roll;
 pub mod run;
+pub mod status;
+pub mod steer;
+mod table;
 pub mod wire;
 
 use std::io::IsTerminal;
@@ -52,6 +60,18 @@ enum Command {
     },
     /// Tells a running gateway what to forget: URLs, surrogate keys, a prefix, or all.
     Purge(purge::PurgeArguments),
+    /// Shows the upstreams of a running gateway and how their servers stand.
+    Status(status::StatusArguments),
+    /// Takes a server out of service: it finishes what it has and gets nothing new.
+    Drain(steer::DrainArguments),
+    /// Puts a drained server into service again.
+    Ready(steer::ServerArguments),
+    /// Gives a server another share.
+    Weight(steer::WeightArguments),
+    /// Restarts the servers of an upstream one after the other, while the others serve.
+    Roll(roll::RollArguments),
+    /// Reads an access log and tells where the time went: in applications, or waiting for them.
+    Report(report::ReportArguments),
     /// Tells the faults of pages (ESI and SSI): exit code 0, 1 for warnings with --strict, 2 for errors.
     Lint(lint::LintArguments),
     /// Composes one page offline and prints it.
@@ -91,6 +111,12 @@ pub fn main() -> ExitCode {
         }
         Command::Check { config, .. } => check::check(&config),
         Command::Purge(arguments) => purge::purge(arguments),
+        Command::Status(arguments) => status::status(&arguments),
+        Command::Drain(arguments) => steer::drain(&arguments),
+        Command::Ready(arguments) => steer::ready(&arguments),
+        Command::Weight(arguments) => steer::weight(&arguments),
+        Command::Roll(arguments) => roll::roll(&arguments),
+        Command::Report(arguments) => report::report(&arguments),
         Command::Lint(arguments) => lint::run(&arguments),
         Command::Case { files } => case::case(&files),
         Command::Compose(options) => compose::compose(options),

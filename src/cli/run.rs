@@ -1,11 +1,13 @@
 //! `marquetry run`: the gateway, until a signal ends it.
 
 use std::io::Write;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::cli::restart;
 use crate::cli::wire::{self, Addresses, Running};
 use crate::config::Config;
 use crate::gateway::Gateway;
@@ -57,15 +59,16 @@ async fn serve(path: &Path, config: &Config) -> ExitCode {
             return ExitCode::from(super::WRONG);
         }
     };
-    let running = bound.start();
-    announce(&running.addresses);
-    match until_ended(path, &running).await {
-        Ok(code) => code,
+    let signals = match Signals::new() {
+        Ok(signals) => signals,
         Err(error) => {
             eprintln!("marquetry: no signals: {error}");
-            ExitCode::FAILURE
+            return ExitCode::FAILURE;
         }
-    }
+    };
+    let mut running = bound.start();
+    announce(&running.addresses);
+    until_ended(path, &mut running, signals).await
 }
 
 /// One line for each listener, on standard output: programs wait for them.
@@ -80,31 +83,65 @@ fn announce(addresses: &Addresses) {
     let admin = addresses
         .admin
         .map(|address| format!("listening admin {address}\n"));
-    let lines: String = http.chain(https).chain(admin).collect();
+    let balancers = Some(told(&addresses.balancers)).into_iter();
+    print(
+        &http
+            .chain(https)
+            .chain(balancers)
+            .chain(admin)
+            .collect::<String>(),
+    );
+}
+
+fn told(balancers: &[(String, SocketAddr)]) -> String {
+    balancers
+        .iter()
+        .fold(String::new(), |lines, (name, address)| {
+            lines + &format!("listening balancer {name} {address}\n")
+        })
+}
+
+fn print(lines: &str) {
     let mut out = std::io::stdout().lock();
     // Nobody may read standard output; that is no reason not to serve.
     let _ = out.write_all(lines.as_bytes()).and_then(|()| out.flush());
 }
 
+/// The signals that are listened to from now on. To be had before anybody is told that the gateway runs: a SIGHUP that comes earlier ends
+/// the process.
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    /// Listens to them.
+    pub fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+}
+
 /// SIGTERM drains, SIGINT ends at once, SIGHUP reloads.
-pub async fn until_ended(path: &Path, running: &Running) -> std::io::Result<ExitCode> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hang_up = signal(SignalKind::hangup())?;
+pub async fn until_ended(path: &Path, running: &mut Running, mut signals: Signals) -> ExitCode {
     loop {
         tokio::select! {
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => {
+            _ = signals.terminate.recv() => break,
+            _ = signals.interrupt.recv() => {
                 running.observer.flush();
-                return Ok(ExitCode::SUCCESS);
+                return ExitCode::SUCCESS;
             }
-            _ = hang_up.recv() => reload(path, running),
+            _ = signals.hang_up.recv() => reload(path, running).await,
         }
     }
     tracing::info!(connections = running.drain.open(), "draining");
     let drained = tokio::select! {
         all = running.drain() => all,
-        _ = interrupt.recv() => false,
+        _ = signals.interrupt.recv() => false,
     };
     if !drained {
         tracing::warn!(
@@ -112,20 +149,24 @@ pub async fn until_ended(path: &Path, running: &Running) -> std::io::Result<Exit
             "ended before all requests had"
         );
     }
-    Ok(ExitCode::SUCCESS)
+    ExitCode::SUCCESS
 }
 
 /// Puts a new gateway of the same cache in the place of the old one; requests under way end in the old one. Listeners stay as
 /// they are. A bad file changes nothing.
-fn reload(path: &Path, running: &Running) {
+async fn reload(path: &Path, running: &mut Running) {
     match Config::load(path) {
         Ok((config, warnings)) => {
             for warning in warnings {
                 tracing::warn!(file = %path.display(), "{warning}");
             }
+            for setting in restart::needed(&running.config, &config) {
+                tracing::warn!(file = %path.display(), setting, "changed, but read at start only: it takes a restart");
+            }
             let old = running.gateway.now();
             running.gateway.exchange(Gateway::succeed(&old, &config));
             running.observer.reopen_access_log();
+            print(&told(&running.follow(&config).await));
             tracing::info!(file = %path.display(), "reloaded");
         }
         Err(error) => {

@@ -6,24 +6,33 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use futures::future::BoxFuture;
+use tokio::sync::{Notify, Semaphore};
 
 use crate::admin::Admin;
 use crate::admin::access::{Token, TokenError};
+use crate::admin::operate::{Operator, Refused, ServerOrder, WantedState};
 use crate::admin::purge::Purger;
 use crate::cache::Cache;
 use crate::cache::order::Order;
+use crate::cli::balancers::Balancers;
 use crate::config::{AccessLog as AccessLogConfig, Config};
 use crate::gateway::Gateway;
 use crate::gateway::reload::Current;
+use crate::message::deadline::Deadline;
 use crate::observe::Observer;
 use crate::observe::access_log::AccessLog;
-use crate::observe::status::{CacheStatus, ServerState, ServerStatus, Status, UpstreamStatus};
+use crate::observe::status::{
+    CacheStatus, ProbeStatus, ServerState, ServerStatus, Status, UpstreamStatus,
+};
+use crate::observe::text::{Moment, Seconds};
 use crate::server::drain::Drain;
 use crate::server::tls::{self, TlsError};
-use crate::server::{LimitHit, Limits, Listener};
-use crate::upstream::pool::PoolStatus;
-use crate::upstream::server::ServerState as PoolServerState;
+use crate::server::{DESCRIPTORS, LimitHit, Limits, Listener};
+use crate::upstream::Upstream;
+use crate::upstream::operate::{PoolStatus, ServerStatus as PoolServerStatus, UnknownServer};
+use crate::upstream::probe::CheckError;
+use crate::upstream::standing::ServerState as PoolServerState;
 
 /// How often connections that have rested for too long are closed.
 const SWEEP: Duration = Duration::from_secs(15);
@@ -62,9 +71,12 @@ pub struct Bound {
     gateway: Arc<Current>,
     main: Vec<Listener>,
     tls: Option<Listener>,
+    balancers: Balancers,
     admin: Option<(Listener, Admin)>,
     addresses: Addresses,
-    drain_timeout: Duration,
+    config: Config,
+    /// Notified when clients wait for want of descriptors.
+    scarce: Arc<Notify>,
 }
 
 /// Where a gateway listens.
@@ -74,6 +86,8 @@ pub struct Addresses {
     pub http: Vec<SocketAddr>,
     /// TLS.
     pub https: Option<SocketAddr>,
+    /// The balancers, each with the name of its upstream.
+    pub balancers: Vec<(String, SocketAddr)>,
     /// The admin listener.
     pub admin: Option<SocketAddr>,
 }
@@ -88,7 +102,10 @@ pub struct Running {
     pub observer: Observer,
     /// What answers, to be exchanged at a reload.
     pub gateway: Arc<Current>,
-    drain_timeout: Duration,
+    /// What it was started with.
+    pub config: Config,
+    /// Drained after the rest: requests under way may still need the page cache, and that the balancers.
+    balancers: Balancers,
 }
 
 /// Builds a gateway and binds its listeners.
@@ -106,7 +123,14 @@ pub fn bind(config: &Config) -> Result<Bound, StartError> {
         None,
     )));
     let heard = observer.clone();
-    let hit = LimitHit::new(move |setting| heard.limit_hit(setting));
+    let scarce = Arc::new(Notify::new());
+    let wanted = Arc::clone(&scarce);
+    let hit = LimitHit::new(move |setting| {
+        heard.limit_hit(setting);
+        if setting == DESCRIPTORS {
+            wanted.notify_one();
+        }
+    });
     let limits = Limits {
         hit,
         ..Limits::from(&config.server)
@@ -127,6 +151,15 @@ pub fn bind(config: &Config) -> Result<Bound, StartError> {
             Some(listen(tls.listen, limits.clone(), &connections)?.with_tls(acceptor))
         }
     };
+    let mut balancers = Balancers::new(
+        Arc::clone(&gateway),
+        observer.clone(),
+        limits.clone(),
+        connections.available_permits(),
+    );
+    for balancer in &config.balancers {
+        balancers.bind(balancer)?;
+    }
     let admin = match &config.admin {
         None => None,
         Some(admin) => {
@@ -137,7 +170,9 @@ pub fn bind(config: &Config) -> Result<Bound, StartError> {
                 &Arc::new(Semaphore::new(ADMIN_CONNECTIONS)),
             )?;
             let purger = Arc::new(Purges(Arc::clone(&gateway)));
-            let admin = Admin::new(observer.clone(), admin.listen, token).with_purger(purger);
+            let admin = Admin::new(observer.clone(), admin.listen, token)
+                .with_purger(purger)
+                .with_operator(Arc::new(Servers(Arc::clone(&gateway))));
             Some((listener, admin))
         }
     };
@@ -158,6 +193,7 @@ pub fn bind(config: &Config) -> Result<Bound, StartError> {
             .zip(config.server.tls.as_ref())
             .map(|(listener, tls)| address(listener, tls.listen))
             .transpose()?,
+        balancers: balancers.addresses(),
         admin: admin
             .as_ref()
             .zip(config.admin.as_ref())
@@ -175,9 +211,11 @@ pub fn bind(config: &Config) -> Result<Bound, StartError> {
         gateway,
         main,
         tls,
+        balancers,
         admin,
         addresses,
-        drain_timeout: config.server.drain_timeout,
+        config: config.clone(),
+        scarce,
     })
 }
 
@@ -213,7 +251,8 @@ impl Bound {
     }
 
     /// Begins to accept.
-    pub fn start(self) -> Running {
+    pub fn start(mut self) -> Running {
+        self.balancers.start();
         for listener in self.main.into_iter().chain(self.tls) {
             tokio::spawn(listener.run(Arc::clone(&self.gateway), self.drain.clone()));
         }
@@ -221,20 +260,27 @@ impl Bound {
             // Operators watch while clients drain: the admin listener ends with the process.
             tokio::spawn(listener.run(Arc::new(admin), Drain::new()));
         }
-        tokio::spawn(sweep(Arc::clone(&self.gateway), self.drain.clone()));
+        tokio::spawn(sweep(
+            Arc::clone(&self.gateway),
+            self.drain.clone(),
+            self.scarce,
+        ));
         Running {
             addresses: self.addresses,
             drain: self.drain,
             observer: self.observer,
             gateway: self.gateway,
-            drain_timeout: self.drain_timeout,
+            config: self.config,
+            balancers: self.balancers,
         }
     }
 }
 
-async fn sweep(gateway: Arc<Current>, drain: Drain) {
+async fn sweep(gateway: Arc<Current>, drain: Drain, scarce: Arc<Notify>) {
     loop {
         tokio::select! {
+            // A client waits to be accepted: what merely rests makes room.
+            () = scarce.notified() => gateway.now().upstreams().close_resting(),
             () = tokio::time::sleep(SWEEP) => gateway.now().upstreams().sweep(),
             () = drain.started() => return,
         }
@@ -242,12 +288,19 @@ async fn sweep(gateway: Arc<Current>, drain: Drain) {
 }
 
 impl Running {
+    /// Makes the balancers those of a new configuration; those that are new, with where they listen.
+    pub async fn follow(&mut self, config: &Config) -> Vec<(String, SocketAddr)> {
+        self.balancers.follow(&config.balancers).await
+    }
+
     /// Accepts no more, lets what runs end within `server.drain_timeout`; says whether all of it did.
     pub async fn drain(&self) -> bool {
+        let deadline = Deadline::after(self.config.server.drain_timeout);
         self.drain.start();
-        let all = self.drain.finished(self.drain_timeout).await;
+        let clients = self.drain.finished(deadline.left()).await;
+        let balanced = self.balancers.drain(deadline).await;
         self.observer.flush();
-        all
+        clients && balanced
     }
 }
 
@@ -258,6 +311,61 @@ impl Purger for Purges {
     fn purge(&self, order: &Order) -> u64 {
         self.0.now().purge(order)
     }
+}
+
+/// Carries out orders for servers, of the upstreams that are there now.
+struct Servers(Arc<Current>);
+
+impl Operator for Servers {
+    fn order<'a>(
+        &'a self,
+        upstream: &'a str,
+        server: &'a str,
+        order: ServerOrder,
+    ) -> BoxFuture<'a, Result<Vec<ServerStatus>, Refused>> {
+        Box::pin(async move {
+            let gateway = self.0.now();
+            let Some(upstream) = gateway.upstreams().get(upstream) else {
+                let known: Vec<_> = gateway.upstreams().names().collect();
+                let known = known.join(", ");
+                return Err(Refused::Unknown(format!(
+                    "there is no upstream {upstream}; there are {known}"
+                )));
+            };
+            carry_out(upstream, server, order).await
+        })
+    }
+}
+
+async fn carry_out(
+    upstream: &Upstream,
+    server: &str,
+    order: ServerOrder,
+) -> Result<Vec<ServerStatus>, Refused> {
+    let unknown = |error: UnknownServer| Refused::Unknown(error.to_string());
+    let pool = upstream.pool();
+    if let Some(weight) = order.weight {
+        pool.set_weight(server, weight).map_err(unknown)?;
+    }
+    if order.check {
+        upstream.check(server).await.map_err(|error| match error {
+            CheckError::Unknown(error) => unknown(error),
+            // Some reasons name the server themselves.
+            CheckError::Failed { server, reason } if reason.starts_with(&server) => {
+                Refused::Unwell(reason)
+            }
+            CheckError::Failed { .. } => Refused::Unwell(error.to_string()),
+        })?;
+    }
+    match order.state {
+        Some(WantedState::Drain) => pool.drain(server).map_err(unknown)?,
+        Some(WantedState::Ready) => pool.ready(server).map_err(unknown)?,
+        None => {}
+    }
+    let called = pool.called(server).map_err(unknown)?;
+    let mut rows = pool.status().servers;
+    rows.retain(|row| called.iter().any(|server| server.label() == row.address));
+    Ok(rows.into_iter().map(server_status).collect())
 }
 
 /// What the admin listener and the metrics see.
@@ -297,20 +405,37 @@ impl Status for House {
 }
 
 fn upstream_status(pool: PoolStatus) -> UpstreamStatus {
-    let servers = pool.servers.into_iter().map(|server| ServerStatus {
+    UpstreamStatus {
+        name: pool.name,
+        servers: pool.servers.into_iter().map(server_status).collect(),
+        queued: pool.queued,
+        max_in_flight: pool.max_in_flight,
+    }
+}
+
+fn server_status(server: PoolServerStatus) -> ServerStatus {
+    ServerStatus {
         address: server.address,
         weight: server.weight,
         state: match server.state {
             PoolServerState::Active => ServerState::Active,
             PoolServerState::Draining => ServerState::Draining,
+            PoolServerState::Drained => ServerState::Drained,
             PoolServerState::Down => ServerState::Down,
         },
         in_flight: server.in_flight,
         served: server.served,
-    });
-    UpstreamStatus {
-        name: pool.name,
-        servers: servers.collect(),
-        queued: pool.queued,
+        effective_weight: server.effective_weight,
+        reason: server.reason,
+        since_seconds: Seconds(server.since),
+        healthy: server.healthy,
+        errors: server.errors,
+        p50_seconds: server.times.map(|times| Seconds(times.p50)),
+        p99_seconds: server.times.map(|times| Seconds(times.p99)),
+        last_probe: server.last_probe.map(|probe| ProbeStatus {
+            time: Moment(probe.at),
+            good: probe.good,
+            outcome: probe.outcome,
+        }),
     }
 }

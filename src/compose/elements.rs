@@ -11,6 +11,7 @@ use crate::compose::output::{self, Becomes, Piece};
 use crate::compose::page::Page;
 use crate::compose::source::FragmentSource;
 use crate::expr::{EvalError, Scope, Value};
+use crate::template::Template;
 use crate::template::tree::{Assign, Assigned, Body, Choose, Foreach, Inline, Node};
 
 impl<S: FragmentSource> Page<S> {
@@ -38,10 +39,11 @@ impl<S: FragmentSource> Page<S> {
         thread: &mut Thread,
         scope: &mut Scope,
         unit: usize,
+        template: &Template,
         choose: &Choose,
     ) {
         let mut chosen = choose.otherwise;
-        for when in &choose.branches {
+        for when in template.branches(choose) {
             let Some(test) = &when.test else {
                 continue;
             };
@@ -120,7 +122,7 @@ impl<S: FragmentSource> Page<S> {
         let value = self.value_of(list);
         let template = Arc::clone(&self.units[frame.unit].template);
         if let Node::Assign(assign) = template.node(node) {
-            self.set_target(thread, scope, frame.unit, assign, value);
+            self.set_target(thread, scope, frame.unit, template.assign(*assign), value);
         }
     }
 

@@ -205,7 +205,9 @@ impl<S: FragmentSource> Page<S> {
     ) -> Flow {
         match template.node(index) {
             Node::Text(span) => self.push_text(thread.list, unit, *span),
-            Node::Dynamic(dynamic) => self.dynamic(thread, scope, unit, dynamic),
+            Node::Dynamic(dynamic) => {
+                self.dynamic(thread, scope, unit, template.dynamic(*dynamic));
+            }
             Node::Include(include) => {
                 let sets = include.ssi.as_ref().is_some_and(|ssi| ssi.set.is_some());
                 let purpose = if sets { Purpose::Assign } else { Purpose::Show };
@@ -215,9 +217,11 @@ impl<S: FragmentSource> Page<S> {
                 return flow(self.include(thread, scope, unit, include, Purpose::Evaluate));
             }
             Node::Inline(inline) => self.inline(thread, unit, inline),
-            Node::Choose(choose) => self.choose(thread, scope, unit, choose),
+            Node::Choose(choose) => self.choose(thread, scope, unit, template, choose),
             Node::Try(tried) => self.enter_try(thread, scope, unit, tried),
-            Node::Assign(assign) => self.assign(thread, scope, unit, index, assign),
+            Node::Assign(assign) => {
+                self.assign(thread, scope, unit, index, template.assign(*assign));
+            }
             Node::Foreach(foreach) => self.foreach(thread, scope, unit, foreach),
             Node::Break => self.break_loop(thread, scope),
             Node::Function(function) => {
@@ -246,7 +250,7 @@ impl<S: FragmentSource> Page<S> {
                 let blocks = &mut self.documents[thread.document].ssi.blocks;
                 Arc::make_mut(blocks).insert(block.name.clone(), code);
             }
-            Node::Message => self.ssi_message(thread),
+            Node::Message { in_string } => self.ssi_message(thread, *in_string),
         }
         Flow::On
     }

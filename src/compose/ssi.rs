@@ -15,9 +15,14 @@ use crate::template::ssi_text::{SsiPiece, SsiText};
 use crate::template::tree::{Config, Echo, Encoding, If, Set};
 
 impl<S: FragmentSource> Page<S> {
-    /// Emits the error message.
-    pub(super) fn ssi_message(&mut self, thread: &Thread) {
-        let message = self.documents[thread.document].ssi.message.clone();
+    /// Emits the error message, escaped where it stands in a string of a JSON document.
+    pub(super) fn ssi_message(&mut self, thread: &Thread, in_string: bool) {
+        let mut message = self.documents[thread.document].ssi.message.clone();
+        if in_string {
+            let mut out = Vec::with_capacity(message.len());
+            append_json(&message, &mut out);
+            message = out.into();
+        }
         self.push_shared(thread.list, message);
     }
 
@@ -191,7 +196,7 @@ impl<S: FragmentSource> Page<S> {
         let mut chosen = condition.otherwise;
         for branch in &condition.branches {
             let Some(condition) = &branch.condition else {
-                self.ssi_message(thread);
+                self.ssi_message(thread, condition.in_string);
                 continue;
             };
             if self.ssi_test(thread.document, unit, condition) {

@@ -5,6 +5,7 @@
 //! with the default; a value is made of the file only when nothing was refused. The files that a configuration names are looked
 //! for, not read: that is left to those who use them.
 
+mod balancers;
 mod compose;
 mod faults;
 mod place;
@@ -26,7 +27,7 @@ use crate::config::error::{ConfigError, Diagnostic, render};
 use crate::config::file::faults::{Faults, error, warning};
 use crate::config::file::place::Place;
 use crate::config::file::server::Listeners;
-use crate::config::file::table::{Off, Table};
+use crate::config::file::table::Table;
 use crate::config::{ComposeMode, Config};
 
 impl Config {
@@ -55,8 +56,12 @@ impl Config {
             (self.upstreams.len(), "upstream"),
             (servers, "server"),
             (self.routes.len(), "route"),
+            (self.balancers.len(), "balancer"),
         ]
+        .into_iter()
+        .filter(|(count, word)| *count > 0 || *word != "balancer")
         .map(|(count, word)| format!("{count} {word}{}", if count == 1 { "" } else { "s" }))
+        .collect::<Vec<_>>()
         .join(", ")
     }
 }
@@ -128,13 +133,18 @@ fn walk<'a>(tree: &'a DeTable<'a>, path: &Path, faults: &'a Faults<'a>) -> Confi
     let admin = root
         .section("admin")
         .map(|table| server::admin(table, &place, &mut listeners));
-    listeners.report(faults);
     let log = server::log(root.section("log"), &place);
     let identity = compose::identity(root.section("identity"));
     let cache = compose::cache(root.section("cache"), faults);
     let compose = compose::compose(root.section("compose"));
-    let upstreams = upstreams::upstreams(root.setting("upstreams"), faults);
-    root.unsupported("balancers", Off::Empty);
+    let upstreams = upstreams::upstreams(root.setting("upstreams"), &place, faults);
+    let (balancers, first_balancer) = balancers::balancers(
+        root.setting("balancers"),
+        &upstreams,
+        &mut listeners,
+        faults,
+    );
+    listeners.report(faults);
     let routes = routes::routes(root.setting("routes"), &upstreams, faults);
     root.close();
     let config = Config {
@@ -145,12 +155,16 @@ fn walk<'a>(tree: &'a DeTable<'a>, path: &Path, faults: &'a Faults<'a>) -> Confi
         cache,
         compose,
         upstreams: upstreams.read,
+        balancers,
         routes,
     };
     // What was refused is absent here, and a warning about its absence would only be an echo.
     if !faults.refused() {
         warn_readable_cookies(&config, faults);
         warn_unused(&config, &upstreams.names, faults);
+        if let Some(place) = first_balancer.filter(|_| config.server.trusted_proxies.is_empty()) {
+            balancers::warn_untrusted(place, faults);
+        }
     }
     config
 }
@@ -158,7 +172,9 @@ fn walk<'a>(tree: &'a DeTable<'a>, path: &Path, faults: &'a Faults<'a>) -> Confi
 /// Upstreams that no request can reach.
 fn warn_unused(config: &Config, names: &BTreeMap<String, Range<usize>>, faults: &Faults<'_>) {
     for (name, span) in names {
-        if !config.routes.iter().any(|route| route.upstream == *name) {
+        let routes = config.routes.iter().map(|route| &route.upstream);
+        let balancers = config.balancers.iter().map(|it| &it.upstream);
+        if !routes.chain(balancers).any(|upstream| upstream == name) {
             let message = format!("no route leads to the upstream {name:?}");
             let fault = warning(span.clone(), message);
             faults.report(fault.help("its servers are never asked"));

@@ -34,6 +34,8 @@ pub struct Config {
     pub compose: ComposeConfig,
     /// The groups of servers, by name.
     pub upstreams: BTreeMap<String, UpstreamConfig>,
+    /// The listeners onto the servers of an upstream, in the order of the file.
+    pub balancers: Vec<BalancerConfig>,
     /// The routes in the order of the file.
     pub routes: Vec<RouteConfig>,
 }
@@ -125,6 +127,8 @@ pub struct CacheConfig {
     pub memory: ByteSize,
     /// Largest stored body.
     pub max_object: ByteSize,
+    /// Answers that are stored once they are whole, while they arrive: all together.
+    pub arriving: ByteSize,
     /// Who may send PURGE to the main listeners.
     pub purge_from: Vec<Network>,
 }
@@ -154,6 +158,12 @@ pub struct ComposeConfig {
     pub on_error: OnError,
     /// How long the head waits for the heads of fragments.
     pub head_wait: Duration,
+    /// How long a page in which a part failed may be kept by those in front.
+    pub failed_max_age: Duration,
+    /// What a part for everybody that gives no lifetime counts as in that of its page.
+    pub default_max_age: Duration,
+    /// Whether a page with a personal part may be kept by its user's browser as long as its parts allow.
+    pub private_max_age: bool,
     /// Whether `Set-Cookie` of fragments joins the page's.
     pub merge_set_cookie: bool,
     /// Cookies that templates may read; `None`: all but the session cookies.
@@ -217,6 +227,57 @@ pub struct UpstreamConfig {
     pub body_idle_timeout: Duration,
     /// Further tries of an idempotent request of whose answer nothing was received.
     pub retries: usize,
+    /// How long a server that comes (back) into service takes to its full share; zero: it has it at once.
+    pub slow_start: Duration,
+    /// TLS to the servers.
+    pub tls: Option<UpstreamTls>,
+    /// HTTP/2 to the servers: with prior knowledge in the clear, by ALPN over TLS.
+    pub http2: bool,
+    /// Whether connections are kept between exchanges.
+    pub keep_alive: bool,
+    /// How often the names among the servers are resolved anew.
+    pub resolve_interval: Duration,
+    /// Active health checks.
+    pub health: Option<HealthConfig>,
+}
+
+/// `tls` of an upstream.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct UpstreamTls {
+    /// The roots that are trusted; left out: those of the system.
+    pub ca: Option<Roots>,
+    /// The name that is asked for (SNI) and that the certificate must have; left out: the server's own.
+    pub server_name: Option<String>,
+}
+
+/// `tls.ca` of an upstream: a PEM file as it was when the configuration was read.
+#[derive(Clone, PartialEq)]
+pub struct Roots {
+    /// The file.
+    pub path: PathBuf,
+    /// What it holds.
+    pub pem: Vec<u8>,
+}
+
+impl std::fmt::Debug for Roots {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Roots").field(&self.path).finish()
+    }
+}
+
+/// `health` of an upstream.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HealthConfig {
+    /// What is asked for; an answer of 2xx or 3xx is a good one.
+    pub path: String,
+    /// Between two probes of a server that is up. One that is down is asked more often where that is needed to be back in time.
+    pub interval: Duration,
+    /// For the whole answer, connecting included.
+    pub timeout: Duration,
+    /// Bad ones in a row that take a server out.
+    pub fall: u32,
+    /// Good ones in a row that bring it back.
+    pub rise: u32,
 }
 
 /// One server of an upstream.
@@ -235,6 +296,17 @@ pub enum Balance {
     LeastConnections,
     /// One after another, by weight.
     RoundRobin,
+    /// The same server for the same URL, unless it is busy.
+    Affinity,
+}
+
+/// `[[balancers]]`: a plain listener onto the servers of an upstream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BalancerConfig {
+    /// Where to listen; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Name of the upstream.
+    pub upstream: String,
 }
 
 /// `[[routes]]`.
@@ -260,8 +332,10 @@ pub struct RouteConfig {
     pub timeout: Option<Duration>,
     /// Cookies whose values are part of the cache key.
     pub key_cookies: Vec<String>,
-    /// Parameters of the query that are no part of the cache key: names, or `prefix*`.
+    /// Parameters of the query that are no part of the cache key, and of a GET not sent upstream: names, or `prefix*`.
     pub ignore_query: Vec<String>,
+    /// Whether parameters are sorted by name, in the cache key and upstream.
+    pub sort_query: bool,
     /// How long past its lifetime an answer that does not say may be served while it is asked for anew.
     pub stale_while_revalidate: Duration,
     /// How long past its lifetime an answer that does not say may be served where the upstream fails.
@@ -274,6 +348,10 @@ pub struct RouteConfig {
     pub downstream_age: DownstreamAge,
     /// Whose `Cache-Control` in requests is heeded.
     pub request_cache_control: Heed,
+    /// Whether a surrogate in front that can compose a document is given its tags.
+    pub delegate: bool,
+    /// The languages in which the site answers, lower case; empty: `Accept-Language` counts as it is.
+    pub languages: Vec<String>,
 }
 
 /// `downstream_age` of a route (RFC 9213 2.3).
@@ -364,6 +442,7 @@ impl Default for CacheConfig {
         Self {
             memory: ByteSize::mebibytes(256),
             max_object: ByteSize::mebibytes(8),
+            arriving: ByteSize::mebibytes(64),
             purge_from: Vec::new(),
         }
     }
@@ -391,6 +470,9 @@ impl Default for ComposeConfig {
             page_timeout: Duration::from_secs(30),
             on_error: OnError::Empty,
             head_wait: Duration::ZERO,
+            failed_max_age: Duration::ZERO,
+            default_max_age: Duration::ZERO,
+            private_max_age: false,
             merge_set_cookie: false,
             readable_cookies: None,
             ssi_silent_errors: false,
@@ -428,6 +510,25 @@ impl UpstreamConfig {
             first_byte_timeout: Duration::from_secs(10),
             body_idle_timeout: Duration::from_secs(10),
             retries: 1,
+            slow_start: Duration::ZERO,
+            tls: None,
+            http2: false,
+            keep_alive: true,
+            resolve_interval: Duration::from_secs(30),
+            health: None,
+        }
+    }
+}
+
+impl HealthConfig {
+    /// The defaults of health checks that ask for this path.
+    pub fn new(path: &str) -> Self {
+        Self {
+            path: path.to_owned(),
+            interval: Duration::from_secs(5),
+            timeout: Duration::from_secs(1),
+            fall: 3,
+            rise: 2,
         }
     }
 }
@@ -450,12 +551,15 @@ impl RouteConfig {
             timeout: None,
             key_cookies: Vec::new(),
             ignore_query: Vec::new(),
+            sort_query: false,
             stale_while_revalidate: Duration::ZERO,
             stale_if_error: Duration::ZERO,
             stale_for_sessions: false,
             heuristic_freshness: false,
             downstream_age: DownstreamAge::Keep,
             request_cache_control: Heed::Surrogates,
+            delegate: false,
+            languages: Vec::new(),
         }
     }
 }

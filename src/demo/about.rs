@@ -64,7 +64,9 @@ fn things_to_try(dashboard: Option<SocketAddr>) -> Markup {
                 "“From the counter” is a shared part that includes two more: the stock, kept for five seconds, and a remark that is yours alone. The table at the foot of the page indents them."
             }
             li {
-                strong { "Write a review " } "of " a href="/books/1" { "a book" } ". It shows, to everybody, within half a minute: when the shared part runs out."
+                strong { "Write a review " } "of " a href="/books/1" { "a book" } ". The reviews are one copy for everybody, kept for half a minute, and yet the next page shows yours, to you and to everybody: the answer to your "
+                code { "POST" } " names the group of what it has changed (" code { "Cache-Group-Invalidation" }
+                "), and the gateway drops that before it hands the answer on. The same with the basket: put a book in, and its stock says so."
             }
             li {
                 strong { "Read the same in SSI. " } a href="/ssi" { "The reading room" } " is marked with server side includes and shares its parts with the rest of the shop."

@@ -138,8 +138,13 @@ impl AppInstance {
     }
 
     fn log_out(&self, head: &Parts, form: &Form) -> Answer {
-        self.shop.log_out(session_id(head));
+        let basket = self.shop.log_out(session_id(head));
         let mut response = reply::see_other(back(head, form));
+        let groups: Vec<String> = basket
+            .iter()
+            .map(|(book, _)| fragments::stock_group(*book))
+            .collect();
+        reply::changes(&mut response, &groups);
         let ended = format!("{SESSION_COOKIE}=; Path=/; Max-Age=0; HttpOnly; SameSite=Lax");
         reply::set(&mut response, SET_COOKIE, &ended);
         Answer::Other(response, (20, 40))
@@ -159,7 +164,8 @@ impl AppInstance {
         else {
             return refused(StatusCode::BAD_REQUEST, "There is no such book.");
         };
-        let response = reply::see_other(back(head, form));
+        let mut response = reply::see_other(back(head, form));
+        reply::changes(&mut response, &[fragments::stock_group(book.number)]);
         let response = match self.shop.add_to_basket(session_id(head), book.number) {
             Some(guest) => with_session(response, guest),
             None => response,
@@ -168,10 +174,12 @@ impl AppInstance {
     }
 
     fn remove_from_basket(&self, head: &Parts, form: &Form) -> Answer {
+        let mut response = reply::see_other("/basket");
         if let Some(book) = form.number("book") {
             self.shop.remove_from_basket(session_id(head), book);
+            reply::changes(&mut response, &[fragments::stock_group(book)]);
         }
-        Answer::Other(reply::see_other("/basket"), (40, 70))
+        Answer::Other(response, (40, 70))
     }
 
     fn review(&self, head: &Parts, form: &Form) -> Answer {
@@ -194,10 +202,9 @@ impl AppInstance {
             text,
         };
         self.shop.review(book.number, review);
-        Answer::Other(
-            reply::see_other(&format!("{}#reviews-title", book.url())),
-            (60, 90),
-        )
+        let mut response = reply::see_other(&format!("{}#reviews-title", book.url()));
+        reply::changes(&mut response, &[fragments::reviews_group(book.number)]);
+        Answer::Other(response, (60, 90))
     }
 
     /// How long the answer takes: within its bounds, a little different each time; a part that the gateway has already is only
@@ -252,6 +259,10 @@ fn labelled(head: &Parts, part: &Fragment, stamp: &Stamp) -> Response {
         reply::set(&mut response, ETAG, &tag(part));
         let name = HeaderName::from_static("surrogate-key");
         reply::set(&mut response, name, &part.surrogate_key);
+        if let Some(group) = &part.group {
+            let name = HeaderName::from_static("cache-groups");
+            reply::set(&mut response, name, &format!("\"{group}\""));
+        }
     }
     if part.composes {
         reply::declare(&head.headers, &mut response, Dialect::Esi.token());

@@ -40,6 +40,7 @@ pub fn config(addresses: &Addresses) -> Config {
             session_cookies: vec![SESSION_COOKIE.to_owned()],
         },
         cache: CacheConfig::default(),
+        balancers: Vec::new(),
         compose: ComposeConfig::default(),
         upstreams: [
             ("app".to_owned(), app),

@@ -23,6 +23,8 @@ pub struct Fragment {
     pub work: (u32, u32),
     /// Names by which kept copies can be dropped, separated by spaces.
     pub surrogate_key: String,
+    /// The group (RFC 9875) that an answer to a POST names when it has changed what this part shows.
+    pub group: Option<String>,
     /// Whether it includes further parts.
     pub composes: bool,
     /// What it shows.
@@ -45,6 +47,7 @@ impl Fragment {
             kind,
             work,
             surrogate_key: name.replace(' ', "-"),
+            group: None,
             composes: false,
             content,
         }
@@ -58,6 +61,16 @@ impl Fragment {
             Kind::Shared(seconds) => format!("public, max-age={seconds}"),
         }
     }
+}
+
+/// The group of the parts that tell how many copies of a book there are.
+pub fn stock_group(book: u32) -> String {
+    format!("stock-{book}")
+}
+
+/// The group of the reviews of a book.
+pub fn reviews_group(book: u32) -> String {
+    format!("reviews-{book}")
 }
 
 /// The part at `/fragments/NAME`.
@@ -86,7 +99,9 @@ pub fn fragment(
         "readings" => Ok(readings()),
         "quote" => quote(shop.next_quote()),
         "quote-of-the-house" => Ok(quote_of_the_house()),
-        "stock" => book().map(stock).ok_or(Missing::Unknown),
+        "stock" => book()
+            .map(|book| stock(book, shop.in_baskets(book.number)))
+            .ok_or(Missing::Unknown),
         "reviews" => book()
             .map(|book| reviews(book, &shop.reviews(book.number)))
             .ok_or(Missing::Unknown),
@@ -267,7 +282,7 @@ fn staff_picks(catalogue: &Catalogue) -> Fragment {
     }
 }
 
-fn stock(book: &Book) -> Fragment {
+fn stock(book: &Book, in_baskets: u32) -> Fragment {
     let mut chance = Seed::of(0x570c, u64::from(book.number));
     let content = html! {
         p.stock {
@@ -276,9 +291,11 @@ fn stock(book: &Book) -> Fragment {
                 1 => { "One copy of " em { (book.title) } " left, a little sun-bleached." }
                 count => { (count) " copies of " em { (book.title) } " in the shop." }
             }
+            @if in_baskets > 0 { " In baskets right now: " (in_baskets) "." }
         }
     };
     Fragment {
+        group: Some(stock_group(book.number)),
         surrogate_key: format!("stock book-{}", book.number),
         ..Fragment::new("stock", Kind::Shared(5), (20, 40), content)
     }
@@ -299,6 +316,7 @@ fn reviews(book: &Book, new: &[Review]) -> Fragment {
         }
     };
     Fragment {
+        group: Some(reviews_group(book.number)),
         surrogate_key: format!("reviews book-{}", book.number),
         ..Fragment::new("reviews", Kind::Shared(30), (120, 180), content)
     }

@@ -87,6 +87,17 @@ pub fn set(response: &mut Response, name: HeaderName, value: &str) {
     }
 }
 
+/// Tells caches which groups of kept answers a POST has changed (RFC 9875 3): they drop them before they hand this answer on, so
+/// whoever has written reads what was written.
+pub fn changes(response: &mut Response, groups: &[String]) {
+    if groups.is_empty() {
+        return;
+    }
+    let groups: Vec<String> = groups.iter().map(|group| format!("\"{group}\"")).collect();
+    let name = HeaderName::from_static("cache-group-invalidation");
+    set(response, name, &groups.join(", "));
+}
+
 /// A strong tag of these bytes.
 pub fn tag(bytes: &[u8]) -> String {
     let digest = Sha256::digest(bytes);

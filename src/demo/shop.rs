@@ -105,11 +105,18 @@ impl Shop {
         })
     }
 
-    /// Ends a session, basket and all.
-    pub fn log_out(&self, id: Option<SessionId>) {
-        if let Some(id) = id {
-            self.state().end(id);
-        }
+    /// Ends a session; the basket that was in it.
+    pub fn log_out(&self, id: Option<SessionId>) -> Vec<(u32, u32)> {
+        let ended = id.and_then(|id| self.state().end(id));
+        ended.map(|session| session.basket).unwrap_or_default()
+    }
+
+    /// Copies of a book in all baskets together.
+    pub fn in_baskets(&self, book: u32) -> u32 {
+        let state = self.state();
+        let baskets = state.sessions.values().flat_map(|session| &session.basket);
+        let copies = baskets.filter(|(number, _)| *number == book);
+        copies.map(|(_, copies)| copies).sum()
     }
 
     /// Puts a book into the basket; a guest's session, with the id returned, begins where there is none.

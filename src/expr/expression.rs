@@ -6,11 +6,9 @@ use super::functions::Subject;
 use super::host::Host;
 use super::limits::Limits;
 use super::name::Name;
-use super::parse;
-use super::program::{self, Program, ReadKey, Step, Writer};
-use super::reference::{Key, Written};
+use super::program::{Program, Step, Writer};
+use super::reader::Reader;
 use super::scope::Scope;
-use super::short::Short;
 use super::value::Value;
 
 /// A parsed expression.
@@ -59,34 +57,7 @@ pub enum IssueKind {
 impl Expr {
     /// Reads an expression.
     pub fn parse(text: &[u8], limits: &Limits) -> Result<Self, ParseError> {
-        parse::expression(text, limits).map(Self::from)
-    }
-
-    /// A single reference.
-    pub(super) fn of_reference(written: Written<'_>, limits: &Limits) -> Self {
-        // Most are a single step, for which nothing is to be written.
-        let key = match written {
-            Written {
-                key: None,
-                default: None,
-                ..
-            } => Some(ReadKey::Whole),
-            Written {
-                key: Some(Key::Bare(key)),
-                default: None,
-                ..
-            } => Some(ReadKey::Constant(Short::new(key))),
-            _ => None,
-        };
-        if let Some(key) = key {
-            return Self {
-                steps: Program::One(program::read(written.name, key)),
-                issues: Box::default(),
-            };
-        }
-        let mut writer = Writer::new(limits);
-        writer.reference(written);
-        Self::from(writer)
+        Reader::new(limits).expression(text)
     }
 
     /// Its value in this scope.
@@ -112,6 +83,14 @@ impl Expr {
         }
     }
 
+    /// Its value, when it depends on nothing; else the expression itself.
+    pub(super) fn into_constant(self) -> Result<Value, Self> {
+        match self.steps {
+            Program::One(Step::Constant(value)) => Ok(value),
+            steps => Err(Self { steps, ..self }),
+        }
+    }
+
     /// The variables and functions that it names, in the order of evaluation, each as often as it stands there. Calls that
     /// were folded away, because their result is always the same, are not among them.
     pub fn references(&self) -> impl Iterator<Item = Reference<'_>> {
@@ -121,6 +100,16 @@ impl Expr {
             Step::CallOwn(name, _) => Some(Reference::Own(name)),
             _ => None,
         })
+    }
+
+    /// Bytes of memory that it holds beside its own.
+    pub fn weight(&self) -> usize {
+        let steps = match &self.steps {
+            Program::One(_) => 0,
+            Program::Many(steps) => size_of_val(&**steps),
+        };
+        let held = self.steps.iter().map(Step::weight).sum::<usize>();
+        steps + held + size_of_val(&*self.issues)
     }
 
     /// What looks wrong in it.
@@ -137,8 +126,17 @@ impl Expr {
     }
 }
 
-impl From<Writer<'_>> for Expr {
-    fn from(writer: Writer<'_>) -> Self {
+impl From<Step> for Expr {
+    fn from(step: Step) -> Self {
+        Self {
+            steps: Program::One(step),
+            issues: Box::default(),
+        }
+    }
+}
+
+impl From<&mut Writer<'_>> for Expr {
+    fn from(writer: &mut Writer<'_>) -> Self {
         let (steps, issues) = writer.finish();
         Self { steps, issues }
     }

@@ -1,6 +1,5 @@
 //! Text with `$(…)` and `$name(…)` in it, cut into pieces once.
 
-use std::collections::BTreeSet;
 use std::ops::Deref;
 
 use bytes::Bytes;
@@ -10,12 +9,8 @@ use super::escape::{self, Escape};
 use super::expression::{Expr, Issue, Reference};
 use super::host::Host;
 use super::limits::Limits;
-use super::name::leading_name;
-use super::open::Open;
-use super::parse;
-use super::reference;
+use super::reader::{Cut, Reader};
 use super::scope::Scope;
-use super::token::Cursor;
 use super::value::Value;
 
 /// Text cut into pieces. Text that does not fit the grammar of references and calls is plain text, so every text can be cut.
@@ -85,33 +80,17 @@ pub type Failures = Vec<(usize, EvalError)>;
 impl Interpolation {
     /// Cuts a text; the literal pieces are slices of it. Calls whose result is always the same are carried out here.
     pub fn parse(text: &Bytes, limits: &Limits) -> Self {
+        Self::read(text, &mut Reader::new(limits))
+    }
+
+    /// The same with a reader at hand.
+    pub fn read(text: &Bytes, reader: &mut Reader<'_>) -> Self {
         let mut pieces = Vec::new();
-        let mut literal_from = 0;
-        let mut place = 0;
-        // What was left open when something around it could not be read is text, too; were each tried again for itself, a
-        // page of nothing but openers would be read as often as they may nest.
-        let mut left_open = BTreeSet::new();
-        while let Some(offset) = next_dollar(text, place) {
-            place = offset + 1;
-            if left_open.remove(&offset) {
-                continue;
-            }
-            let (expr, length) = match dynamic(&text[offset..], limits) {
-                Ok(read) => read,
-                Err(open) => {
-                    left_open.extend(open.places().skip(1).map(|inner| offset + inner));
-                    continue;
-                }
-            };
-            push_literal(&mut pieces, text.slice(literal_from..offset));
-            match expr.as_constant() {
-                Some(value) => push_literal(&mut pieces, value.to_text().into_owned().into()),
-                None => pieces.push(Piece::Dynamic { offset, expr }),
-            }
-            place = offset + length;
-            literal_from = place;
-        }
-        push_literal(&mut pieces, text.slice(literal_from..));
+        reader.cut(text, |piece| match piece {
+            Cut::Literal(range) => push_literal(&mut pieces, text.slice(range)),
+            Cut::Folded(value) => push_literal(&mut pieces, value.to_text().into_owned().into()),
+            Cut::Dynamic { offset, expr } => pieces.push(Piece::Dynamic { offset, expr }),
+        });
         Self { pieces }
     }
 
@@ -258,33 +237,6 @@ impl Interpolation {
             Piece::Literal(_) => None,
             Piece::Dynamic { offset, expr } => Some((*offset, expr)),
         })
-    }
-}
-
-fn next_dollar(text: &[u8], from: usize) -> Option<usize> {
-    let rest = text.get(from..)?;
-    memchr::memchr(b'$', rest).map(|place| from + place)
-}
-
-/// The reference or call at the start of a text, and its length; else the places of all that were begun there and not
-/// ended. No more is read than an expression may be long.
-fn dynamic(text: &[u8], limits: &Limits) -> Result<(Expr, usize), Open> {
-    let text = &text[..text.len().min(limits.expression_bytes)];
-    let after = text.get(1..).unwrap_or_default();
-    if after.first() == Some(&b'(') {
-        let mut open = Open::default();
-        let mut cursor = Cursor::new(text, 0);
-        return match reference::read(&mut cursor, limits.depth, &mut open) {
-            Ok(written) => Ok((Expr::of_reference(written, limits), cursor.place())),
-            Err(_) => Err(open),
-        };
-    }
-    match leading_name(after) {
-        Some(length) if after.get(length) == Some(&b'(') => {
-            let (writer, length) = parse::call(text, limits)?;
-            Ok((writer.into(), length))
-        }
-        _ => Err(Open::default()),
     }
 }
 

@@ -35,6 +35,7 @@ mod pattern;
 mod program;
 #[cfg(test)]
 mod properties;
+pub mod reader;
 mod reference;
 pub mod request;
 pub mod scope;
@@ -53,6 +54,8 @@ pub use host::{Host, Refusal, World};
 pub use interpolate::{Failures, Interpolation, Piece};
 pub use limits::Limits;
 pub use name::Name;
+pub use pattern::COMPILED_PATTERN;
+pub use reader::Reader;
 pub use request::RequestFacts;
 pub use scope::{Scope, Snapshot};
 pub use target::Target;

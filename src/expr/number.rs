@@ -111,13 +111,26 @@ impl PartialOrd for Number<'_> {
     }
 }
 
+/// So many digits fit into 64 bits whatever they are.
+const SAFE: usize = 18;
+
 /// A whole text as a 64-bit integer, `-?digits`; `None` for anything else.
 pub fn read_integer(text: &[u8]) -> Option<i64> {
     let digits = text.strip_prefix(b"-").unwrap_or(text);
     if !all_digits(digits) {
         return None;
     }
-    Number::read(text)?.truncated()
+    if digits.len() > SAFE {
+        return Number::read(text)?.truncated();
+    }
+    let size = digits
+        .iter()
+        .fold(0, |size, digit| size * 10 + i64::from(digit - b'0'));
+    Some(if digits.len() < text.len() {
+        -size
+    } else {
+        size
+    })
 }
 
 fn all_digits(text: &[u8]) -> bool {

@@ -1,4 +1,5 @@
-//! Tokens to a program, by the grammar of the language: one function for each level of precedence, in its order.
+//! Tokens to a program, by the grammar of the language. The levels of precedence are one function that is told which of them
+//! it may read, since most expressions use few.
 //!
 //! ```text
 //! or   = and *( ("|" | "||") and )          and = not *( ("&" | "&&") not )
@@ -11,105 +12,112 @@
 //! Whatever nests passes through [`Parser::deeper`], so the depth of the stack is bounded by the limit of depth.
 
 use super::error::{ParseError, ParseErrorKind};
-use super::limits::Limits;
 use super::name::Name;
 use super::open::Open;
 use super::operators::{self, Binary};
 use super::program::{self, Writer};
 use super::reference::{self, NoReference};
-use super::token::{Cursor, Token};
+use super::token::{Cursor, Symbol, Token};
 
-type Parsed<T = ()> = Result<T, ParseError>;
+/// Errors are rare and large, so they travel in a box.
+type Parsed<T = ()> = Result<T, Box<ParseError>>;
 
 /// Reads a whole text as an expression.
-pub(super) fn expression<'a>(text: &'a [u8], limits: &'a Limits) -> Parsed<Writer<'a>> {
-    let limit = limits.expression_bytes;
+pub(super) fn expression(text: &[u8], writer: &mut Writer<'_>) -> Result<(), ParseError> {
+    let limit = writer.limits.expression_bytes;
     if text.len() > limit {
         let length = text.len();
         let kind = ParseErrorKind::TooLong { length, limit };
         return Err(ParseError { offset: 0, kind });
     }
-    let mut parser = Parser::new(text, 0, limits);
-    parser.or()?;
-    match parser.peek()? {
-        Token::End => Ok(parser.writer),
-        _ => Err(parser.unexpected("an operator or the end")),
-    }
+    let mut parser = Parser::new(text, writer);
+    parser.whole().map_err(|error| *error)
 }
 
 /// Reads the call at the start of a text, `$name(…)`, and says where it ends. When there is none, gives the places of all
 /// calls and references that were begun and not ended.
-pub(super) fn call<'a>(text: &'a [u8], limits: &'a Limits) -> Result<(Writer<'a>, usize), Open> {
-    let mut parser = Parser::new(text, 0, limits);
+pub(super) fn call(text: &[u8], writer: &mut Writer<'_>) -> Result<usize, Open> {
+    let mut parser = Parser::new(text, writer);
     match parser.primary() {
-        Ok(()) => Ok((parser.writer, parser.cursor.place())),
+        Ok(()) => Ok(parser.cursor.place()),
         Err(_) => Err(parser.open),
     }
 }
 
-struct Parser<'a> {
+struct Parser<'a, 'w, 'l> {
+    /// Behind the next token when it has been looked at, else behind the last one.
     cursor: Cursor<'a>,
-    peeked: Option<Peeked<'a>>,
-    writer: Writer<'a>,
+    /// The next token, once it has been looked at.
+    next: Option<Token<'a>>,
+    /// Where it starts.
+    next_start: usize,
+    writer: &'w mut Writer<'l>,
     depth: usize,
     /// Where the calls and references start that are being read.
     open: Open,
 }
 
-/// A token that has been looked at: where it starts, and the cursor behind it.
-#[derive(Clone, Copy)]
-struct Peeked<'a> {
-    token: Token<'a>,
-    start: usize,
-    behind: Cursor<'a>,
-}
-
-impl<'a> Peeked<'a> {
-    fn at(cursor: Cursor<'a>) -> Parsed<Self> {
-        let mut behind = cursor;
-        behind.skip_space();
-        let start = behind.place();
-        let token = behind.next_token()?;
-        Ok(Self {
-            token,
-            start,
-            behind,
-        })
-    }
-}
-
-impl<'a> Parser<'a> {
-    fn new(text: &'a [u8], place: usize, limits: &'a Limits) -> Self {
+impl<'a, 'w, 'l> Parser<'a, 'w, 'l> {
+    fn new(text: &'a [u8], writer: &'w mut Writer<'l>) -> Self {
         Self {
-            cursor: Cursor::new(text, place),
-            peeked: None,
-            writer: Writer::new(limits),
+            cursor: Cursor::new(text, 0),
+            next: None,
+            next_start: 0,
+            writer,
             depth: 0,
             open: Open::default(),
         }
     }
 
-    fn or(&mut self) -> Parsed {
-        self.junction(true, |symbol| matches!(symbol, "|" | "||"), Self::and)
+    fn whole(&mut self) -> Parsed {
+        self.any()?;
+        match self.peek() {
+            Token::End => Ok(()),
+            _ => Err(self.unexpected("an operator or the end")),
+        }
     }
 
-    fn and(&mut self) -> Parsed {
-        self.junction(false, |symbol| matches!(symbol, "&" | "&&"), Self::not)
+    /// Reads `or`: all levels.
+    fn any(&mut self) -> Parsed {
+        self.level(Level::Or)
     }
 
-    /// Sides joined by `|` or `&`: the first that is `when` decides, and the rest is skipped.
-    fn junction(
-        &mut self,
-        when: bool,
-        joins: fn(&'static str) -> bool,
-        side: fn(&mut Self) -> Parsed,
-    ) -> Parsed {
-        side(self)?;
+    /// Reads operators that bind at least as tightly as `least`, and what stands between them.
+    fn level(&mut self, least: Level) -> Parsed {
+        let mut most = self.operand(least)?;
+        while let Some((level, infix)) = Infix::of(self.peek())
+            && least <= level
+            && level <= most
+        {
+            match infix {
+                Infix::Junction { when } => self.junction(level, when)?,
+                Infix::Binary(binary) => {
+                    let offset = self.advance();
+                    self.level(level.above())?;
+                    self.writer.binary(offset, binary);
+                }
+                Infix::Matches { ignore_case } => {
+                    let offset = self.advance();
+                    self.level(level.above())?;
+                    self.writer.matches(offset, ignore_case);
+                }
+            }
+            if level == Level::Comparison {
+                // Comparisons do not chain.
+                most = Level::And;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sides joined by `|` or `&`, the first of which has been read: the first that is `when` decides, and the rest is
+    /// skipped.
+    fn junction(&mut self, level: Level, when: bool) -> Parsed {
+        let join = if when { Symbol::Or } else { Symbol::And };
         let mut last_jump = None;
-        while joins(self.peek_symbol()?) {
-            self.advance()?;
+        while self.takes(join) {
             last_jump = Some(self.writer.decide(when, last_jump));
-            side(self)?;
+            self.level(level.above())?;
         }
         if let Some(jump) = last_jump {
             self.writer.truth();
@@ -118,122 +126,57 @@ impl<'a> Parser<'a> {
         Ok(())
     }
 
-    fn not(&mut self) -> Parsed {
-        if self.peek_symbol()? != "!" {
-            return self.comparison();
+    /// Reads what stands before, between or behind operators; says how tightly those behind it may bind.
+    fn operand(&mut self, least: Level) -> Parsed<Level> {
+        match *self.peek() {
+            Token::Symbol(Symbol::Not) if least <= Level::Not => {
+                self.advance();
+                self.deeper(|parser| parser.level(Level::Not))?;
+                self.writer.not();
+                // It has taken the whole comparison.
+                return Ok(Level::And);
+            }
+            Token::Symbol(Symbol::Minus) => {
+                let offset = self.advance();
+                if let Token::Number(digits) = *self.peek() {
+                    let literal = [b"-", digits].concat();
+                    self.writer.constant(operators::literal(&literal));
+                    self.advance();
+                } else {
+                    self.deeper(|parser| parser.operand(Level::Unary).map(drop))?;
+                    self.writer.negate(offset);
+                }
+            }
+            _ => self.primary()?,
         }
-        self.advance()?;
-        self.deeper(Self::not)?;
-        self.writer.not();
-        Ok(())
-    }
-
-    fn comparison(&mut self) -> Parsed {
-        self.sum()?;
-        let Some(operator) = self.comparison_operator()? else {
-            return Ok(());
-        };
-        let offset = self.advance()?;
-        self.sum()?;
-        match operator {
-            Comparison::Binary(binary) => self.writer.binary(offset, binary),
-            Comparison::Matches { ignore_case } => self.writer.matches(offset, ignore_case),
-        }
-        Ok(())
-    }
-
-    fn comparison_operator(&mut self) -> Parsed<Option<Comparison>> {
-        let operator = match self.peek()? {
-            Token::Symbol(symbol) => match symbol {
-                "==" => Comparison::Binary(Binary::Equal),
-                "!=" => Comparison::Binary(Binary::Unequal),
-                "<" => Comparison::Binary(Binary::Less),
-                ">" => Comparison::Binary(Binary::Greater),
-                "<=" => Comparison::Binary(Binary::AtMost),
-                ">=" => Comparison::Binary(Binary::AtLeast),
-                _ => return Ok(None),
-            },
-            Token::Word(word) => match word {
-                b"has" => Comparison::Binary(Binary::Has),
-                b"has_i" => Comparison::Binary(Binary::HasIgnoringCase),
-                b"matches" => Comparison::Matches { ignore_case: false },
-                b"matches_i" => Comparison::Matches { ignore_case: true },
-                _ => return Ok(None),
-            },
-            _ => return Ok(None),
-        };
-        Ok(Some(operator))
-    }
-
-    fn sum(&mut self) -> Parsed {
-        self.term()?;
-        loop {
-            let operator = match self.peek_symbol()? {
-                "+" => Binary::Add,
-                "-" => Binary::Subtract,
-                _ => return Ok(()),
-            };
-            let offset = self.advance()?;
-            self.term()?;
-            self.writer.binary(offset, operator);
-        }
-    }
-
-    fn term(&mut self) -> Parsed {
-        self.unary()?;
-        loop {
-            let operator = match self.peek_symbol()? {
-                "*" => Binary::Multiply,
-                "/" => Binary::Divide,
-                "%" => Binary::Remainder,
-                _ => return Ok(()),
-            };
-            let offset = self.advance()?;
-            self.unary()?;
-            self.writer.binary(offset, operator);
-        }
-    }
-
-    fn unary(&mut self) -> Parsed {
-        if self.peek_symbol()? != "-" {
-            return self.primary();
-        }
-        let offset = self.advance()?;
-        if let Token::Number(digits) = self.peek()? {
-            let literal = [b"-", digits].concat();
-            self.writer.constant(operators::literal(&literal));
-            self.advance()?;
-            return Ok(());
-        }
-        self.deeper(Self::unary)?;
-        self.writer.negate(offset);
-        Ok(())
+        Ok(Level::Term)
     }
 
     fn primary(&mut self) -> Parsed {
         let expected =
             "a value: a number, a quoted string, `$(NAME)`, `$function(…)`, `[`, `{` or `(`";
-        match self.peek()? {
+        match *self.peek() {
             Token::Number(digits) => {
-                let literal = operators::literal(digits);
-                self.writer.constant(literal);
-                self.advance().map(drop)
+                self.writer.constant(operators::literal(digits));
+                self.advance();
+                Ok(())
             }
             Token::Text(text) => {
                 self.writer.constant(program::text(text.resolved()));
-                self.advance().map(drop)
+                self.advance();
+                Ok(())
             }
             Token::Reference => self.reference(),
-            Token::Call(_) => self.deeper(Self::call),
-            Token::Symbol("[") => self.deeper(Self::list),
-            Token::Symbol("{") => self.deeper(Self::dictionary),
-            Token::Symbol("(") => self.deeper(Self::brackets),
+            Token::Call(name) => self.deeper(|parser| parser.call(name)),
+            Token::Symbol(Symbol::OpenSquare) => self.deeper(Self::list),
+            Token::Symbol(Symbol::OpenCurly) => self.deeper(Self::dictionary),
+            Token::Symbol(Symbol::OpenRound) => self.deeper(Self::brackets),
             _ => Err(self.unexpected(expected)),
         }
     }
 
     fn reference(&mut self) -> Parsed {
-        let offset = self.advance()?;
+        let offset = self.advance();
         let limit = self.writer.limits.depth;
         let room = limit.saturating_sub(self.depth);
         let kind = match reference::read(&mut self.cursor, room, &mut self.open) {
@@ -244,77 +187,70 @@ impl<'a> Parser<'a> {
             Err(NoReference::TooDeep) => ParseErrorKind::TooDeep { limit },
             Err(NoReference::Grammar) => ParseErrorKind::BadReference,
         };
-        Err(ParseError { offset, kind })
+        Err(Box::new(ParseError { offset, kind }))
     }
 
-    fn call(&mut self) -> Parsed {
-        let offset = self.peek_start()?;
+    fn call(&mut self, name: &[u8]) -> Parsed {
+        let offset = self.next_start;
         self.open.push(offset);
-        let Token::Call(name) = self.peek()? else {
-            return Err(self.unexpected("a call"));
-        };
         let Some(name) = Name::parse(name) else {
             return Err(self.unexpected("the name of a function"));
         };
-        self.advance()?;
-        let count = self.separated(")", "`,` or `)`", Self::or)?;
+        self.advance();
+        let count = self.separated(Symbol::CloseRound, "`,` or `)`", Self::any)?;
         self.open.pop();
         self.writer.call(offset, name, count);
         Ok(())
     }
 
     fn list(&mut self) -> Parsed {
-        let offset = self.advance()?;
-        if self.peek_symbol()? == "]" {
-            self.advance()?;
+        let offset = self.advance();
+        if self.takes(Symbol::CloseSquare) {
             self.writer.list(offset, 0);
             return Ok(());
         }
-        self.or()?;
-        if self.peek_symbol()? == ".." {
-            self.advance()?;
-            self.or()?;
-            self.expect("]", "`]`")?;
+        self.any()?;
+        if self.takes(Symbol::Dots) {
+            self.any()?;
+            self.expect(Symbol::CloseSquare, "`]`")?;
             self.writer.range(offset);
             return Ok(());
         }
         let mut count = 1;
-        if self.peek_symbol()? == "," {
-            self.advance()?;
-            count += self.items("]", "`,` or `]`", Self::or)?;
+        if self.takes(Symbol::Comma) {
+            count += self.items(Symbol::CloseSquare, "`,` or `]`", Self::any)?;
         } else {
-            self.expect("]", "`,`, `..` or `]`")?;
+            self.expect(Symbol::CloseSquare, "`,`, `..` or `]`")?;
         }
         self.writer.list(offset, count);
         Ok(())
     }
 
     fn dictionary(&mut self) -> Parsed {
-        let offset = self.advance()?;
-        let count = self.separated("}", "`,` or `}`", |parser| {
-            parser.or()?;
-            parser.expect(":", "`:` and the value of this key")?;
-            parser.or()
+        let offset = self.advance();
+        let count = self.separated(Symbol::CloseCurly, "`,` or `}`", |parser| {
+            parser.any()?;
+            parser.expect(Symbol::Colon, "`:` and the value of this key")?;
+            parser.any()
         })?;
         self.writer.dictionary(offset, count);
         Ok(())
     }
 
     fn brackets(&mut self) -> Parsed {
-        self.advance()?;
-        self.or()?;
-        self.expect(")", "an operator or `)`")
+        self.advance();
+        self.any()?;
+        self.expect(Symbol::CloseRound, "an operator or `)`")
     }
 
     /// Items separated by `,` up to `end`, perhaps none; gives their number.
     fn separated(
         &mut self,
-        end: &'static str,
+        end: Symbol,
         expected: &'static str,
         item: fn(&mut Self) -> Parsed,
     ) -> Parsed<usize> {
-        if self.peek_symbol()? == end {
-            self.advance()?;
+        if self.takes(end) {
             return Ok(0);
         }
         self.items(end, expected, item)
@@ -323,7 +259,7 @@ impl<'a> Parser<'a> {
     /// Items separated by `,` up to `end`, at least one.
     fn items(
         &mut self,
-        end: &'static str,
+        end: Symbol,
         expected: &'static str,
         item: fn(&mut Self) -> Parsed,
     ) -> Parsed<usize> {
@@ -331,21 +267,22 @@ impl<'a> Parser<'a> {
         loop {
             item(self)?;
             count += 1;
-            if self.peek_symbol()? != "," {
+            if !self.takes(Symbol::Comma) {
                 self.expect(end, expected)?;
                 return Ok(count);
             }
-            self.advance()?;
         }
     }
 
     /// Reads something that stands inside something else.
-    fn deeper(&mut self, inner: fn(&mut Self) -> Parsed) -> Parsed {
+    fn deeper(&mut self, inner: impl FnOnce(&mut Self) -> Parsed) -> Parsed {
         let limit = self.writer.limits.depth;
         if self.depth >= limit {
-            let offset = self.peek_start()?;
-            let kind = ParseErrorKind::TooDeep { limit };
-            return Err(ParseError { offset, kind });
+            if let Token::Broken(_) = self.peek() {
+                return Err(self.unexpected("a value"));
+            }
+            let (offset, kind) = (self.next_start, ParseErrorKind::TooDeep { limit });
+            return Err(Box::new(ParseError { offset, kind }));
         }
         self.depth += 1;
         inner(self)?;
@@ -353,64 +290,123 @@ impl<'a> Parser<'a> {
         Ok(())
     }
 
-    fn look(&mut self) -> Parsed<Peeked<'a>> {
-        if let Some(peeked) = self.peeked {
-            return Ok(peeked);
+    /// The next token.
+    #[inline]
+    fn peek(&mut self) -> &Token<'a> {
+        if self.next.is_none() {
+            self.look();
         }
-        let peeked = Peeked::at(self.cursor)?;
-        self.peeked = Some(peeked);
-        Ok(peeked)
+        self.next.as_ref().unwrap_or(&Token::End)
     }
 
-    fn peek(&mut self) -> Parsed<Token<'a>> {
-        match &self.peeked {
-            Some(peeked) => Ok(peeked.token),
-            None => self.look().map(|peeked| peeked.token),
-        }
-    }
-
-    fn peek_start(&mut self) -> Parsed<usize> {
-        self.look().map(|peeked| peeked.start)
-    }
-
-    /// The next token when it is a symbol, else nothing.
-    fn peek_symbol(&mut self) -> Parsed<&'static str> {
-        // Each level of precedence asks once, so mostly the token is there.
-        let token = match &self.peeked {
-            Some(peeked) => &peeked.token,
-            None => &self.peek()?,
-        };
-        Ok(match token {
-            Token::Symbol(symbol) => symbol,
-            _ => "",
-        })
+    fn look(&mut self) {
+        self.cursor.skip_space();
+        self.next_start = self.cursor.place();
+        self.next = Some(self.cursor.next_token());
     }
 
     /// Steps over the next token and says where it started.
-    fn advance(&mut self) -> Parsed<usize> {
-        let Peeked { start, behind, .. } = self.look()?;
-        self.cursor = behind;
-        self.peeked = None;
-        Ok(start)
+    fn advance(&mut self) -> usize {
+        self.peek();
+        self.next = None;
+        self.next_start
     }
 
-    fn expect(&mut self, symbol: &'static str, expected: &'static str) -> Parsed {
-        if self.peek_symbol()? != symbol {
-            return Err(self.unexpected(expected));
+    /// Whether the next token is this symbol, which is stepped over then.
+    fn takes(&mut self, symbol: Symbol) -> bool {
+        let is_next = matches!(self.peek(), Token::Symbol(next) if *next == symbol);
+        if is_next {
+            self.next = None;
         }
-        self.advance().map(drop)
+        is_next
+    }
+
+    fn expect(&mut self, symbol: Symbol, expected: &'static str) -> Parsed {
+        if self.takes(symbol) {
+            return Ok(());
+        }
+        Err(self.unexpected(expected))
     }
 
     /// The error that something else was expected where the next token stands.
-    fn unexpected(&mut self, expected: &'static str) -> ParseError {
-        let place = self.peek_start().unwrap_or_else(|error| error.offset);
-        self.cursor.unexpected(place, expected)
+    #[expect(clippy::unnecessary_box_returns, reason = "errors travel in a box")]
+    fn unexpected(&mut self, expected: &'static str) -> Box<ParseError> {
+        let token = *self.peek();
+        let place = self.next_start;
+        Box::new(match token {
+            Token::Broken(fault) => self.cursor.error(place, fault),
+            _ => self.cursor.unexpected(place, expected),
+        })
     }
 }
 
-/// What can stand between the two sides of a comparison.
-#[derive(Clone, Copy)]
-enum Comparison {
+/// How tightly an operator binds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Level {
+    Or,
+    And,
+    Not,
+    Comparison,
+    Sum,
+    Term,
+    Unary,
+}
+
+impl Level {
+    /// What the right side of an operator of this level must bind at least as tightly as.
+    fn above(self) -> Self {
+        match self {
+            Self::Or => Self::And,
+            Self::And => Self::Not,
+            Self::Not => Self::Comparison,
+            Self::Comparison => Self::Sum,
+            Self::Sum => Self::Term,
+            Self::Term | Self::Unary => Self::Unary,
+        }
+    }
+}
+
+/// An operator between two sides.
+#[derive(Debug, Clone, Copy)]
+enum Infix {
+    Junction { when: bool },
     Binary(Binary),
     Matches { ignore_case: bool },
+}
+
+impl Infix {
+    /// The operator that a token is, and how tightly it binds.
+    fn of(token: &Token<'_>) -> Option<(Level, Self)> {
+        let (level, binary) = match token {
+            Token::Symbol(symbol) => match symbol {
+                Symbol::Or => return Some((Level::Or, Self::Junction { when: true })),
+                Symbol::And => return Some((Level::And, Self::Junction { when: false })),
+                Symbol::Equal => (Level::Comparison, Binary::Equal),
+                Symbol::Unequal => (Level::Comparison, Binary::Unequal),
+                Symbol::Less => (Level::Comparison, Binary::Less),
+                Symbol::Greater => (Level::Comparison, Binary::Greater),
+                Symbol::AtMost => (Level::Comparison, Binary::AtMost),
+                Symbol::AtLeast => (Level::Comparison, Binary::AtLeast),
+                Symbol::Plus => (Level::Sum, Binary::Add),
+                Symbol::Minus => (Level::Sum, Binary::Subtract),
+                Symbol::Star => (Level::Term, Binary::Multiply),
+                Symbol::Slash => (Level::Term, Binary::Divide),
+                Symbol::Percent => (Level::Term, Binary::Remainder),
+                _ => return None,
+            },
+            Token::Word(word) => match *word {
+                b"has" => (Level::Comparison, Binary::Has),
+                b"has_i" => (Level::Comparison, Binary::HasIgnoringCase),
+                b"matches" => {
+                    return Some((Level::Comparison, Self::Matches { ignore_case: false }));
+                }
+                b"matches_i" => {
+                    return Some((Level::Comparison, Self::Matches { ignore_case: true }));
+                }
+                _ => return None,
+            },
+            _ => return None,
+        };
+        Some((level, Self::Binary(binary)))
+    }
 }

@@ -21,6 +21,9 @@ const KEPT_WITH_PAGES: usize = 1024;
 /// The compiled size up to which a pattern may live with its page.
 const SMALL: usize = 64 * 1024;
 
+/// What a compiled pattern counts, its states included: the most that one takes that may live with its page.
+pub const COMPILED_PATTERN: usize = SMALL;
+
 /// What the matcher may use for the states that it makes on the way.
 const STATES: usize = 256 * 1024;
 
@@ -56,6 +59,14 @@ impl LiteralPattern {
             Err(error) => return Err(failure(&error)),
         }
         Ok(pattern)
+    }
+}
+
+impl LiteralPattern {
+    /// Bytes of memory that it holds, itself included.
+    pub(super) fn weight(&self) -> usize {
+        let compiled = self.compiled.as_ref().map_or(0, |_| COMPILED_PATTERN);
+        size_of::<Self>() + self.text.len() + compiled
     }
 }
 

@@ -64,6 +64,25 @@ pub(super) enum Step {
     CallOwn(Name, usize),
 }
 
+impl Step {
+    /// Bytes of memory that it holds beside its own.
+    pub(super) fn weight(&self) -> usize {
+        match self {
+            Self::Constant(value) => value.memory(),
+            Self::Read { name, key, .. } => {
+                let key = match key {
+                    ReadKey::Constant(key) => key.weight(),
+                    ReadKey::Whole | ReadKey::Top => 0,
+                };
+                name.weight() + key
+            }
+            Self::MatchesLiteral(pattern) => pattern.weight(),
+            Self::CallOwn(name, _) => name.weight(),
+            _ => 0,
+        }
+    }
+}
+
 /// How a variable is read.
 #[derive(Debug, Clone)]
 pub(super) enum ReadKey {
@@ -93,7 +112,7 @@ impl Deref for Program {
     }
 }
 
-/// Writes a program.
+/// Writes programs, one after the other, in the same room.
 #[derive(Debug)]
 pub(super) struct Writer<'a> {
     pub(super) limits: &'a Limits,
@@ -103,29 +122,39 @@ pub(super) struct Writer<'a> {
     barrier: usize,
 }
 
-/// Room for the steps of most programs.
-const COMMON: usize = 8;
-
 impl<'a> Writer<'a> {
     pub(super) fn new(limits: &'a Limits) -> Self {
         Self {
             limits,
-            steps: Vec::with_capacity(COMMON),
+            steps: Vec::new(),
             issues: Vec::new(),
             barrier: 0,
         }
     }
 
+    /// Forgets a program that was begun.
+    pub(super) fn start_anew(&mut self) {
+        self.steps.clear();
+        self.issues.clear();
+        self.barrier = 0;
+    }
+
     /// The program and what looks wrong in it.
-    pub(super) fn finish(mut self) -> (Program, Box<[Issue]>) {
-        let program = match self.steps.pop() {
-            Some(only) if self.steps.is_empty() => Program::One(only),
-            last => {
-                self.steps.extend(last);
-                Program::Many(self.steps.into())
-            }
+    pub(super) fn finish(&mut self) -> (Program, Box<[Issue]>) {
+        let only = if self.steps.len() == 1 {
+            self.steps.pop()
+        } else {
+            None
         };
-        (program, self.issues.into())
+        let program = if let Some(only) = only {
+            Program::One(only)
+        } else {
+            let mut steps = Vec::with_capacity(self.steps.len());
+            steps.append(&mut self.steps);
+            Program::Many(steps.into())
+        };
+        self.barrier = 0;
+        (program, std::mem::take(&mut self.issues).into())
     }
 
     pub(super) fn constant(&mut self, value: Value) {
@@ -268,6 +297,9 @@ impl<'a> Writer<'a> {
     }
 
     pub(super) fn reference(&mut self, written: Written<'_>) {
+        if let Some(step) = single_read(&written) {
+            return self.steps.push(step);
+        }
         let key = match written.key {
             None => ReadKey::Whole,
             Some(reference::Key::Bare(text)) => ReadKey::Constant(Short::new(text)),
@@ -354,11 +386,20 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// The step that reads a variable.
-pub(super) fn read(name: Name, key: ReadKey) -> Step {
+/// The step that a reference is when it has neither a default nor a reference as its key.
+pub(super) fn single_read(written: &Written<'_>) -> Option<Step> {
+    let key = match (&written.key, &written.default) {
+        (None, None) => ReadKey::Whole,
+        (Some(reference::Key::Bare(key)), None) => ReadKey::Constant(Short::new(key)),
+        _ => return None,
+    };
+    Some(read(written.name, key))
+}
+
+fn read(name: &[u8], key: ReadKey) -> Step {
     Step::Read {
-        built_in: BuiltIn::named(name.as_bytes()),
-        name,
+        built_in: BuiltIn::named(name),
+        name: Name::of_leading(name),
         key,
     }
 }

@@ -3,14 +3,14 @@
 
 use std::borrow::Cow;
 
-use super::name::{Name, leading_name};
+use super::name::leading_name;
 use super::open::Open;
 use super::token::Cursor;
 
 /// A reference as it is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Written<'a> {
-    pub(super) name: Name,
+    pub(super) name: &'a [u8],
     pub(super) key: Option<Key<'a>>,
     pub(super) default: Option<Default<'a>>,
 }
@@ -51,6 +51,12 @@ pub(super) fn read<'a>(
     depth: usize,
     open: &mut Open,
 ) -> Result<Written<'a>, NoReference> {
+    if depth > 0
+        && let Some((written, length)) = plain(cursor.rest())
+    {
+        cursor.seek(cursor.place() + length);
+        return Ok(written);
+    }
     open.push(cursor.place());
     let depth = depth.checked_sub(1).ok_or(NoReference::TooDeep)?;
     expect(cursor, b"$(")?;
@@ -68,13 +74,32 @@ pub(super) fn read<'a>(
     Ok(Written { name, key, default })
 }
 
+/// A reference as most are written, `$(name)` or `$(name{key})` with a key that could be a name, and its length.
+fn plain(text: &[u8]) -> Option<(Written<'_>, usize)> {
+    let inside = text.strip_prefix(b"$(")?;
+    let (name, rest) = inside.split_at(leading_name(inside)?);
+    let (key, rest) = match rest {
+        [b'{', rest @ ..] => {
+            let (key, rest) = rest.split_at(leading_name(rest)?);
+            (Some(Key::Bare(key)), rest.strip_prefix(b"}")?)
+        }
+        rest => (None, rest),
+    };
+    let rest = rest.strip_prefix(b")")?;
+    let written = Written {
+        name,
+        key,
+        default: None,
+    };
+    Some((written, text.len() - rest.len()))
+}
+
 /// Reads a name at the cursor.
-pub(super) fn read_name(cursor: &mut Cursor<'_>) -> Result<Name, NoReference> {
+pub(super) fn read_name<'a>(cursor: &mut Cursor<'a>) -> Result<&'a [u8], NoReference> {
     let rest = cursor.rest();
     let length = leading_name(rest).ok_or(NoReference::Grammar)?;
-    let name = Name::parse(&rest[..length]).ok_or(NoReference::Grammar)?;
     cursor.seek(cursor.place() + length);
-    Ok(name)
+    Ok(&rest[..length])
 }
 
 /// Reads `{key}` at the cursor.
@@ -147,6 +172,7 @@ fn bare_before<'a>(cursor: &mut Cursor<'a>, end: u8) -> Result<&'a [u8], NoRefer
     Ok(&rest[..length])
 }
 
+#[inline]
 fn expect(cursor: &mut Cursor<'_>, text: &[u8]) -> Result<(), NoReference> {
     if !cursor.rest().starts_with(text) {
         return Err(NoReference::Grammar);

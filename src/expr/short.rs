@@ -35,6 +35,16 @@ impl Short {
     }
 }
 
+impl Short {
+    /// Bytes of memory that it holds beside its own.
+    pub(super) fn weight(&self) -> usize {
+        match &self.0 {
+            Kept::Few { .. } => 0,
+            Kept::Many(bytes) => bytes.len() + 2 * size_of::<usize>(),
+        }
+    }
+}
+
 impl Deref for Short {
     type Target = [u8];
 

@@ -7,6 +7,7 @@ use super::limits::Limits;
 use super::name::Name;
 use super::open::Open;
 use super::program::{self, bare_key};
+use super::reader::Reader;
 use super::reference::{self, Key};
 use super::scope::Scope;
 use super::token::Cursor;
@@ -16,7 +17,8 @@ use super::value::Value;
 #[derive(Debug, Clone)]
 pub struct Target {
     name: Name,
-    key: Option<TargetKey>,
+    /// Few have one.
+    key: Option<Box<TargetKey>>,
 }
 
 #[derive(Debug, Clone)]
@@ -28,11 +30,20 @@ enum TargetKey {
 impl Target {
     /// Reads the `name` of an assign; built-in names are refused here.
     pub fn parse(text: &[u8], limits: &Limits) -> Result<Self, AssignError> {
+        // Most are a name and no more.
+        if let Some(name) = Name::parse(text)
+            && text.len() <= limits.expression_bytes
+            && !name.is_built_in()
+        {
+            return Ok(Self { name, key: None });
+        }
         if text.len() > limits.expression_bytes {
             return Err(AssignError::NotAName);
         }
         let mut cursor = Cursor::new(text, 0);
-        let name = reference::read_name(&mut cursor).map_err(|_| AssignError::NotAName)?;
+        let name = reference::read_name(&mut cursor)
+            .map(Name::of_leading)
+            .map_err(|_| AssignError::NotAName)?;
         let key = if cursor.rest().is_empty() {
             None
         } else {
@@ -47,10 +58,14 @@ impl Target {
                 name: name.to_string(),
             });
         }
-        let key = key.map(|key| match key {
-            Key::Bare(bare) => TargetKey::Constant(bare_key(bare)),
-            Key::Quoted(quoted) => TargetKey::Constant(program::text(quoted)),
-            Key::Nested(written) => TargetKey::Reference(Expr::of_reference(*written, limits)),
+        let key = key.map(|key| {
+            Box::new(match key {
+                Key::Bare(bare) => TargetKey::Constant(bare_key(bare)),
+                Key::Quoted(quoted) => TargetKey::Constant(program::text(quoted)),
+                Key::Nested(written) => {
+                    TargetKey::Reference(Reader::new(limits).reference(*written))
+                }
+            })
         });
         Ok(Self { name, key })
     }
@@ -60,6 +75,18 @@ impl Target {
         &self.name
     }
 
+    /// Bytes of memory that it holds beside its own.
+    pub fn weight(&self) -> usize {
+        let key = self.key.as_deref().map_or(0, |key| {
+            let held = match key {
+                TargetKey::Constant(value) => value.memory(),
+                TargetKey::Reference(expr) => expr.weight(),
+            };
+            size_of::<TargetKey>() + held
+        });
+        self.name.weight() + key
+    }
+
     /// Assigns `value` to it; on an error the variable keeps its old value.
     pub fn assign(
         &self,
@@ -67,7 +94,7 @@ impl Target {
         scope: &mut Scope,
         host: &mut dyn Host,
     ) -> Result<(), AssignError> {
-        match &self.key {
+        match self.key.as_deref() {
             None => scope.assign(&self.name, value),
             Some(TargetKey::Constant(key)) => scope.assign_entry(&self.name, key, value),
             Some(TargetKey::Reference(key)) => {

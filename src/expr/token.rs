@@ -19,9 +19,71 @@ pub(super) enum Token<'a> {
     /// A word; only the operators that are written as words have a meaning.
     Word(&'a [u8]),
     /// An operator or bracket, in its longest form.
-    Symbol(&'static str),
+    Symbol(Symbol),
     /// The end of the text.
     End,
+    /// No token starts here. Whoever expects one makes an error of it.
+    Broken(Fault),
+}
+
+/// Why no token starts at a place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// A string without this quote at its end.
+    Unclosed(&'static str),
+    /// Something else; what would do.
+    Unexpected(&'static str),
+}
+
+/// An operator or bracket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Symbol {
+    /// `==`
+    Equal,
+    /// `!=`
+    Unequal,
+    /// `<`
+    Less,
+    /// `>`
+    Greater,
+    /// `<=`
+    AtMost,
+    /// `>=`
+    AtLeast,
+    /// `|`, `||`
+    Or,
+    /// `&`, `&&`
+    And,
+    /// `!`
+    Not,
+    /// `+`
+    Plus,
+    /// `-`
+    Minus,
+    /// `*`
+    Star,
+    /// `/`
+    Slash,
+    /// `%`
+    Percent,
+    /// `,`
+    Comma,
+    /// `:`
+    Colon,
+    /// `..`
+    Dots,
+    /// `(`
+    OpenRound,
+    /// `)`
+    CloseRound,
+    /// `[`
+    OpenSquare,
+    /// `]`
+    CloseSquare,
+    /// `{`
+    OpenCurly,
+    /// `}`
+    CloseCurly,
 }
 
 /// A quoted string as it is written, less its quotes.
@@ -55,22 +117,39 @@ impl<'a> Quoted<'a> {
     }
 }
 
-/// Longest first, so that `<=` is not read as `<`.
-const SYMBOLS: [&str; 25] = [
-    "==", "!=", "<=", ">=", "||", "&&", "..", "(", ")", "[", "]", "{", "}", ",", ":", "+", "-",
-    "*", "/", "%", "!", "<", ">", "|", "&",
-];
-
-/// The symbol at the start of a text.
-fn symbol(text: &[u8]) -> Option<&'static str> {
-    let (first, second) = (text.first()?, text.get(1));
-    // Compared by the byte: a comparison of slices for each row of the table would be the slowest part of reading.
-    let found = SYMBOLS.iter().find(|symbol| match symbol.as_bytes() {
-        [one] => one == first,
-        [one, two] => one == first && Some(two) == second,
-        _ => false,
-    });
-    found.copied()
+/// The symbol at the start of a text, and its length; the longest wins, so that `<=` is not read as `<`.
+fn symbol(text: &[u8]) -> Option<(Symbol, usize)> {
+    let second = text.get(1).copied().unwrap_or_default();
+    let doubled = |byte, long, short| {
+        if second == byte {
+            Some((long, 2))
+        } else {
+            Some((short, 1))
+        }
+    };
+    match text.first()? {
+        b'=' if second == b'=' => Some((Symbol::Equal, 2)),
+        b'.' if second == b'.' => Some((Symbol::Dots, 2)),
+        b'!' => doubled(b'=', Symbol::Unequal, Symbol::Not),
+        b'<' => doubled(b'=', Symbol::AtMost, Symbol::Less),
+        b'>' => doubled(b'=', Symbol::AtLeast, Symbol::Greater),
+        b'|' => doubled(b'|', Symbol::Or, Symbol::Or),
+        b'&' => doubled(b'&', Symbol::And, Symbol::And),
+        b'+' => Some((Symbol::Plus, 1)),
+        b'-' => Some((Symbol::Minus, 1)),
+        b'*' => Some((Symbol::Star, 1)),
+        b'/' => Some((Symbol::Slash, 1)),
+        b'%' => Some((Symbol::Percent, 1)),
+        b',' => Some((Symbol::Comma, 1)),
+        b':' => Some((Symbol::Colon, 1)),
+        b'(' => Some((Symbol::OpenRound, 1)),
+        b')' => Some((Symbol::CloseRound, 1)),
+        b'[' => Some((Symbol::OpenSquare, 1)),
+        b']' => Some((Symbol::CloseSquare, 1)),
+        b'{' => Some((Symbol::OpenCurly, 1)),
+        b'}' => Some((Symbol::CloseCurly, 1)),
+        _ => None,
+    }
 }
 
 /// A place in a text, from which tokens are read.
@@ -86,6 +165,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Where the next byte is read, at most the length of the text.
+    #[inline]
     pub(super) fn place(&self) -> usize {
         self.place
     }
@@ -95,44 +175,45 @@ impl<'a> Cursor<'a> {
         self.place = place.min(self.text.len());
     }
 
+    #[inline]
     pub(super) fn rest(&self) -> &'a [u8] {
         self.text.get(self.place..).unwrap_or_default()
     }
 
+    #[inline]
     pub(super) fn skip_space(&mut self) {
-        let space = self.rest().iter().take_while(|byte| is_space(**byte));
-        self.place += space.count();
+        while let Some(b' ' | b'\t' | b'\r' | b'\n') = self.text.get(self.place) {
+            self.place += 1;
+        }
     }
 
-    /// The next token; the cursor stands behind it, and behind `(` of a call, but before `$(`.
-    pub(super) fn next_token(&mut self) -> Result<Token<'a>, ParseError> {
+    /// The next token; the cursor stands behind it, and behind `(` of a call, but before `$(` and before what is no token.
+    pub(super) fn next_token(&mut self) -> Token<'a> {
         self.skip_space();
         let rest = self.rest();
-        let Some(first) = rest.first() else {
-            return Ok(Token::End);
-        };
-        match first {
-            b'\'' | b'"' => return self.string().map(Token::Text),
-            b'$' => return self.dollar(),
-            b'0'..=b'9' => return Ok(Token::Number(self.take(number_length(rest)))),
-            _ => {}
+        if let Some((symbol, length)) = symbol(rest) {
+            self.place += length;
+            return Token::Symbol(symbol);
         }
-        if let Some(length) = leading_name(rest) {
-            return Ok(Token::Word(self.take(length)));
+        match rest.first() {
+            None => return Token::End,
+            Some(b'$') => return self.dollar(),
+            Some(b'\'' | b'"') => return self.string().map_or_else(Token::Broken, Token::Text),
+            Some(b'0'..=b'9') => return Token::Number(self.take(number_length(rest))),
+            Some(_) => {}
         }
-        let Some(symbol) = symbol(rest) else {
-            return Err(self.unexpected(self.place, "a value or an operator"));
-        };
-        self.place += symbol.len();
-        Ok(Token::Symbol(symbol))
+        match leading_name(rest) {
+            Some(length) => Token::Word(self.take(length)),
+            None => Token::Broken(Fault::Unexpected("a value or an operator")),
+        }
     }
 
     /// A quoted string at the cursor, which stands on its quote: `'…'` and `"…"` with escapes, `'''…'''` without.
-    pub(super) fn string(&mut self) -> Result<Quoted<'a>, ParseError> {
+    pub(super) fn string(&mut self) -> Result<Quoted<'a>, Fault> {
         let rest = self.rest();
         if let Some(raw) = rest.strip_prefix(b"'''") {
             let Some(length) = memchr::memmem::find(raw, b"'''") else {
-                return Err(self.unclosed("'''"));
+                return Err(Fault::Unclosed("'''"));
             };
             self.place += length + 6;
             return Ok(Quoted {
@@ -150,7 +231,7 @@ impl<'a> Cursor<'a> {
         loop {
             let tail = rest.get(place..).unwrap_or_default();
             let Some(stop) = memchr::memchr2(quote, b'\\', tail) else {
-                return Err(self.unclosed(if quote == b'"' { "\"" } else { "'" }));
+                return Err(Fault::Unclosed(if quote == b'"' { "\"" } else { "'" }));
             };
             place += stop + 1;
             if tail[stop] == quote {
@@ -168,17 +249,17 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    fn dollar(&mut self) -> Result<Token<'a>, ParseError> {
+    fn dollar(&mut self) -> Token<'a> {
         let after = &self.rest()[1..];
         if after.first() == Some(&b'(') {
-            return Ok(Token::Reference);
+            return Token::Reference;
         }
         match leading_name(after) {
             Some(length) if after.get(length) == Some(&b'(') => {
                 self.place += length + 2;
-                Ok(Token::Call(&after[..length]))
+                Token::Call(&after[..length])
             }
-            _ => Err(self.unexpected(self.place, "`$(NAME)` or `$function(…)`")),
+            _ => Token::Broken(Fault::Unexpected("`$(NAME)` or `$function(…)`")),
         }
     }
 
@@ -188,10 +269,14 @@ impl<'a> Cursor<'a> {
         taken
     }
 
-    fn unclosed(&self, quote: &'static str) -> ParseError {
-        ParseError {
-            offset: self.place,
-            kind: ParseErrorKind::UnclosedString { quote },
+    /// The error that no token starts at `place`.
+    pub(super) fn error(&self, place: usize, fault: Fault) -> ParseError {
+        match fault {
+            Fault::Unclosed(quote) => ParseError {
+                offset: place,
+                kind: ParseErrorKind::UnclosedString { quote },
+            },
+            Fault::Unexpected(expected) => self.unexpected(place, expected),
         }
     }
 
@@ -212,7 +297,7 @@ fn shown(text: &[u8]) -> String {
     const LONGEST: usize = 20;
     let length = match (symbol(text), text.first()) {
         (_, None) => return "the end".to_owned(),
-        (Some(symbol), _) => symbol.len(),
+        (Some((_, length)), _) => length,
         (None, Some(_)) => {
             let word = text.iter().take_while(|byte| is_word(**byte)).count();
             word.clamp(1, LONGEST)
@@ -224,10 +309,6 @@ fn shown(text: &[u8]) -> String {
 
 fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_' || byte >= 0x80
-}
-
-fn is_space(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
 }
 
 /// The length of the number at the start of a text: digits, and a fraction when a digit follows the point (`1..9` is a
@@ -250,12 +331,16 @@ fn number_length(text: &[u8]) -> usize {
 mod tests {
     use super::*;
 
-    fn tokens(text: &str) -> Result<Vec<Token<'_>>, ParseError> {
+    fn tokens(text: &str) -> Vec<Token<'_>> {
         let mut cursor = Cursor::new(text.as_bytes(), 0);
         let mut tokens = Vec::new();
         loop {
-            match cursor.next_token()? {
-                Token::End => return Ok(tokens),
+            match cursor.next_token() {
+                Token::End => return tokens,
+                Token::Broken(fault) => {
+                    tokens.push(Token::Broken(fault));
+                    return tokens;
+                }
                 token => tokens.push(token),
             }
         }
@@ -263,8 +348,9 @@ mod tests {
 
     #[test]
     fn the_longest_symbol_wins() {
-        let symbols = |text| {
-            let tokens = tokens(text).unwrap().into_iter();
+        use Symbol::{And, AtLeast, AtMost, Less, Not, Or, Unequal};
+        let symbols = |text: &'static str| {
+            let tokens = tokens(text).into_iter();
             tokens
                 .map(|token| match token {
                     Token::Symbol(symbol) => symbol,
@@ -272,8 +358,9 @@ mod tests {
                 })
                 .collect::<Vec<_>>()
         };
-        assert_eq!(symbols("<=<< >=!=!"), ["<=", "<", "<", ">=", "!=", "!"]);
-        assert_eq!(symbols("|||&&&"), ["||", "|", "&&", "&"]);
+        let expected = [AtMost, Less, Less, AtLeast, Unequal, Not];
+        assert_eq!(symbols("<=<< >=!=!"), expected);
+        assert_eq!(symbols("|||&&&"), [Or, Or, And, And]);
     }
 
     #[test]
@@ -289,7 +376,7 @@ mod tests {
             ("''''''", ""),
             ("'\"'", "\""),
         ] {
-            let tokens = tokens(text).unwrap();
+            let tokens = tokens(text);
             let [Token::Text(quoted)] = tokens[..] else {
                 panic!("{text}: {tokens:?}");
             };
@@ -302,8 +389,8 @@ mod tests {
             (r"'a\'", "'"),
             (r"'a\", "'"),
         ] {
-            let kind = ParseErrorKind::UnclosedString { quote };
-            assert_eq!(tokens(text), Err(ParseError { offset: 0, kind }), "{text}");
+            let broken = Token::Broken(Fault::Unclosed(quote));
+            assert_eq!(tokens(text), [broken], "{text}");
         }
     }
 
@@ -311,12 +398,12 @@ mod tests {
     fn a_range_is_not_a_fraction() {
         let number = |text: &'static str| Token::Number(text.as_bytes());
         assert_eq!(
-            tokens("1..9").unwrap(),
-            [number("1"), Token::Symbol(".."), number("9")]
+            tokens("1..9"),
+            [number("1"), Token::Symbol(Symbol::Dots), number("9")]
         );
         assert_eq!(
-            tokens("1.5..2").unwrap(),
-            [number("1.5"), Token::Symbol(".."), number("2")]
+            tokens("1.5..2"),
+            [number("1.5"), Token::Symbol(Symbol::Dots), number("2")]
         );
     }
 }

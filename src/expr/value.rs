@@ -183,6 +183,29 @@ impl Value {
         }
     }
 
+    /// Bytes of memory that it holds beside its own.
+    pub(super) fn memory(&self) -> usize {
+        /// What shared memory needs to count who holds it.
+        const COUNTS: usize = 4 * size_of::<usize>();
+        match self {
+            Self::Missing | Self::Boolean(_) | Self::Integer(_) => 0,
+            Self::Decimal(bytes) | Self::Text { bytes, .. } => COUNTS + bytes.len(),
+            Self::List(list) => {
+                let items = list.items();
+                let held = items.iter().map(Self::memory).sum::<usize>();
+                COUNTS + size_of::<List>() + size_of_val(items) + held
+            }
+            Self::Dictionary(dictionary) => {
+                let entries = dictionary.entries();
+                let held = entries
+                    .iter()
+                    .map(|(key, value)| key.memory() + value.memory());
+                // Those with many entries have an index beside them.
+                COUNTS + size_of::<Dictionary>() + 2 * size_of_val(entries) + held.sum::<usize>()
+            }
+        }
+    }
+
     /// How deeply lists and dictionaries nest in it; 0 for text and numbers.
     pub fn nesting(&self) -> usize {
         match self {

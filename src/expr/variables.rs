@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::collection::Dictionary;
 use super::error::{AssignError, Excess};
 use super::limits::Limits;
-use super::name::Name;
+use super::name::{Name, NameHash};
 use super::number;
 use super::value::{Kind, Value};
 
@@ -17,7 +17,7 @@ const VARIABLE_WEIGHT: usize = 24;
 /// Names and values, with the sum of their weights. A clone shares them until one of the two changes.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Variables {
-    values: Arc<HashMap<Name, Value>>,
+    values: Arc<HashMap<Name, Value, NameHash>>,
     weight: usize,
 }
 
@@ -41,18 +41,23 @@ impl Variables {
         value: Value,
         limits: &Limits,
     ) -> Result<(), AssignError> {
-        let former = self.weight_of(name);
         if matches!(value, Value::Missing) {
+            let former = self.weight_of(name);
             if former > 0 {
                 Arc::make_mut(&mut self.values).remove(name);
             }
             self.weight -= former;
             return Ok(());
         }
-        let added = VARIABLE_WEIGHT + name.as_bytes().len() + value.weight();
-        let weight = (self.weight - former).saturating_add(added);
+        let values = Arc::make_mut(&mut self.values);
+        let place = values.get_mut(name);
+        let former = place.as_ref().map_or(0, |value| weight_of(name, value));
+        let weight = (self.weight - former).saturating_add(weight_of(name, &value));
         Excess::check_bytes(weight, limits)?;
-        Arc::make_mut(&mut self.values).insert(name.clone(), value);
+        match place {
+            Some(place) => *place = value,
+            None => drop(values.insert(name.clone(), value)),
+        }
         self.weight = weight;
         Ok(())
     }
@@ -142,10 +147,12 @@ impl Variables {
     }
 
     fn weight_of(&self, name: &Name) -> usize {
-        self.get(name).map_or(0, |value| {
-            VARIABLE_WEIGHT + name.as_bytes().len() + value.weight()
-        })
+        self.get(name).map_or(0, |value| weight_of(name, value))
     }
+}
+
+fn weight_of(name: &Name, value: &Value) -> usize {
+    VARIABLE_WEIGHT + name.as_bytes().len() + value.weight()
 }
 
 fn index_of(key: &Value) -> Option<usize> {

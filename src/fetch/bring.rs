@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, HeaderMap, SET_COOKIE, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, HeaderMap, SET_COOKIE};
 use http::{Method, StatusCode};
 use http_body::Body as _;
 
+use crate::cache::arriving::Share;
 use crate::cache::coalesce::{Landed, Lead};
 use crate::cache::epochs::{Epoch, Labels};
 use crate::cache::filling::{self, Filler};
@@ -15,12 +16,12 @@ use crate::cache::key::{Asker, CacheKey};
 use crate::cache::object::{Object, Parts};
 use crate::cache::storable::{self, Answered, Asked, Grant, Reason, Verdict};
 use crate::fetch::error::FetchError;
-use crate::fetch::gather::{Gathered, gather};
+use crate::fetch::gather::{Gathered, gather_within};
 use crate::fetch::{
     Ask, Fetched, Fetcher, Prepare, Streamed, arriving, invalidate, is_failure, validate,
 };
 use crate::message::{Body, Request, Response, headers};
-use crate::observe::outcome::CacheUse;
+use crate::observe::outcome::{CacheUse, Why};
 use crate::upstream::Answer;
 
 /// An answer of the upstream, with what was asked.
@@ -94,7 +95,7 @@ impl Fetcher {
         if brought.response.status() == StatusCode::NOT_MODIFIED {
             if let Some(object) = about {
                 if validate::confirms(&object.headers, brought.response.headers()) {
-                    return Ok(self.confirmed(&ask, object, &brought, lead));
+                    return Ok(self.confirmed(&ask, used, object, &brought, lead));
                 }
                 // It speaks of something else: nothing is renewed by it, and the whole is wanted.
                 brought = exchange(&mut ask, None, begun).await?;
@@ -137,23 +138,24 @@ impl Fetcher {
     fn confirmed(
         &self,
         ask: &Ask,
+        used: CacheUse,
         stored: &Arc<Object>,
         brought: &Brought,
         lead: Option<Lead>,
     ) -> Fetched {
-        ask.notes.cache(CacheUse::Revalidated);
+        let used = match used {
+            CacheUse::Miss(why) => CacheUse::Revalidated(why),
+            _ => CacheUse::Revalidated(Why::Stale),
+        };
+        ask.notes.cache(used);
         let answer = brought.response.headers();
         let (renewed, landed, reason) = self.renew(ask, stored, brought);
         tell(lead, landed);
         if reason.is_none() && !answer.contains_key(SET_COOKIE) {
-            return Fetched::Stored(renewed, CacheUse::Revalidated);
+            return Fetched::Stored(renewed, used);
         }
         // What the upstream said to this asker alone goes to it and into no store.
-        let mut own = arriving(
-            &renewed,
-            Body::full(renewed.body.clone()),
-            CacheUse::Revalidated,
-        );
+        let mut own = arriving(&renewed, Body::full(renewed.body.clone()), used);
         for cookie in answer.get_all(SET_COOKIE) {
             own.response
                 .headers_mut()
@@ -219,13 +221,23 @@ impl Fetcher {
     ) -> Result<Fetched, FetchError> {
         let most = self.cache.max_object();
         let status = brought.response.status();
-        let whole = ask.policy.whole || ask.prepare.wants_whole(status, brought.response.headers());
+        // One without a body is whole already, and whoever writes it out never asks for more of it.
+        let whole = ask.policy.whole
+            || brought.response.body().is_end_stream()
+            || ask.prepare.wants_whole(status, brought.response.headers());
         if brought.response.body().size_hint().lower() > most as u64 {
             return Ok(self.hand_on(&ask, brought, None, used, lead, false));
         }
+        let mut room = self.cache.room();
+        if !room.reach(brought.response.body().size_hint().lower() as usize) {
+            self.observer.limit_hit("cache.arriving");
+            // It could be stored another time: nothing is remembered against its key.
+            tell(lead, Landed::Personal);
+            return Ok(self.hand_on(&ask, brought, None, used, None, false));
+        }
         if !whole {
             return Ok(Fetched::Streamed(
-                self.fill(ask, brought, grant, used, lead),
+                self.fill(ask, brought, grant, used, lead, room),
             ));
         }
         let Brought {
@@ -238,17 +250,17 @@ impl Fetcher {
         let (head, body) = response.into_parts();
         let gathered = ask
             .deadline
-            .bound(gather(body, most))
+            .bound(gather_within(body, most, |length| room.reach(length)))
             .await
             .map_err(|_| FetchError::Deadline)??;
         let body = match gathered {
             Gathered::Whole(body) => body,
-            Gathered::Larger(body) => {
+            Gathered::Larger(read, body) => {
                 let asker = Asker {
                     fields: &fields,
                     keyed: ask.policy.keyed,
                 };
-                self.cache.mark(&ask.key, asker, &head.headers);
+                self.not_kept(&ask.key, asker, &head.headers, read);
                 tell(lead, Landed::Personal);
                 return Ok(Fetched::Streamed(Streamed {
                     response: Response::from_parts(head, body),
@@ -302,6 +314,7 @@ impl Fetcher {
         grant: Grant,
         used: CacheUse,
         lead: Option<Lead>,
+        room: Share,
     ) -> Streamed {
         let begun = brought.begun;
         let (head, body) = brought.response.into_parts();
@@ -317,7 +330,7 @@ impl Fetcher {
             labels,
         };
         let object = Arc::new(Object::new(parts, grant, &brought.fields));
-        let (filling, filler) = filling::begin(Arc::clone(&object), length);
+        let (filling, filler) = filling::begin(Arc::clone(&object), length, room);
         if let Some(lead) = &lead {
             lead.arrives(&filling);
         }
@@ -354,13 +367,14 @@ impl Fetcher {
                 Err(error) => return filler.cut(error),
             };
             length += bytes.len();
-            if length > self.cache.max_object() && !larger {
+            let fits = length <= self.cache.max_object() && filler.reaches(length);
+            if !fits && !larger {
                 larger = true;
                 let asker = Asker {
                     fields: &store.fields,
                     keyed: store.keyed,
                 };
-                self.cache.mark(&store.key, asker, &filler.head().headers);
+                self.not_kept(&store.key, asker, &filler.head().headers, length);
                 tell(lead.take(), Landed::Personal);
                 filler.is_larger();
             }
@@ -387,6 +401,16 @@ impl Fetcher {
             filler.push(last).await;
         }
         filler.finish(stored);
+    }
+
+    /// An answer is not kept after so many bytes of it: remembered where it is larger than what is stored, and not where there was
+    /// only no room for it now.
+    fn not_kept(&self, key: &CacheKey, asker: Asker<'_>, response: &HeaderMap, length: usize) {
+        if length > self.cache.max_object() {
+            self.cache.mark(key, asker, response);
+        } else {
+            self.observer.limit_hit("cache.arriving");
+        }
     }
 
     /// An answer for its asker alone, or one that is not stored.
@@ -465,11 +489,6 @@ fn copy(request: &Request) -> Request {
 /// The response without what was meant for one connection.
 fn received(answer: Answer) -> Response {
     let mut response = answer.response;
-    let fields = response.headers_mut();
-    if fields.contains_key(TRANSFER_ENCODING) {
-        // A length beside it is a lie (RFC 9112 6.3).
-        fields.remove(CONTENT_LENGTH);
-    }
-    headers::remove_hop_by_hop(fields);
+    headers::remove_connection_fields(response.headers_mut());
     response
 }

@@ -12,24 +12,35 @@ use crate::message::{Body, BodyError};
 pub enum Gathered {
     /// All of it; its end was seen.
     Whole(Bytes),
-    /// More than the limit: what was read, and the rest behind it.
-    Larger(Body),
+    /// More than the limit, or than there is room for, with so many bytes: what was read, and the rest behind it.
+    Larger(usize, Body),
 }
 
 /// Reads `body` to its end, or until it is larger than `limit` bytes.
-pub async fn gather(mut body: Body, limit: usize) -> Result<Gathered, BodyError> {
+pub async fn gather(body: Body, limit: usize) -> Result<Gathered, BodyError> {
+    gather_within(body, limit, |_| true).await
+}
+
+/// The same, or until `fits` says that there is no room for so many bytes.
+pub async fn gather_within(
+    mut body: Body,
+    limit: usize,
+    mut fits: impl FnMut(usize) -> bool,
+) -> Result<Gathered, BodyError> {
     let hint = HttpBody::size_hint(&body);
     if hint.lower() > limit as u64 {
-        return Ok(Gathered::Larger(body));
+        return Ok(Gathered::Larger(hint.lower() as usize, body));
     }
     let mut read = BytesMut::new();
     while let Some(bytes) = body.next().await.transpose()? {
-        if read.len() + bytes.len() > limit {
+        let length = read.len() + bytes.len();
+        if length > limit || !fits(length) {
             read.extend_from_slice(&bytes);
-            return Ok(Gathered::Larger(Body::stream(Behind {
+            let behind = Behind {
                 first: Some(read.freeze()),
                 rest: body,
-            })));
+            };
+            return Ok(Gathered::Larger(length, Body::stream(behind)));
         }
         if read.is_empty() && hint.exact() == Some(bytes.len() as u64) {
             // All of it in one piece: nothing is copied. Its end must be seen all the same.
@@ -105,7 +116,7 @@ mod tests {
                     assert!(whole, "{limit}");
                     bytes
                 }
-                Gathered::Larger(body) => {
+                Gathered::Larger(_, body) => {
                     assert!(!whole, "{limit}");
                     body.collect(100).await.expect("no error")
                 }

@@ -22,13 +22,13 @@ use crate::cache::freshness::Defaults;
 use crate::cache::key::{Asker, CacheKey};
 use crate::cache::object::{Attachment, Object};
 use crate::cache::storable::Reason;
-use crate::cache::{Cache, Lookup};
+use crate::cache::{Cache, Lookup, Missing};
 use crate::fetch::error::FetchError;
 use crate::message::cache_control::RequestControl;
 use crate::message::deadline::Deadline;
 use crate::message::{Body, Request, Response};
 use crate::observe::Observer;
-use crate::observe::outcome::CacheUse;
+use crate::observe::outcome::{CacheUse, Why};
 use crate::observe::span::Notes;
 use crate::upstream::Upstream;
 
@@ -87,7 +87,8 @@ pub struct Policy {
 }
 
 impl Ask {
-    fn asker(&self) -> Asker<'_> {
+    /// The request as the cache judges it.
+    pub fn asker(&self) -> Asker<'_> {
         Asker {
             fields: self.request.headers(),
             keyed: self.policy.keyed,
@@ -149,8 +150,10 @@ impl Fetcher {
             keyed: policy.keyed,
         };
         let found = heeded(self.cache.look_up(key, asker, policy.stale), policy.control);
-        if matches!(found, Lookup::Hit(_)) {
-            self.observer.cache().used(CacheUse::Hit);
+        match found {
+            Lookup::Hit(_) => self.observer.cache().used(CacheUse::Hit),
+            Lookup::Stale(_) => self.observer.cache().used(CacheUse::Stale),
+            _ => {}
         }
         found
     }
@@ -182,9 +185,8 @@ impl Fetcher {
                 Ok(Fetched::Stored(object, CacheUse::Hit))
             }
             Some(Lookup::Stale(object)) => {
-                self.observer.cache().used(CacheUse::Stale);
                 ask.notes.cache(CacheUse::Stale);
-                self.refresh_behind(ask);
+                self.refresh(ask);
                 Ok(Fetched::Stored(object, CacheUse::Stale))
             }
             _ if ask.policy.control.only_if_cached => Err(FetchError::NotCached),
@@ -197,8 +199,12 @@ impl Fetcher {
     async fn fetch_anew(&self, ask: Ask, found: Option<Lookup>) -> Result<Fetched, FetchError> {
         match found {
             Some(Lookup::Expired(object)) => self.renewed(ask, object).await,
-            Some(Lookup::Miss) if may_lead(&ask.request) => {
-                self.coalesced(unconditional(ask), None).await
+            Some(Lookup::Miss(missing)) if may_lead(&ask.request) => {
+                self.coalesced(unconditional(ask), None, why(missing)).await
+            }
+            Some(Lookup::Miss(missing)) => {
+                let used = CacheUse::Miss(why(missing));
+                self.bring(ask, used, None, None).await
             }
             Some(Lookup::HitForMiss) => self.bring(ask, CacheUse::HitForMiss, None, None).await,
             _ => self.bring(ask, CacheUse::Pass, None, None).await,
@@ -209,6 +215,11 @@ impl Fetcher {
     /// terms allow (RFC 5861 4).
     async fn renewed(&self, ask: Ask, object: Arc<Object>) -> Result<Fetched, FetchError> {
         let may_cover = ask.policy.stale;
+        let why = if object.is_fresh() {
+            Why::Request
+        } else {
+            Why::Stale
+        };
         let notes = ask.notes.clone();
         let deadline = if may_cover && object.covers_errors() {
             // Some of the time is kept, so that what is stored can still be given when the upstream is too late.
@@ -219,15 +230,19 @@ impl Fetcher {
         let stored = Arc::clone(&object);
         let fetching = async {
             if !validate::is_plain(&ask.request) {
-                return self.bring(ask, CacheUse::Pass, None, Some(stored)).await;
+                return self
+                    .bring(ask, CacheUse::Miss(why), None, Some(stored))
+                    .await;
             }
             let leads = may_lead(&ask.request);
             let ask = unconditional(ask);
             if object.is_asked_always() || !leads {
                 // Nobody may have what this asking brings, so nobody waits for it.
-                return self.bring(ask, CacheUse::Miss, None, Some(stored)).await;
+                return self
+                    .bring(ask, CacheUse::Miss(why), None, Some(stored))
+                    .await;
             }
-            self.coalesced(ask, Some(stored)).await
+            self.coalesced(ask, Some(stored), why).await
         };
         let fetched = deadline
             .bound(fetching)
@@ -239,9 +254,9 @@ impl Fetcher {
             Err(error) => !error.is_clients(),
         };
         if failed && may_cover && object.covers_errors() {
-            self.observer.cache().used(CacheUse::Stale);
-            notes.cache(CacheUse::Stale);
-            return Ok(Fetched::Stored(object, CacheUse::Stale));
+            self.observer.cache().used(CacheUse::Covered);
+            notes.cache(CacheUse::Covered);
+            return Ok(Fetched::Stored(object, CacheUse::Covered));
         }
         fetched.map_err(|error| {
             if object.must_revalidate() && !error.is_clients() {
@@ -257,24 +272,28 @@ impl Fetcher {
         &self,
         ask: Ask,
         mut stored: Option<Arc<Object>>,
+        why: Why,
     ) -> Result<Fetched, FetchError> {
+        let (missed, coalesced) = (CacheUse::Miss(why), CacheUse::Coalesced(why));
         for _ in 0..JOINS {
             match coalesce::join(&self.cache, &ask.key, ask.asker()) {
                 Role::Leader(lead, interest) => {
-                    return self.lead_unless_landed(ask, lead, interest, stored).await;
+                    return self
+                        .lead_unless_landed(ask, lead, interest, stored, why)
+                        .await;
                 }
                 Role::Waiter(wait) => match wait_until(ask.deadline, wait).await? {
                     Landed::Shared(object) if object.is_fresh() && object.is_for(ask.asker()) => {
-                        self.observer.cache().used(CacheUse::Coalesced);
-                        ask.notes.cache(CacheUse::Coalesced);
-                        return Ok(Fetched::Stored(object, CacheUse::Coalesced));
+                        self.observer.cache().used(coalesced);
+                        ask.notes.cache(coalesced);
+                        return Ok(Fetched::Stored(object, coalesced));
                     }
                     Landed::Shared(object) => {
                         // It may still be asked about, instead of fetched whole.
                         if object.is_for(ask.asker()) && object.has_validator() {
                             stored = Some(object);
                         }
-                        return self.bring(ask, CacheUse::Miss, None, stored).await;
+                        return self.bring(ask, missed, None, stored).await;
                     }
                     Landed::Filling(filling) => {
                         let Some(filling) = filling.upgrade() else {
@@ -283,24 +302,25 @@ impl Fetcher {
                         let head = filling.head();
                         let current = self.cache.is_current(&ask.key, head);
                         if !current || !head.is_fresh() || !head.is_for(ask.asker()) {
-                            return self.bring(ask, CacheUse::Miss, None, stored).await;
+                            return self.bring(ask, missed, None, stored).await;
                         }
-                        let read = read_along(ask.deadline, ask.policy.whole, filling);
+                        let whole = ask.policy.whole;
+                        let read = read_along(ask.deadline, whole, filling, coalesced);
                         let Some(fetched) = read.await? else {
-                            return self.bring(ask, CacheUse::Miss, None, stored).await;
+                            return self.bring(ask, missed, None, stored).await;
                         };
-                        self.observer.cache().used(CacheUse::Coalesced);
-                        ask.notes.cache(CacheUse::Coalesced);
+                        self.observer.cache().used(coalesced);
+                        ask.notes.cache(coalesced);
                         return Ok(fetched);
                     }
                     Landed::Personal => {
-                        return self.bring(ask, CacheUse::Miss, None, stored).await;
+                        return self.bring(ask, missed, None, stored).await;
                     }
                     Landed::Failed => {}
                 },
             }
         }
-        self.bring(ask, CacheUse::Miss, None, stored).await
+        self.bring(ask, missed, None, stored).await
     }
 
     /// Leads, unless an earlier leader stored an answer and left between the look-up and the joining: then that answer is told.
@@ -310,6 +330,7 @@ impl Fetcher {
         lead: Lead,
         interest: Arc<Interest>,
         stored: Option<Arc<Object>>,
+        why: Why,
     ) -> Result<Fetched, FetchError> {
         let found = self.cache.look_up(&ask.key, ask.asker(), false);
         match heeded(found, ask.policy.control) {
@@ -324,9 +345,9 @@ impl Fetcher {
                 self.bring(ask, CacheUse::HitForMiss, None, None).await
             }
             Lookup::Expired(object) | Lookup::Stale(object) => {
-                self.lead(ask, lead, interest, Some(object)).await
+                self.lead(ask, lead, interest, Some(object), why).await
             }
-            Lookup::Miss => self.lead(ask, lead, interest, stored).await,
+            Lookup::Miss(_) => self.lead(ask, lead, interest, stored, why).await,
         }
     }
 
@@ -337,11 +358,13 @@ impl Fetcher {
         lead: Lead,
         interest: Arc<Interest>,
         stored: Option<Arc<Object>>,
+        why: Why,
     ) -> Result<Fetched, FetchError> {
+        let used = CacheUse::Miss(why);
         let (teller, told) = oneshot::channel();
         let fetcher = self.clone();
         let task = tokio::spawn(async move {
-            let fetched = fetcher.bring(ask, CacheUse::Miss, Some(lead), stored).await;
+            let fetched = fetcher.bring(ask, used, Some(lead), stored).await;
             // Whoever asked may have left; those who wait are told through the lead.
             let _ = teller.send(fetched);
         });
@@ -354,7 +377,7 @@ impl Fetcher {
 
     /// Asks the upstream about something stale while its asker has been served already: one fetch a key, and only because
     /// somebody asked.
-    fn refresh_behind(&self, ask: Ask) {
+    pub fn refresh(&self, ask: Ask) {
         let Role::Leader(lead, interest) = coalesce::join(&self.cache, &ask.key, ask.asker())
         else {
             return;
@@ -380,7 +403,8 @@ impl Fetcher {
             // Those who come meanwhile may wait for it; that they leave does not end it.
             let _interest = interest;
             let url = ask.key.url().to_owned();
-            let fetching = fetcher.bring(ask, CacheUse::Miss, Some(lead), Some(stored));
+            let used = CacheUse::Miss(Why::Stale);
+            let fetching = fetcher.bring(ask, used, Some(lead), Some(stored));
             match deadline.bound(fetching).await {
                 Ok(Ok(_)) => {}
                 Ok(Err(error)) => {
@@ -389,6 +413,14 @@ impl Fetcher {
                 Err(_) => tracing::warn!(url, "not refreshed in time, the stale copy stays"),
             }
         });
+    }
+}
+
+fn why(missing: Missing) -> Why {
+    match missing {
+        Missing::Url => Why::UriMiss,
+        Missing::Variant => Why::VaryMiss,
+        Missing::Asker => Why::Miss,
     }
 }
 
@@ -436,14 +468,15 @@ async fn read_along(
     deadline: Deadline,
     whole: bool,
     filling: Arc<Filling>,
+    used: CacheUse,
 ) -> Result<Option<Fetched>, FetchError> {
     if whole {
         let object = deadline.bound(filling.whole()).await;
         let object = object.map_err(|_| FetchError::Deadline)??;
-        return Ok(object.map(|object| Fetched::Stored(object, CacheUse::Coalesced)));
+        return Ok(object.map(|object| Fetched::Stored(object, used)));
     }
     let body = filling.body();
-    Ok(body.map(|body| Fetched::Streamed(arriving(filling.head(), body, CacheUse::Coalesced))))
+    Ok(body.map(|body| Fetched::Streamed(arriving(filling.head(), body, used))))
 }
 
 /// Without the client's own validators: what comes is to be stored whole, and the client's copy compared here.

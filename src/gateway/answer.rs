@@ -8,13 +8,13 @@ use http::header::{AGE, CONTENT_LENGTH, HeaderName};
 use http::{HeaderValue, Method, Version};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
+use crate::cache::key::CacheKey;
 use crate::gateway::cache_status::{self, Told};
-use crate::gateway::error::GatewayError;
-use crate::gateway::respond;
 use crate::gateway::visit::Visit;
 use crate::message::{Body, BodyError, Response, headers};
-use crate::observe::outcome::PageEnd;
+use crate::observe::outcome::{Outcome, PageEnd};
 use crate::observe::page::{Page, PageTrace};
+use crate::observe::span::Span;
 
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
@@ -24,6 +24,10 @@ pub struct Answer {
     pub response: Response,
     /// For `Cache-Status`.
     pub told: Option<Told>,
+    /// Under which key it was looked up; told to those alone who may see it.
+    pub key: Option<CacheKey>,
+    /// What the surrogate that asks is told, when it is to compose the page itself.
+    pub surrogate_control: Option<HeaderValue>,
 }
 
 impl Answer {
@@ -32,15 +36,29 @@ impl Answer {
         Self {
             response,
             told: None,
+            key: None,
+            surrogate_control: None,
+        }
+    }
+
+    /// An answer that came through the cache.
+    pub fn told(response: Response, told: Told) -> Self {
+        Self {
+            response,
+            told: Some(told),
+            key: None,
+            surrogate_control: None,
         }
     }
 
     /// Completes the head, and watches the body.
-    pub async fn send(self, visit: &Visit, page: Page, most: usize) -> Response {
-        let Self { mut response, told } = self;
-        if visit.version == Version::HTTP_10 {
-            response = without_streaming(response, most).await;
-        }
+    pub fn send(self, visit: &Visit, page: Page) -> Response {
+        let Self {
+            mut response,
+            told,
+            key,
+            surrogate_control,
+        } = self;
         if visit.method == Method::HEAD {
             response = head_only(response);
         }
@@ -48,10 +66,14 @@ impl Answer {
         trace.status(response.status());
         let fields = response.headers_mut();
         headers::remove_consumed(fields);
+        if let Some(control) = surrogate_control {
+            fields.insert(headers::SURROGATE_CONTROL, control);
+        }
         if !visit.is_surrogate() {
             headers::remove_keys(fields);
         }
-        if let Some(value) = told.and_then(|told| cache_status::value(told, &visit.method)) {
+        let key = key.as_ref().filter(|_| visit.debug);
+        if let Some(value) = told.and_then(|told| cache_status::value(told, &visit.method, key)) {
             fields.append(headers::CACHE_STATUS, value);
         }
         headers::append_via(fields, Version::HTTP_11);
@@ -64,27 +86,12 @@ impl Answer {
         {
             fields.insert(SERVER_TIMING, timing);
         }
-        response.map(|body| watched(body, page, trace))
-    }
-}
-
-/// An HTTP/1.0 client sees no difference between a whole body and a cut one unless it is told the length.
-async fn without_streaming(response: Response, most: usize) -> Response {
-    let (mut head, body) = response.into_parts();
-    if HttpBody::size_hint(&body).exact().is_some() {
-        return Response::from_parts(head, body);
-    }
-    match body.collect(most).await {
-        Ok(bytes) => {
-            head.headers.remove(CONTENT_LENGTH);
-            Response::from_parts(head, Body::full(bytes))
-        }
-        Err(error) => respond::error(&GatewayError::Document(error.to_string())),
+        response.map(|body| watched(body, page, None))
     }
 }
 
 /// The head alone; the length that a GET would have stays told.
-fn head_only(response: Response) -> Response {
+pub(super) fn head_only(response: Response) -> Response {
     let (mut head, body) = response.into_parts();
     if let Some(length) = body.as_full().map(Bytes::len).filter(|length| *length > 0) {
         head.headers
@@ -98,18 +105,23 @@ pub fn insert_age(fields: &mut http::HeaderMap, age: std::time::Duration) {
     fields.insert(AGE, HeaderValue::from(age.as_secs()));
 }
 
-fn watched(body: Body, page: Page, trace: PageTrace) -> Body {
-    if let Some(bytes) = body.as_full() {
-        trace.sent(bytes.len());
-        page.finish(PageEnd::Complete);
-        return body;
-    }
-    trace.sent(0);
-    Body::stream(Watched {
+/// Tells the page what becomes of its body, and the fetch that it streams from, if it is still under way.
+pub(super) fn watched(body: Body, page: Page, fetch: Option<Span>) -> Body {
+    let trace = page.trace().clone();
+    let mut watched = Watched {
         body,
         trace,
         page: Some(page),
-    })
+        fetch,
+    };
+    if let Some(bytes) = watched.body.as_full() {
+        let bytes = bytes.clone();
+        watched.sent(bytes.len());
+        watched.finish(PageEnd::Complete);
+        return Body::full(bytes);
+    }
+    watched.sent(0);
+    Body::stream(watched)
 }
 
 /// A streamed body that tells what becomes of it. Dropped before its end: the client has left.
@@ -117,10 +129,26 @@ struct Watched {
     body: Body,
     trace: PageTrace,
     page: Option<Page>,
+    fetch: Option<Span>,
 }
 
 impl Watched {
+    fn sent(&self, bytes: usize) {
+        if let Some(fetch) = &self.fetch {
+            fetch.notes().received(bytes);
+        }
+        self.trace.sent(bytes);
+    }
+
     fn finish(&mut self, end: PageEnd) {
+        // First the fetch: what comes after the end of its page is not recorded.
+        if let Some(fetch) = self.fetch.take() {
+            fetch.finish(match end {
+                PageEnd::Complete => Outcome::Ok,
+                PageEnd::Cut => Outcome::Failed,
+                PageEnd::ClientLeft => Outcome::Cancelled,
+            });
+        }
         if let Some(page) = self.page.take() {
             page.finish(end);
         }
@@ -138,8 +166,10 @@ impl HttpBody for Watched {
         let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(context));
         match &frame {
             Some(Ok(frame)) => {
-                self.trace.sent(frame.data_ref().map_or(0, Bytes::len));
-                if self.body.is_end_stream() {
+                self.sent(frame.data_ref().map_or(0, Bytes::len));
+                // Once the announced length has gone nobody asks for more.
+                let nothing_left = self.body.size_hint().exact() == Some(0);
+                if nothing_left || self.body.is_end_stream() {
                     self.finish(PageEnd::Complete);
                 }
             }

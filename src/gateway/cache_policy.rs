@@ -1,6 +1,8 @@
 //! What a route and a visit mean for the cache: under which key a request is looked up, and how the cache may be used for it.
 
-use http::HeaderMap;
+use std::borrow::Cow;
+
+use http::{HeaderMap, Method, Uri};
 
 use crate::cache::freshness::Defaults;
 use crate::cache::key::CacheKey;
@@ -18,11 +20,7 @@ pub fn key(
     target: &str,
     fields: &HeaderMap,
 ) -> (CacheKey, bool) {
-    let key = if route.ignore_query.is_empty() {
-        visit.key(host, target)
-    } else {
-        visit.key(host, &without_ignored(target, &route.ignore_query))
-    };
+    let key = visit.key(host, &counted(target, route));
     if route.key_cookies.is_empty() {
         return (key, false);
     }
@@ -41,10 +39,15 @@ pub fn key(
     (key.with_cookies(&counted), keyed)
 }
 
-/// A target less the parameters that do not count. What is left stays as it is written, in its order.
-pub fn without_ignored(target: &str, ignored: &[String]) -> String {
+/// A target as it stands in the key: less the parameters that do not count, and in the order of their names where the route says
+/// so. What is left stays as it is written; parameters of one name keep their order.
+pub fn counted<'t>(target: &'t str, route: &RouteConfig) -> Cow<'t, str> {
+    let ignored = &route.ignore_query;
+    if ignored.is_empty() && !route.sort_query {
+        return Cow::Borrowed(target);
+    }
     let Some((path, query)) = target.split_once('?') else {
-        return target.to_owned();
+        return Cow::Borrowed(target);
     };
     let counts = |parameter: &&str| {
         let name = parameter.split('=').next().unwrap_or_default();
@@ -55,11 +58,34 @@ pub fn without_ignored(target: &str, ignored: &[String]) -> String {
                 None => name == ignored,
             })
     };
-    let kept: Vec<&str> = query.split('&').filter(counts).collect();
+    let mut kept: Vec<&str> = query.split('&').filter(counts).collect();
     if kept.is_empty() {
-        return path.to_owned();
+        return Cow::Borrowed(path);
     }
-    format!("{path}?{}", kept.join("&"))
+    if route.sort_query {
+        kept.sort_by_key(|parameter| parameter.split('=').next());
+    }
+    Cow::Owned(format!("{path}?{}", kept.join("&")))
+}
+
+/// A target as it goes upstream. What is not in the key must not shape an answer that the key names: an application that shows
+/// an ignored parameter, or reads one where we read none (`utm_x=1;lang=de`), would have one asker's stored for all.
+pub fn sent<'t>(method: &Method, target: &'t str, route: &RouteConfig) -> Cow<'t, str> {
+    if route.cache && matches!(*method, Method::GET | Method::HEAD) {
+        counted(target, route)
+    } else {
+        Cow::Borrowed(target)
+    }
+}
+
+/// The same for the page that a visit asks for.
+pub fn uri(visit: &Visit, route: &RouteConfig) -> Uri {
+    let sent = sent(&visit.method, &visit.target, route);
+    if sent.len() == visit.target.len() && sent == visit.target {
+        return visit.uri.clone();
+    }
+    // Parameters of a target, some of them left out, are a target.
+    sent.parse().unwrap_or_else(|_| visit.uri.clone())
 }
 
 /// How the cache may be used for a request of this visit by this route.
@@ -98,7 +124,9 @@ mod tests {
 
     #[test]
     fn what_is_ignored_leaves_the_rest_as_it_is_written() {
-        let ignored = ["utm_*".to_owned(), "fbclid".to_owned()];
+        let mut route = RouteConfig::new("app");
+        assert_eq!(counted("/a?utm_x=1&a", &route), "/a?utm_x=1&a");
+        route.ignore_query = vec!["utm_*".to_owned(), "fbclid".to_owned()];
         for (target, wanted) in [
             ("/a", "/a"),
             ("/a?x=1&y=2", "/a?x=1&y=2"),
@@ -111,7 +139,15 @@ mod tests {
             ("/a?fbclid2=1&z=utm_source", "/a?fbclid2=1&z=utm_source"),
             ("/a?", "/a?"),
         ] {
-            assert_eq!(without_ignored(target, &ignored), wanted, "{target}");
+            assert_eq!(counted(target, &route), wanted, "{target}");
+        }
+        route.sort_query = true;
+        for (target, wanted) in [
+            ("/a?b=1&a=2&utm_x=3", "/a?a=2&b=1"),
+            ("/a?b=2&a&b=1&a=1", "/a?a&a=1&b=2&b=1"),
+            ("/a", "/a"),
+        ] {
+            assert_eq!(counted(target, &route), wanted, "{target}");
         }
     }
 }

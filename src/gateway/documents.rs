@@ -30,6 +30,17 @@ pub struct Document {
     reader: u64,
 }
 
+/// What the words of a [`DecodeError`] may need, about, in bytes.
+const LONGEST_ERROR: usize = 256;
+
+/// Kept in place of a document that cannot be decoded, so that it is not tried again at each hit.
+#[derive(Debug)]
+struct Undecodable {
+    error: DecodeError,
+    /// As of a [`Document`].
+    reader: u64,
+}
+
 /// Reads the documents of one route.
 pub struct Documents {
     mode: ComposeMode,
@@ -132,14 +143,18 @@ impl Documents {
     /// # Errors
     /// What cannot be decoded.
     pub fn of(&self, object: &Object) -> Result<Document, DecodeError> {
-        let attached = object
-            .attachment
-            .as_ref()
-            .and_then(|attachment| attachment.value.downcast_ref::<Document>());
-        match attached {
-            Some(document) if document.reader == self.identity => Ok(document.clone()),
-            _ => self.read(object.status, &object.headers, &object.body),
+        if let Some(attachment) = &object.attachment {
+            let value = &attachment.value;
+            match value.downcast_ref::<Document>() {
+                Some(document) if document.reader == self.identity => return Ok(document.clone()),
+                _ => {}
+            }
+            match value.downcast_ref::<Undecodable>() {
+                Some(known) if known.reader == self.identity => return Err(known.error.clone()),
+                _ => {}
+            }
         }
+        self.read(object.status, &object.headers, &object.body)
     }
 
     /// An answer that passes undeclared holds these bytes: tags among them are counted, and told once a route.
@@ -174,8 +189,20 @@ impl Prepare for Documents {
         if !self.is_document(status, headers) {
             return None;
         }
-        // One that cannot be decoded is found out again, and told, by whoever wants to use it.
-        let document = self.read(status, headers, body).ok()?;
+        let document = match self.read(status, headers, body) {
+            Ok(document) => document,
+            Err(error) => {
+                // Whoever wants to use it tells.
+                let value = Undecodable {
+                    error,
+                    reader: self.identity,
+                };
+                return Some(Attachment {
+                    weight: size_of::<Undecodable>() + LONGEST_ERROR,
+                    value: Arc::new(value),
+                });
+            }
+        };
         let decoded = if coding::is_encoded(headers) {
             document.body.len()
         } else {
@@ -190,5 +217,55 @@ impl Prepare for Documents {
             value,
             weight: decoded + compiled,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::epochs::Labels;
+    use crate::cache::object::tests::object_for;
+    use crate::gateway::origin_request::Coding;
+    use crate::observe::Observer;
+    use crate::observe::access_log::AccessLog;
+    use http::HeaderValue;
+    use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+
+    fn documents(limit: &str) -> Documents {
+        let compose = ComposeConfig {
+            max_document: crate::config::size::ByteSize::parse(limit).expect("a size"),
+            ..ComposeConfig::default()
+        };
+        let mut route = RouteConfig::new("app");
+        route.compose = ComposeMode::Always;
+        let observer = Observer::new(AccessLog::Off);
+        let composer = Composer::new(compose.clone());
+        Documents::new(&route, &compose, &composer, observer.route("/"))
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_decoded_is_tried_once() {
+        let documents = documents("1MiB");
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html"));
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        let broken = Bytes::from_static(b"not gzip");
+        let attachment = documents.prepare(StatusCode::OK, &headers, &broken);
+        let mut object = object_for(&[], &[("cache-control", "max-age=60")], Labels::default());
+        object.headers.extend(headers);
+        object.attachment = attachment;
+        // Had it to be decoded again it would be found good.
+        let encoded = coding::encode(crate::message::Body::full("good"), Coding::Gzip);
+        object.body = encoded.collect(1000).await.expect("memory does not fail");
+        assert!(matches!(
+            documents.of(&object),
+            Err(DecodeError::Broken { .. })
+        ));
+        object.attachment = None;
+        assert_eq!(documents.of(&object).expect("it is good").body, "good");
+        // Another reader, after a reload, looks for itself.
+        object.attachment = documents.prepare(StatusCode::OK, &object.headers, &broken);
+        let later = self::documents("2MiB");
+        assert_eq!(later.of(&object).expect("it is good").body, "good");
     }
 }

@@ -56,6 +56,11 @@ impl GatewayError {
         }
     }
 
+    /// Whether it was a matter of time.
+    pub fn is_timeout(&self) -> bool {
+        self.status() == StatusCode::GATEWAY_TIMEOUT
+    }
+
     /// The setting whose bound was hit, if that is what happened.
     pub fn limit(&self) -> Option<&'static str> {
         match self {
@@ -69,5 +74,11 @@ impl GatewayError {
     /// Whether it is the client's doing, and so no line for the operator.
     pub fn is_clients(&self) -> bool {
         self.status().is_client_error()
+    }
+}
+
+impl From<UpstreamError> for GatewayError {
+    fn from(error: UpstreamError) -> Self {
+        Self::Fetch(FetchError::Upstream(error))
     }
 }

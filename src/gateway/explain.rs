@@ -54,7 +54,7 @@ impl Gateway {
         if fetch {
             let mut request = Request::new(Body::empty());
             *request.headers_mut() = fields.clone();
-            *request.uri_mut() = visit.uri.clone();
+            *request.uri_mut() = cache_policy::uri(&visit, &route.config);
             let deadline = Deadline::after(self.compose.page_timeout);
             let notes = Notes::unobserved();
             let answer = route.upstream.send(request, deadline, &notes).await;
@@ -142,9 +142,16 @@ fn head(status: StatusCode, headers: &HeaderMap) -> String {
 fn composed(route: &Route, status: StatusCode, headers: &HeaderMap) -> String {
     let declared = quoted(headers, &[SURROGATE_CONTROL, X_ESI, EDGE_CONTROL]);
     if route.documents.is_document(status, headers) {
+        let elsewhere = if route.config.delegate {
+            "; or by a trusted surrogate in front that can, since the route has `delegate = true`"
+        } else {
+            ""
+        };
         return match route.config.compose {
-            ComposeMode::Always => "yes: the route has `compose = \"always\"`".to_owned(),
-            _ => format!("yes: it says {declared}"),
+            ComposeMode::Always => {
+                format!("yes: the route has `compose = \"always\"`{elsewhere}")
+            }
+            _ => format!("yes: it says {declared}{elsewhere}"),
         };
     }
     if route.config.compose == ComposeMode::Off {

@@ -19,6 +19,7 @@ use crate::fetch::{self, Ask, Fetcher, Streamed};
 use crate::gateway::coding;
 use crate::gateway::documents::Document;
 use crate::gateway::page_head::PartPolicy;
+use crate::gateway::remembered::Remembered;
 use crate::gateway::route::Route;
 use crate::message::deadline::Deadline;
 use crate::message::{Body, BodyError};
@@ -33,6 +34,7 @@ pub(super) fn stored(
     route: &Route,
     object: &Object,
     dca: Dca,
+    foreign: bool,
 ) -> Result<Fragment<PartPolicy>, FragmentError> {
     if !object.status.is_success() {
         return Err(FragmentError::Status(object.status.as_u16()));
@@ -49,7 +51,9 @@ pub(super) fn stored(
         status: object.status.as_u16(),
         template,
         body: document.body,
-        policy: PartPolicy::of_stored(object).or_personal(reads_request),
+        policy: PartPolicy::of_stored(object)
+            .or_personal(reads_request)
+            .or_foreign(foreign),
         set_cookies: Vec::new(),
         reservation: None,
     })
@@ -92,8 +96,13 @@ pub(super) struct Pending {
     pub(super) fetcher: Fetcher,
     pub(super) route: Arc<Route>,
     pub(super) dca: Dca,
+    /// Whether it is of another origin than the page.
+    pub(super) foreign: bool,
     pub(super) limit: usize,
+    /// `compose.merge_set_cookie`.
+    pub(super) merges: bool,
     pub(super) memory: Memory,
+    pub(super) remembered: Arc<Remembered>,
     pub(super) span: Waited,
 }
 
@@ -105,14 +114,20 @@ impl Pending {
             fetcher,
             route,
             dca,
+            foreign,
             limit,
+            merges,
             memory,
+            remembered,
             span,
         } = self;
         let deadline = span.deadline;
         let fetched = async {
             let observer = fetcher.observer();
-            let fetched = fetcher.fetch_after(ask?, found).await.map_err(|error| {
+            let ask = ask?;
+            let key = ask.key.clone();
+            let is_users = ask.asker().has_credentials();
+            let fetched = fetcher.fetch_after(ask, found).await.map_err(|error| {
                 error
                     .limit()
                     .into_iter()
@@ -120,10 +135,26 @@ impl Pending {
                 failure(&error)
             })?;
             match fetched {
-                fetch::Fetched::Stored(object, used) => Ok((stored(&route, &object, dca)?, used)),
+                fetch::Fetched::Stored(object, used) => {
+                    let fragment = stored(&route, &object, dca, foreign)?;
+                    let composed = fragment.template.as_ref();
+                    if fragment.policy.is_shared() && !composed.is_some_and(|it| it.has_tags()) {
+                        remembered.shared(&key, &object);
+                    } else if !is_users {
+                        remembered.personal(&key);
+                    }
+                    Ok((fragment, used))
+                }
                 fetch::Fetched::Streamed(streamed) => {
                     let used = streamed.cache;
-                    let read = read(streamed, &route, dca, limit, &memory).await;
+                    // A failure says nothing of what comes after it.
+                    if !is_users && streamed.response.status().is_success() {
+                        remembered.personal(&key);
+                    }
+                    if !merges && streamed.response.headers().contains_key(SET_COOKIE) {
+                        route.drops_cookie();
+                    }
+                    let read = read(streamed, &route, dca, foreign, limit, &memory).await;
                     if matches!(read, Err(FragmentError::Overloaded(_))) {
                         observer.limit_hit("compose.memory");
                     }
@@ -145,6 +176,7 @@ async fn read(
     streamed: Streamed,
     route: &Route,
     dca: Dca,
+    foreign: bool,
     limit: usize,
     memory: &Memory,
 ) -> Result<Fragment<PartPolicy>, FragmentError> {
@@ -179,7 +211,9 @@ async fn read(
         status: head.status.as_u16(),
         template,
         body: document.body,
-        policy: PartPolicy::of_fetched(&head.headers, personal, came).or_personal(reads_request),
+        policy: PartPolicy::of_fetched(&head.headers, personal, came)
+            .or_personal(reads_request)
+            .or_foreign(foreign),
         set_cookies: head.headers.get_all(SET_COOKIE).iter().cloned().collect(),
         reservation: Some(reservation),
     })
@@ -254,10 +288,10 @@ impl Waited {
         match ended {
             Ok((fragment, used)) => {
                 span.notes().received(fragment.body.len());
-                span.finish(if *used == CacheUse::Hit {
-                    Outcome::Hit
-                } else {
-                    Outcome::Ok
+                span.finish(match used {
+                    CacheUse::Hit => Outcome::Hit,
+                    CacheUse::Stale | CacheUse::Covered => Outcome::Stale,
+                    _ => Outcome::Ok,
                 });
             }
             Err(FragmentError::TimedOut) => span.fail(Outcome::Timeout, &FragmentError::TimedOut),

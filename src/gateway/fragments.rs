@@ -9,7 +9,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use crate::cache::Lookup;
-use crate::cache::key::CacheKey;
+use crate::cache::key::{Asker, CacheKey};
 use crate::cache::object::Object;
 use crate::compose::limits::Memory;
 use crate::compose::request_scope::{ReadableCookies, facts};
@@ -24,13 +24,14 @@ use crate::gateway::cache_policy;
 use crate::gateway::fragment_fetch::{Pending, Waited, apart, stored};
 use crate::gateway::origin_request::{self, Purpose};
 use crate::gateway::page_head::{PageHead, PartPolicy};
+use crate::gateway::remembered::Remembered;
 use crate::gateway::route::Route;
 use crate::gateway::visit::{Visit, without_default_port};
 use crate::message::deadline::Deadline;
 use crate::message::{Body, Request};
 use crate::observe::outcome::{CacheUse, Outcome};
 use crate::observe::page::PageTrace;
-use crate::observe::span::{FragmentStart, Served, Span, SpanId};
+use crate::observe::span::{FragmentStart, Notes, Served, Span, SpanId};
 use crate::routing::Router;
 use crate::template::memo::Memo;
 
@@ -41,6 +42,8 @@ pub struct PageFragments {
     pub(super) fetcher: Fetcher,
     pub(super) compose: Arc<ComposeConfig>,
     pub(super) memory: Memory,
+    /// Which fragments were for everybody the last time.
+    pub(super) remembered: Arc<Remembered>,
     /// When the page must be done.
     pub(super) deadline: Deadline,
     pub(super) trace: PageTrace,
@@ -72,6 +75,7 @@ impl FragmentSource for PageFragments {
         let Some(route) = self.routes.find(&host, request.url.path()) else {
             return Fetched::Now(Err(FragmentError::NoRoute));
         };
+        let foreign = host != self.visit.host || request.url.scheme() != self.visit.scheme;
         // A header that the include sets is part of what is asked for and not of the key: such an answer is nobody else's.
         let sets_headers = request
             .headers
@@ -87,22 +91,47 @@ impl FragmentSource for PageFragments {
             ..of_route
         };
         let mut found = None;
+        let mut expected = None;
         if policy.cacheable && request.method == FragmentMethod::Get {
-            match self.fetcher.at_hand(&key, &headers, policy) {
-                Lookup::Hit(object) => return Fetched::Now(self.at_hand(&request, route, &object)),
-                other => found = Some(other),
+            let at_hand = self.fetcher.at_hand(&key, &headers, policy);
+            match &at_hand {
+                Lookup::Hit(object) => {
+                    let fragment = self.at_hand(&request, route, object, CacheUse::Hit, foreign);
+                    return Fetched::Now(fragment);
+                }
+                Lookup::Stale(object) => {
+                    let fragment = self.at_hand(&request, route, object, CacheUse::Stale, foreign);
+                    if !self.head_only {
+                        self.refresh(request, route, key, headers, policy);
+                    }
+                    return Fetched::Now(fragment);
+                }
+                Lookup::Miss(_) | Lookup::Expired(_) => {
+                    let asker = Asker {
+                        fields: &headers,
+                        keyed: policy.keyed,
+                    };
+                    // What comes may be a document now, whose includes take the visitor's credentials elsewhere.
+                    if !self.visit.has_credentials() {
+                        expected = self.remembered.expected(&key, asker);
+                    }
+                }
+                // Not shareable lately: it counts as personal.
+                Lookup::HitForMiss => {}
             }
+            found = Some(at_hand);
         }
         if self.head_only {
             return Fetched::Later {
-                expected: None,
+                expected,
                 fragment: Box::pin(std::future::pending()),
             };
         }
         let span = self.begin(&request, route);
-        let fetch = self.pending(request, route, key, headers, found, policy, span);
+        let mut fetch = self.pending(request, route, key, headers, found, policy, span);
+        fetch.foreign = foreign;
         Fetched::Later {
-            expected: None,
+            expected,
             fragment: Box::pin(apart(fetch)),
         }
     }
@@ -125,6 +154,7 @@ impl FragmentSource for PageFragments {
             .as_ref()
             .is_some_and(|head| head.promised_more_than(policy))
         {
+            self.fetcher.observer().overpromised();
             tracing::warn!(
                 request = %self.visit.id,
                 path = self.visit.path(),
@@ -215,17 +245,19 @@ impl PageFragments {
         request: &FragmentRequest,
         route: &Route,
         object: &Object,
+        used: CacheUse,
+        foreign: bool,
     ) -> Result<Fragment<PartPolicy>, FragmentError> {
-        let fragment = stored(route, object, request.dca);
+        let fragment = stored(route, object, request.dca, foreign);
         let served = Served {
             route: &route.metrics,
             upstream: &route.upstream_metrics,
-            outcome: if fragment.is_ok() {
-                Outcome::Hit
-            } else {
-                Outcome::Failed
+            outcome: match (&fragment, used) {
+                (Err(_), _) => Outcome::Failed,
+                (Ok(_), CacheUse::Stale) => Outcome::Stale,
+                (Ok(_), _) => Outcome::Hit,
             },
-            cache: CacheUse::Hit,
+            cache: used,
             bytes: object.body.len(),
         };
         self.trace.hit(&self.start(request), &served);
@@ -246,6 +278,37 @@ impl PageFragments {
         policy: Policy,
         span: Span,
     ) -> Pending {
+        let dca = request.dca;
+        let ask = self.ask(request, route, key, headers, policy, span.notes().clone());
+        let deadline = ask.as_ref().map_or(self.deadline, |asked| asked.deadline);
+        Pending {
+            ask,
+            found,
+            fetcher: self.fetcher.clone(),
+            route: Arc::clone(route),
+            dca,
+            foreign: false,
+            limit: self.compose.max_document.as_usize(),
+            merges: self.compose.merge_set_cookie,
+            memory: self.memory.clone(),
+            remembered: Arc::clone(&self.remembered),
+            span: Waited {
+                span: Some(span),
+                deadline,
+            },
+        }
+    }
+
+    /// What is asked of the cache and the upstream.
+    fn ask(
+        &self,
+        request: FragmentRequest,
+        route: &Route,
+        key: CacheKey,
+        headers: Arc<HeaderMap>,
+        policy: Policy,
+        notes: Notes,
+    ) -> Result<Ask, FragmentError> {
         let default = route
             .config
             .timeout
@@ -257,13 +320,15 @@ impl PageFragments {
             *upstream_request.method_mut() = Method::POST;
         }
         *upstream_request.headers_mut() = Arc::unwrap_or_clone(headers);
-        let target = request
-            .url
-            .target()
-            .parse()
-            .map_err(|_| FragmentError::Broken("not a request target".to_owned()));
-        let target = target.map(|uri| *upstream_request.uri_mut() = uri);
-        let ask = Ask {
+        let target = cache_policy::sent(
+            upstream_request.method(),
+            request.url.target(),
+            &route.config,
+        );
+        let target = target.parse();
+        *upstream_request.uri_mut() =
+            target.map_err(|_| FragmentError::Broken("not a request target".to_owned()))?;
+        Ok(Ask {
             key,
             request: upstream_request,
             upstream: Arc::clone(&route.upstream),
@@ -271,20 +336,22 @@ impl PageFragments {
             ttl: request.ttl,
             deadline,
             prepare: Arc::clone(&route.documents) as Arc<_>,
-            notes: span.notes().clone(),
-        };
-        Pending {
-            ask: target.map(|()| ask),
-            found,
-            fetcher: self.fetcher.clone(),
-            route: Arc::clone(route),
-            dca: request.dca,
-            limit: self.compose.max_document.as_usize(),
-            memory: self.memory.clone(),
-            span: Waited {
-                span: Some(span),
-                deadline,
-            },
+            notes,
+        })
+    }
+
+    /// What is stale has been given; the upstream is asked for it anew.
+    fn refresh(
+        &self,
+        request: FragmentRequest,
+        route: &Route,
+        key: CacheKey,
+        headers: Arc<HeaderMap>,
+        policy: Policy,
+    ) {
+        let notes = Notes::unobserved();
+        if let Ok(ask) = self.ask(request, route, key, headers, policy, notes) {
+            self.fetcher.refresh(ask);
         }
     }
 }

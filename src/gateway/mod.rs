@@ -4,15 +4,18 @@
 //! come through the same door; else pass it on. The rooms below do the work, this one tells the story.
 
 pub mod answer;
+pub mod balancer;
 pub mod cache_policy;
 pub mod cache_status;
 pub mod coding;
 pub mod conditional;
+pub mod delegate;
 pub mod documents;
 pub mod error;
 pub mod explain;
 mod fragment_fetch;
 pub mod fragments;
+pub mod language;
 pub mod origin_request;
 mod page;
 pub mod page_head;
@@ -20,14 +23,17 @@ pub mod page_tag;
 pub mod purge;
 pub mod range;
 pub mod reload;
+pub mod remembered;
 pub mod respond;
 pub mod route;
 pub mod visit;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crate::cache::Cache;
+use crate::cache::key::CacheKey;
 use crate::compose::Composer;
 use crate::compose::limits::Memory;
 use crate::compose::request_scope::ReadableCookies;
@@ -40,6 +46,7 @@ use crate::gateway::answer::Answer;
 use crate::gateway::documents::Documents;
 use crate::gateway::error::GatewayError;
 use crate::gateway::origin_request::Purpose;
+use crate::gateway::remembered::Remembered;
 use crate::gateway::route::Route;
 use crate::gateway::visit::{Trust, Visit};
 use crate::message::deadline::Deadline;
@@ -68,6 +75,8 @@ pub struct Gateway {
     readable: Arc<ReadableCookies>,
     /// `compose.memory`.
     memory: Memory,
+    /// Which fragments were for everybody the last time.
+    remembered: Arc<Remembered>,
     /// `cache.purge_from`.
     purge_from: Vec<Network>,
     observer: Observer,
@@ -99,6 +108,7 @@ impl Gateway {
                     metrics.clone(),
                 )),
                 metrics,
+                told_cookie: AtomicBool::new(false),
             };
             Some((
                 route.config.host.clone(),
@@ -124,6 +134,7 @@ impl Gateway {
             compose: Arc::new(config.compose.clone()),
             server: config.server.clone(),
             memory: Memory::new(config.compose.memory.as_u64()),
+            remembered: Arc::default(),
             purge_from: config.cache.purge_from.clone(),
             upstreams,
             observer,
@@ -148,9 +159,10 @@ impl Gateway {
 
     /// Answers one request.
     pub async fn answer(&self, request: Request) -> Response {
+        let version = request.version();
         let (visit, body) = match Visit::new(request, &self.trust) {
             Ok(visit) => visit,
-            Err(refused) => return respond::error(&refused.into()),
+            Err(refused) => return respond::refusal(&refused.into(), version),
         };
         let visit = Arc::new(visit);
         let page = self.observer.page(&PageStart {
@@ -169,9 +181,7 @@ impl Gateway {
             }
             Answer::plain(respond::error(&error))
         });
-        answer
-            .send(&visit, page, self.compose.max_page.as_usize())
-            .await
+        answer.send(&visit, page)
     }
 
     /// Route, skeleton, page.
@@ -197,8 +207,11 @@ impl Gateway {
             body
         };
         let deadline = self.deadline(&body);
-        let fetched = self.skeleton(visit, route, body, deadline, trace).await?;
-        self.page(visit, route, fetched, deadline, trace).await
+        let mut key = None;
+        let skeleton = self.skeleton(visit, route, body, deadline, trace, &mut key);
+        let fetched = skeleton.await?;
+        let answer = self.page(visit, route, fetched, deadline, trace).await?;
+        Ok(Answer { key, ..answer })
     }
 
     /// A page's time; the time that a body may take to arrive comes on top.
@@ -218,6 +231,7 @@ impl Gateway {
         body: Body,
         deadline: Deadline,
         trace: &PageTrace,
+        told_key: &mut Option<CacheKey>,
     ) -> Result<Fetched, FetchError> {
         let span = trace.skeleton();
         span.routed(&route.metrics, &route.upstream_metrics);
@@ -225,7 +239,7 @@ impl Gateway {
         *request.method_mut() = visit.method.clone();
         *request.headers_mut() =
             origin_request::fields(visit, &route.config, &visit.host, Purpose::Page);
-        *request.uri_mut() = visit.uri.clone();
+        *request.uri_mut() = cache_policy::uri(visit, &route.config);
         let (key, keyed) = cache_policy::key(
             visit,
             &route.config,
@@ -233,6 +247,7 @@ impl Gateway {
             &visit.target,
             request.headers(),
         );
+        *told_key = visit.debug.then(|| key.clone());
         let fetched = self
             .fetcher
             .fetch(Ask {
@@ -288,7 +303,7 @@ async fn settle_body(body: Body) -> Result<Body, GatewayError> {
         .map_err(GatewayError::RequestBody)?
     {
         Gathered::Whole(bytes) => Ok(Body::full(bytes)),
-        Gathered::Larger(body) => Ok(body),
+        Gathered::Larger(_, body) => Ok(body),
     }
 }
 

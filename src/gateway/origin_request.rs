@@ -1,9 +1,10 @@
 //! What goes upstream, written anew: which host, which credentials, what is told of the client and of this gateway.
 
-use http::header::{ACCEPT_ENCODING, AUTHORIZATION, COOKIE, HOST};
+use http::header::{ACCEPT_ENCODING, ACCEPT_LANGUAGE, AUTHORIZATION, COOKIE, HOST};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::config::{ComposeMode, Dialects, ForwardCookies, RouteConfig};
+use crate::gateway::language;
 use crate::gateway::visit::Visit;
 use crate::message::{cookie, headers};
 
@@ -31,10 +32,21 @@ pub fn fields(visit: &Visit, route: &RouteConfig, host: &str, purpose: Purpose) 
     insert(&mut fields, HOST, host);
     credentials(&mut fields, visit, &route.forward_cookies, host);
     encoding(&mut fields, fragment);
+    language(&mut fields, &route.languages);
     tell_client(&mut fields, visit, host);
     if composes {
         announce(&mut fields, visit, route.dialects);
     }
+    fields
+}
+
+/// The fields of a request that passes through a balancer: all that the client may say, with its credentials, and nothing asked for that
+/// it did not ask for.
+pub fn balanced_fields(visit: &Visit) -> HeaderMap {
+    let mut fields = visit.headers.clone();
+    insert(&mut fields, HOST, &visit.host);
+    credentials(&mut fields, visit, &ForwardCookies::All, &visit.host);
+    tell_client(&mut fields, visit, &visit.host);
     fields
 }
 
@@ -76,6 +88,20 @@ fn encoding(fields: &mut HeaderMap, fragment: bool) {
         .map_or(Coding::Identity, preferred);
     if best != Coding::Identity {
         fields.insert(ACCEPT_ENCODING, HeaderValue::from_static(best.as_str()));
+    }
+}
+
+/// The client's wish reduced to one of the site's languages, where the route names them.
+fn language(fields: &mut HeaderMap, languages: &[String]) {
+    if languages.is_empty() {
+        return;
+    }
+    let Some(wish) = joined(fields, &ACCEPT_LANGUAGE) else {
+        return;
+    };
+    fields.remove(ACCEPT_LANGUAGE);
+    if let Some(best) = language::preferred(&wish, languages) {
+        insert(fields, ACCEPT_LANGUAGE, best);
     }
 }
 

@@ -8,8 +8,8 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::header::{
-    ACCEPT_ENCODING, AGE, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, DATE, ETAG, EXPIRES,
-    IF_NONE_MATCH, LOCATION, SET_COOKIE,
+    ACCEPT_ENCODING, AGE, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, DATE,
+    ETAG, EXPIRES, IF_NONE_MATCH, LOCATION, SET_COOKIE,
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
@@ -29,11 +29,12 @@ use crate::gateway::error::GatewayError;
 use crate::gateway::fragment_fetch;
 use crate::gateway::fragments::PageFragments;
 use crate::gateway::origin_request::{Coding, preferred};
-use crate::gateway::page_head::{PageHead, PartPolicy};
+use crate::gateway::page_head::{ByCapability, Manner, PageHead, PartPolicy};
 use crate::gateway::range::Wanted;
 use crate::gateway::route::Route;
 use crate::gateway::visit::Visit;
-use crate::gateway::{Gateway, coding, conditional, page_head, page_tag, range};
+use crate::gateway::{Gateway, coding, conditional, delegate, page_head, page_tag, range};
+use crate::message::cache_control::CacheControl;
 use crate::message::deadline::Deadline;
 use crate::message::headers::{CDN_CACHE_CONTROL, MARQUETRY_CACHE_CONTROL, SURROGATE_CONTROL};
 use crate::message::{Body, BodyError, Response};
@@ -55,6 +56,8 @@ struct Page {
     policy: PartPolicy,
     reservation: Option<Reservation>,
     told: Told,
+    /// What is made of the parts' policies.
+    manner: Manner,
 }
 
 impl Gateway {
@@ -96,12 +99,18 @@ impl Gateway {
         if !route.documents.is_document(object.status, &object.headers) {
             return Ok(pass_stored(visit, route, object, told));
         }
+        if let Some(control) = delegate::delegated(visit, &route.config, &object.headers) {
+            return Ok(handed_down(
+                pass_stored(visit, route, object, told),
+                control,
+            ));
+        }
         let document = route
             .documents
             .of(object)
             .map_err(|error| GatewayError::Document(error.to_string()))?;
         match document.template.filter(|template| template.has_tags()) {
-            None => Ok(pass_stored(visit, route, object, told)),
+            None => Ok(negotiated(route, pass_stored(visit, route, object, told))),
             Some(template) => {
                 let page = Page {
                     status: object.status,
@@ -110,6 +119,7 @@ impl Gateway {
                     policy: PartPolicy::of_stored(object),
                     reservation: None,
                     told,
+                    manner: self.manner(visit, &route.config),
                 };
                 self.composed(visit, page, deadline, trace).await
             }
@@ -148,18 +158,19 @@ impl Gateway {
             } else {
                 body
             };
-            return Ok(Answer {
-                response: Response::from_parts(head, body),
-                told: Some(told),
-            });
+            return Ok(Answer::told(Response::from_parts(head, body), told));
+        }
+        if let Some(control) = delegate::delegated(visit, &route.config, &head.headers) {
+            let answer = Answer::told(Response::from_parts(head, body), told);
+            return Ok(handed_down(answer, control));
         }
         if visit.method == Method::HEAD {
             // It is not here to be looked into, so it counts as holding tags.
-            page_head::unknown(&mut head.headers);
-            return Ok(Answer {
-                response: Response::from_parts(head, Body::empty()),
-                told: Some(told),
-            });
+            page_head::unknown(&mut head.headers, self.manner(visit, &route.config));
+            return Ok(Answer::told(
+                Response::from_parts(head, Body::empty()),
+                told,
+            ));
         }
         let collected =
             fragment_fetch::collect(body, self.compose.max_document.as_usize(), &self.memory);
@@ -174,10 +185,8 @@ impl Gateway {
             .map_err(|error| GatewayError::Document(error.to_string()))?;
         let Some(template) = document.template.filter(|template| template.has_tags()) else {
             head.headers.remove(CONTENT_LENGTH);
-            return Ok(Answer {
-                response: Response::from_parts(head, Body::full(bytes)),
-                told: Some(told),
-            });
+            let answer = Answer::told(Response::from_parts(head, Body::full(bytes)), told);
+            return Ok(negotiated(route, answer));
         };
         let mut reservation = reservation;
         if coding::is_encoded(&head.headers) && !reservation.grow(document.body.len() as u64) {
@@ -191,8 +200,26 @@ impl Gateway {
             policy,
             reservation: Some(reservation),
             told,
+            manner: self.manner(visit, &route.config),
         };
         self.composed(visit, page, deadline, trace).await
+    }
+
+    /// What is made of the policies of a page's parts. It is another page for surrogates of other capabilities where the origin was
+    /// told of them: what those say of whom nobody trusts goes to no origin.
+    fn manner(&self, visit: &Visit, route: &RouteConfig) -> Manner {
+        Manner {
+            by_capability: if route.delegate {
+                ByCapability::Always
+            } else if visit.from_proxy {
+                ByCapability::AsPartsSay
+            } else {
+                ByCapability::Never
+            },
+            failed: self.compose.failed_max_age,
+            unsaid: self.compose.default_max_age,
+            private: self.compose.private_max_age,
+        }
     }
 
     /// Composes a page up to its head, and writes what the head may promise.
@@ -213,6 +240,7 @@ impl Gateway {
             compose: Arc::clone(&self.compose),
             readable: Arc::clone(&self.readable),
             memory: self.memory.clone(),
+            remembered: Arc::clone(&self.remembered),
             deadline,
             trace: trace.clone(),
             documents: Arc::default(),
@@ -231,11 +259,8 @@ impl Gateway {
             // What its functions would say is known only when all of it is composed.
             let mut response = Response::new(Body::empty());
             *response.headers_mut() = page.headers;
-            page_head::unknown(response.headers_mut());
-            return Ok(Answer {
-                response,
-                told: Some(page.told),
-            });
+            page_head::unknown(response.headers_mut(), page.manner);
+            return Ok(Answer::told(response, page.told));
         }
         let skeleton = Skeleton {
             template: page.template,
@@ -256,21 +281,23 @@ impl Gateway {
             .compose(skeleton, source, watcher)
             .await
             .map_err(failed)?;
-        let mut head = PageHead::new(&page.policy);
+        let mut head = PageHead::new(&page.policy, page.manner);
         composed.parts.iter().for_each(|part| match part {
             Part::Here(policy) | Part::Expected(policy) => head.add(policy),
             Part::Unknown => head.add_unknown(),
             Part::Failed => head.add_failed(),
         });
-        if reads_request || !composed.set_cookies.is_empty() {
+        let sets_cookies = composed
+            .edits
+            .headers
+            .iter()
+            .any(|(name, _)| name == SET_COOKIE);
+        if reads_request || sets_cookies || !composed.set_cookies.is_empty() {
             head.add_unknown();
         }
         let response = written(visit, page.status, page.headers, &head, composed);
         *promised.lock().unwrap_or_else(PoisonError::into_inner) = Some(head);
-        Ok(Answer {
-            response,
-            told: Some(page.told),
-        })
+        Ok(Answer::told(response, page.told))
     }
 }
 
@@ -288,7 +315,7 @@ fn written(
     for cookie in composed.set_cookies {
         headers.append(SET_COOKIE, cookie);
     }
-    let status = edited(status, &mut headers, composed.edits);
+    let status = edited(status, &mut headers, composed.edits, head.is_for_all());
     let whole = composed.body.as_full().cloned();
     let mut body = encoded(visit, &mut headers, composed.body);
     let tagged = all_known && head.is_for_all() && status == StatusCode::OK;
@@ -306,6 +333,10 @@ fn written(
             body = Body::empty();
         }
     }
+    if visit.method == Method::HEAD {
+        // A length would be of what this moment has at hand; the next GET may be another one's, or longer.
+        body = Body::empty();
+    }
     let mut response = Response::new(body);
     *response.status_mut() = status;
     *response.headers_mut() = headers;
@@ -313,13 +344,30 @@ fn written(
 }
 
 /// What the page's own functions change in its head.
-fn edited(status: StatusCode, headers: &mut HeaderMap, edits: HeadEdits) -> StatusCode {
+///
+/// A template is written once for all, so it does not know whose parts are in the page: nothing that it adds makes a page cacheable
+/// that is one user's.
+fn edited(
+    status: StatusCode,
+    headers: &mut HeaderMap,
+    edits: HeadEdits,
+    for_all: bool,
+) -> StatusCode {
     let wanted = edits
         .final_status()
         .and_then(|code| StatusCode::from_u16(code).ok());
+    let mut added = HeaderMap::new();
     for (name, value) in edits.headers {
-        headers.append(name, value);
+        added.append(name, value);
     }
+    if !for_all {
+        let forbids = CacheControl::read(&added).no_store;
+        page_head::remove_promises(&mut added);
+        if forbids {
+            headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
+        }
+    }
+    headers.extend(added);
     if let Some(url) = edits.redirect {
         headers.insert(LOCATION, url);
     }
@@ -341,6 +389,21 @@ fn encoded(visit: &Visit, headers: &mut HeaderMap, body: Body) -> Body {
     }
     headers.insert(CONTENT_ENCODING, HeaderValue::from_static(best.as_str()));
     coding::encode(body, best)
+}
+
+/// What a surrogate in front composes itself.
+fn handed_down(mut answer: Answer, control: HeaderValue) -> Answer {
+    delegate::vary(answer.response.headers_mut());
+    answer.surrogate_control = Some(control);
+    answer
+}
+
+/// A document without tags, which a surrogate in front would have been handed down.
+fn negotiated(route: &Route, mut answer: Answer) -> Answer {
+    if route.config.delegate {
+        delegate::vary(answer.response.headers_mut());
+    }
+    answer
 }
 
 /// A stored answer as it is, or 304 when the client has it, or the part of it that is wanted.
@@ -373,10 +436,7 @@ fn pass_stored(visit: &Visit, route: &Route, object: &Object, told: Told) -> Ans
             }
         }
     }
-    Answer {
-        response,
-        told: Some(told),
-    }
+    Answer::told(response, told)
 }
 
 fn insert_range(headers: &mut HeaderMap, range: &str) {

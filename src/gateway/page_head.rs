@@ -9,12 +9,13 @@ use std::time::{Duration, SystemTime};
 
 use http::HeaderMap;
 use http::header::{
-    AGE, CACHE_CONTROL, COOKIE, DATE, EXPIRES, HeaderName, HeaderValue, PRAGMA, SET_COOKIE, VARY,
+    AGE, CACHE_CONTROL, COOKIE, DATE, ETAG, EXPIRES, HeaderName, HeaderValue, LAST_MODIFIED,
+    PRAGMA, SET_COOKIE, VARY,
 };
 
 use crate::cache::object::Object;
 use crate::cache::storable::Reason;
-use crate::cache::surrogate;
+use crate::cache::surrogate::{self, CACHE_GROUPS};
 use crate::cache::terms::{Downstream, Terms};
 use crate::message::headers::{self, SURROGATE_KEY};
 
@@ -23,6 +24,14 @@ const MOST_KEYS: usize = 16 * 1024;
 
 /// Stands for keys that do not fit.
 const ANY_KEY: &str = "marquetry-any";
+
+/// Takes out what would let anybody keep a page, or find it unchanged.
+pub fn remove_promises(headers: &mut HeaderMap) {
+    headers::remove_for_other_caches(headers);
+    for name in [AGE, CACHE_CONTROL, ETAG, EXPIRES, LAST_MODIFIED, PRAGMA] {
+        headers.remove(name);
+    }
+}
 
 /// What one part of a page allows those behind us.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +56,8 @@ pub struct PartPolicy {
     vary: Vary,
     /// The surrogate keys by which it can be purged.
     keys: Vec<String>,
+    /// The groups to which it belongs (RFC 9875).
+    groups: Vec<String>,
 }
 
 /// `Vary` of one part.
@@ -68,8 +79,40 @@ impl PartPolicy {
         policy
     }
 
+    /// Of a fragment that was for everybody the last time, varied by these fields, and is being fetched: it has no lifetime, since
+    /// what comes may have none, but is nobody's in particular.
+    pub fn expected(vary: &[HeaderName]) -> Self {
+        Self {
+            personal: false,
+            no_store: false,
+            public: false,
+            must_revalidate: false,
+            max_age: Some(Duration::ZERO),
+            s_maxage: None,
+            stale_while_revalidate: None,
+            stale_if_error: None,
+            vary: Vary::Fields(vary.to_vec()),
+            keys: Vec::new(),
+            groups: Vec::new(),
+        }
+    }
+
+    /// The same as part of a page of another origin: groups have their meaning within an origin (RFC 9875 2.1).
+    #[must_use]
+    pub fn or_foreign(mut self, foreign: bool) -> Self {
+        if foreign {
+            self.groups.clear();
+        }
+        self
+    }
+
+    /// Whether it is for everybody, and those behind us may keep it.
+    pub fn is_shared(&self) -> bool {
+        !self.personal && !self.no_store
+    }
+
     fn spend(&mut self) {
-        self.max_age = self.max_age.map(|_| Duration::ZERO);
+        self.max_age = Some(Duration::ZERO);
         self.s_maxage = self.s_maxage.map(|_| Duration::ZERO);
     }
 
@@ -116,13 +159,18 @@ impl PartPolicy {
             no_store,
             public: terms.public,
             must_revalidate: terms.must_revalidate,
-            max_age: zero(left(terms.max_age)),
+            max_age: if terms.no_cache {
+                Some(Duration::ZERO)
+            } else {
+                left(terms.max_age)
+            },
             s_maxage: zero(left(terms.s_maxage)),
             vary,
             keys: surrogate::keys(headers)
                 .into_iter()
                 .map(str::to_owned)
                 .collect(),
+            groups: surrogate::groups(headers, &CACHE_GROUPS),
         }
     }
 }
@@ -154,9 +202,34 @@ fn varies_by_user(vary: &Vary) -> bool {
     }
 }
 
+/// Whether a page is another one for surrogates of other capabilities (`Surrogate-Capability`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ByCapability {
+    /// Nobody's capability was told to an origin: what we say of ourselves is the same for all.
+    Never,
+    /// Where a part says that it varies by it.
+    AsPartsSay,
+    /// A surrogate that can compose it is given its tags instead.
+    Always,
+}
+
+/// What the route and the configuration make of the parts' policies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Manner {
+    /// Whether it is another page for surrogates of other capabilities.
+    pub by_capability: ByCapability,
+    /// `compose.failed_max_age`: how long it may be kept although a part failed.
+    pub failed: Duration,
+    /// `compose.default_max_age`: what a part for everybody that gives no lifetime counts as.
+    pub unsaid: Duration,
+    /// `compose.private_max_age`: whether its user's browser may keep it as long as its parts allow.
+    pub private: bool,
+}
+
 /// The fold over all parts.
 #[derive(Debug, Clone)]
 pub struct PageHead {
+    manner: Manner,
     personal: bool,
     no_store: bool,
     public: bool,
@@ -168,13 +241,16 @@ pub struct PageHead {
     stale_if_error: Option<Duration>,
     vary: Vec<HeaderName>,
     /// Those of all parts.
+    groups: BTreeSet<String>,
+    /// Those of all parts.
     keys: BTreeSet<String>,
 }
 
 impl PageHead {
     /// The page is its skeleton so far.
-    pub fn new(skeleton: &PartPolicy) -> Self {
+    pub fn new(skeleton: &PartPolicy, manner: Manner) -> Self {
         let mut head = Self {
+            manner,
             personal: false,
             no_store: false,
             public: true,
@@ -185,6 +261,7 @@ impl PageHead {
             stale_if_error: Some(Duration::MAX),
             vary: Vec::new(),
             keys: BTreeSet::new(),
+            groups: BTreeSet::new(),
         };
         head.add(skeleton);
         head
@@ -197,12 +274,15 @@ impl PageHead {
         self.no_store |= part.no_store;
         self.public &= part.public;
         self.must_revalidate |= part.must_revalidate;
-        self.max_age = least(self.max_age, part.max_age);
+        let unsaid = self.manner.unsaid;
+        let counted = (!part.personal && !unsaid.is_zero()).then_some(unsaid);
+        self.max_age = least(self.max_age, part.max_age.or(counted));
         self.s_maxage = least(self.s_maxage, part.s_maxage);
         self.stale_while_revalidate =
             least(self.stale_while_revalidate, part.stale_while_revalidate);
         self.stale_if_error = least(self.stale_if_error, part.stale_if_error);
         self.keys.extend(part.keys.iter().cloned());
+        self.groups.extend(part.groups.iter().cloned());
         match &part.vary {
             Vary::Everything => self.no_store = true,
             Vary::Fields(fields) => {
@@ -218,11 +298,12 @@ impl PageHead {
     /// A part of which nothing is known yet.
     pub fn add_unknown(&mut self) {
         self.personal = true;
+        self.max_age = Some(Duration::ZERO);
     }
 
     /// A part that failed: what stands in its place is not to be kept.
     pub fn add_failed(&mut self) {
-        self.max_age = Some(Duration::ZERO);
+        self.max_age = self.max_age.map(|left| left.min(self.manner.failed));
         self.s_maxage = None;
         self.stale_while_revalidate = None;
         self.stale_if_error = None;
@@ -261,6 +342,10 @@ impl PageHead {
         if let Some(keys) = self.surrogate_key() {
             headers.insert(SURROGATE_KEY, keys);
         }
+        headers.remove(CACHE_GROUPS);
+        if let Some(groups) = self.cache_groups() {
+            headers.insert(CACHE_GROUPS, groups);
+        }
         // What is promised is counted from now, so no Age goes with it.
         if let Ok(now) = HeaderValue::from_str(&httpdate::fmt_http_date(SystemTime::now())) {
             headers.insert(DATE, now);
@@ -268,14 +353,15 @@ impl PageHead {
         if let Ok(value) = HeaderValue::from_str(&self.cache_control()) {
             headers.insert(CACHE_CONTROL, value);
         }
-        // What we say upstream of ourselves is the same for all clients.
-        let ours = |name: &&str| *name != headers::SURROGATE_CAPABILITY.as_str();
-        let mut vary: Vec<&str> = self
-            .vary
-            .iter()
-            .map(HeaderName::as_str)
-            .filter(ours)
-            .collect();
+        let capability = headers::SURROGATE_CAPABILITY;
+        let counts = |name: &&str| {
+            *name != capability.as_str() || self.manner.by_capability == ByCapability::AsPartsSay
+        };
+        let names = self.vary.iter().map(HeaderName::as_str);
+        let mut vary: Vec<&str> = names.filter(counts).collect();
+        if self.manner.by_capability == ByCapability::Always {
+            vary.push(capability.as_str());
+        }
         if self.personal && !vary.contains(&"cookie") {
             vary.push("cookie");
         }
@@ -303,6 +389,23 @@ impl PageHead {
         HeaderValue::from_str(&keys.join(" ")).ok()
     }
 
+    /// The groups of all parts, so that whoever invalidates one of them behind us reaches the page; as many as a field holds.
+    fn cache_groups(&self) -> Option<HeaderValue> {
+        if self.groups.is_empty() || self.has_more_groups_than_fit() {
+            return None;
+        }
+        let groups: Vec<String> = self.groups.iter().map(|group| quoted(group)).collect();
+        HeaderValue::from_str(&groups.join(", ")).ok()
+    }
+
+    fn has_more_groups_than_fit(&self) -> bool {
+        self.groups
+            .iter()
+            .map(|group| group.len() + 4)
+            .sum::<usize>()
+            > MOST_KEYS
+    }
+
     fn cache_control(&self) -> String {
         if self.no_store {
             return if self.personal {
@@ -312,9 +415,20 @@ impl PageHead {
             };
         }
         if self.personal {
-            return "private, no-cache".to_owned();
+            let browsers = self
+                .max_age
+                .filter(|left| self.manner.private && left.as_secs() > 0);
+            return match browsers {
+                Some(left) => format!("private, max-age={}", left.as_secs()),
+                None => "private, no-cache".to_owned(),
+            };
         }
-        let Some(max_age) = self.max_age.filter(|lifetime| lifetime.as_secs() > 0) else {
+        // A page that an invalidation of its parts would not reach is not kept.
+        let kept = !self.has_more_groups_than_fit();
+        let lifetime = self
+            .max_age
+            .filter(|lifetime| kept && lifetime.as_secs() > 0);
+        let Some(max_age) = lifetime else {
             return "no-cache".to_owned();
         };
         let public = if self.public { "public, " } else { "" };
@@ -339,13 +453,15 @@ impl PageHead {
     }
 }
 
+/// A String of Structured Fields (RFC 9651 3.3.3).
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
 /// The head of a document whose parts cannot be known, such as one that was asked for by HEAD and is not in the cache.
-pub fn unknown(headers: &mut HeaderMap) {
-    let mut head = PageHead::new(&PartPolicy::of_fetched(
-        headers,
-        Some(Reason::Request),
-        SystemTime::now(),
-    ));
+pub fn unknown(headers: &mut HeaderMap, manner: Manner) {
+    let policy = PartPolicy::of_fetched(headers, Some(Reason::Request), SystemTime::now());
+    let mut head = PageHead::new(&policy, manner);
     head.add_unknown();
     head.write(headers);
 }
@@ -363,6 +479,129 @@ mod tests {
             );
         }
         PartPolicy::of_fetched(&map, personal, SystemTime::now())
+    }
+
+    fn page_of(skeleton: &PartPolicy) -> PageHead {
+        PageHead::new(skeleton, MANNER)
+    }
+
+    const MANNER: Manner = Manner {
+        by_capability: ByCapability::Never,
+        failed: Duration::ZERO,
+        unsaid: Duration::ZERO,
+        private: false,
+    };
+
+    #[test]
+    fn an_operator_may_have_pages_kept_a_little() {
+        let public = |seconds: &'static str| part(&[("cache-control", seconds)], None);
+        let unsaid = || part(&[("cache-control", "public")], Some(Reason::NoLifetime));
+        let mine = |line| part(&[("cache-control", line)], Some(Reason::Private));
+        let second = Duration::from_secs(1);
+        let failed = Manner {
+            failed: 5 * second,
+            ..MANNER
+        };
+        let default = Manner {
+            unsaid: 7 * second,
+            ..MANNER
+        };
+        let private = Manner {
+            private: true,
+            unsaid: 7 * second,
+            ..MANNER
+        };
+        let rows: Vec<(Manner, Vec<PartPolicy>, bool, bool, &str)> = vec![
+            (
+                failed,
+                vec![public("public, max-age=60")],
+                true,
+                false,
+                "public, max-age=5",
+            ),
+            (
+                failed,
+                vec![public("public, max-age=3, s-maxage=9")],
+                true,
+                false,
+                "public, max-age=3",
+            ),
+            (failed, vec![unsaid()], true, false, "no-cache"),
+            (
+                default,
+                vec![unsaid(), public("max-age=60")],
+                false,
+                false,
+                "max-age=7",
+            ),
+            (
+                default,
+                vec![unsaid(), public("public, no-cache")],
+                false,
+                false,
+                "no-cache",
+            ),
+            (
+                default,
+                vec![mine("private")],
+                false,
+                false,
+                "private, no-cache",
+            ),
+            (
+                private,
+                vec![unsaid(), mine("private, max-age=30")],
+                false,
+                false,
+                "private, max-age=7",
+            ),
+            (
+                private,
+                vec![public("max-age=60"), mine("private, max-age=30")],
+                false,
+                false,
+                "private, max-age=30",
+            ),
+            (
+                private,
+                vec![public("max-age=60"), mine("private")],
+                false,
+                false,
+                "private, no-cache",
+            ),
+            (
+                private,
+                vec![public("max-age=60"), mine("private, no-cache, max-age=9")],
+                false,
+                false,
+                "private, no-cache",
+            ),
+            (
+                private,
+                vec![public("max-age=60"), mine("no-store, max-age=9")],
+                false,
+                false,
+                "private, no-store",
+            ),
+            (
+                private,
+                vec![public("max-age=60")],
+                false,
+                true,
+                "private, no-cache",
+            ),
+        ];
+        for (manner, parts, fails, unknown, wanted) in rows {
+            let mut head = PageHead::new(&parts[0], manner);
+            parts[1..].iter().for_each(|part| head.add(part));
+            if fails {
+                head.add_failed();
+            }
+            if unknown {
+                head.add_unknown();
+            }
+            assert_eq!(head.cache_control(), wanted, "{manner:?} {parts:?}");
+        }
     }
 
     #[test]
@@ -499,7 +738,7 @@ mod tests {
             ),
         ];
         for (name, parts, wanted) in rows {
-            let mut head = PageHead::new(&parts[0]);
+            let mut head = page_of(&parts[0]);
             parts[1..].iter().for_each(|part| head.add(part));
             assert_eq!(head.cache_control(), wanted, "{name}");
         }
@@ -507,7 +746,7 @@ mod tests {
 
     #[test]
     fn failed_and_unknown_parts_are_not_kept() {
-        let mut head = PageHead::new(&part(
+        let mut head = page_of(&part(
             &[("cache-control", "public, max-age=60, s-maxage=90")],
             None,
         ));
@@ -539,7 +778,7 @@ mod tests {
             );
         }
         let skeleton = PartPolicy::of_fetched(&headers, None, SystemTime::now());
-        let mut head = PageHead::new(&skeleton);
+        let mut head = page_of(&skeleton);
         head.add_unknown();
         head.write(&mut headers);
         let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
@@ -559,20 +798,47 @@ mod tests {
             );
             PartPolicy::of_fetched(&headers, None, SystemTime::now())
         };
-        let mut head = PageHead::new(&keyed("b a"));
+        let mut head = page_of(&keyed("b a"));
         head.add(&keyed("c a"));
         assert_eq!(head.surrogate_key().expect("there are keys"), "a b c");
         let many: Vec<String> = (0..900).map(|number| format!("{number:x<20}")).collect();
         head.add(&keyed(&many.join(" ")));
         assert_eq!(head.surrogate_key().expect("there are keys"), ANY_KEY);
-        let mut head = PageHead::new(&keyed("a"));
+        let mut head = page_of(&keyed("a"));
         head.add(&part(&[("cache-tag", "b c")], None));
         assert_eq!(head.surrogate_key().expect("there are keys"), ANY_KEY);
     }
 
     #[test]
+    fn the_groups_of_all_parts_are_told_or_the_page_is_not_kept() {
+        let grouped = |groups: &str| {
+            let mut headers = HeaderMap::new();
+            let value = |text: &str| HeaderValue::from_str(text).expect("a row is a value");
+            headers.insert(CACHE_GROUPS, value(groups));
+            headers.insert(CACHE_CONTROL, value("public, max-age=60"));
+            PartPolicy::of_fetched(&headers, None, SystemTime::now())
+        };
+        let mut head = page_of(&grouped(r#""b", "a\\\"""#));
+        head.add(&grouped(r#""c", "b""#));
+        head.add(&grouped(r#""elsewhere""#).or_foreign(true));
+        head.add(&grouped("no list of strings \""));
+        let mut headers = HeaderMap::new();
+        headers.insert(CACHE_GROUPS, HeaderValue::from_static("\"old\""));
+        head.write(&mut headers);
+        assert_eq!(headers[CACHE_GROUPS], r#""a\\\"", "b", "c""#);
+        assert_eq!(headers[CACHE_CONTROL], "public, max-age=60");
+        for number in 0..40 {
+            let long = format!("\"{number:0>1000}\"");
+            head.add(&grouped(&long));
+        }
+        head.write(&mut headers);
+        assert!(!headers.contains_key(CACHE_GROUPS));
+        assert_eq!(headers[CACHE_CONTROL], "no-cache");
+    }
+
+    #[test]
     fn a_late_part_that_is_stricter_is_noticed() {
-        let head = PageHead::new(&part(&[("cache-control", "public, max-age=60")], None));
+        let head = page_of(&part(&[("cache-control", "public, max-age=60")], None));
         assert!(head.promised_more_than(&part(
             &[("cache-control", "private")],
             Some(Reason::Private)

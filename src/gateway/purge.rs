@@ -7,7 +7,7 @@ use crate::cache::key::CacheKey;
 use crate::cache::order::{self, Order};
 use crate::cache::surrogate;
 use crate::gateway::Gateway;
-use crate::gateway::cache_policy::without_ignored;
+use crate::gateway::cache_policy::counted;
 use crate::gateway::visit::{Visit, without_default_port};
 use crate::message::{Body, Response};
 
@@ -104,7 +104,7 @@ impl Gateway {
         let route = self.routes.find(host, path);
         route.map_or_else(
             || target.to_owned(),
-            |route| without_ignored(target, &route.config.ignore_query),
+            |route| counted(target, &route.config).into_owned(),
         )
     }
 }

@@ -1,7 +1,7 @@
 //! From an error to a response: the only such place. Users are told nothing of the inside; the log tells operators all.
 
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderValue, StatusCode};
+use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderValue, StatusCode, Version};
 
 use crate::gateway::error::GatewayError;
 use crate::message::{Body, Response};
@@ -30,6 +30,17 @@ pub fn error(error: &GatewayError) -> Response {
             ALLOW,
             HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
         );
+    }
+    response
+}
+
+/// The response to a request that readers would understand differently: what comes after it on its connection is not read.
+pub fn refusal(refused: &GatewayError, version: Version) -> Response {
+    let mut response = error(refused);
+    // HTTP/2 has no such field; its streams are apart.
+    if version != Version::HTTP_2 {
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(CONNECTION, close);
     }
     response
 }

@@ -1,6 +1,7 @@
 //! A route at work: its configuration with the upstream, the handles for metrics and the reader of its documents.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::config::RouteConfig;
 use crate::gateway::documents::Documents;
@@ -19,4 +20,19 @@ pub struct Route {
     pub upstream_metrics: UpstreamMetrics,
     /// Which answers are documents, and their templates.
     pub documents: Arc<Documents>,
+    /// Whether it has been logged that a fragment sets a cookie that is dropped.
+    pub told_cookie: AtomicBool,
+}
+
+impl Route {
+    /// A fragment of this route sets a cookie, which no page hands on: told once.
+    pub fn drops_cookie(&self) {
+        if !self.told_cookie.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                route = %self.config.name,
+                "a fragment sets a cookie, which is dropped: with `compose.merge_set_cookie = true` pages wait for their fragments and \
+                 hand it on"
+            );
+        }
+    }
 }

@@ -167,6 +167,11 @@ impl Visit {
                 .contains_key(headers::SURROGATE_CAPABILITY)
     }
 
+    /// Whether the client sent anything that tells its user, whatever routes make of it.
+    pub fn has_credentials(&self) -> bool {
+        self.cookie.is_some() || self.client_headers.contains_key(AUTHORIZATION)
+    }
+
     /// Whether it asks without wanting to change anything.
     pub fn is_safe(&self) -> bool {
         self.method == Method::GET || self.method == Method::HEAD
@@ -257,7 +262,7 @@ fn behind_proxies(headers: &HeaderMap, peer: IpAddr, trust: &Trust) -> IpAddr {
         .collect();
     let mut client = peer;
     for member in lines.iter().rev().flat_map(|line| line.rsplit(',')) {
-        let Ok(address) = member.trim().parse::<IpAddr>() else {
+        let Some(address) = forwarded_address(member.trim()) else {
             break;
         };
         client = address;
@@ -266,6 +271,15 @@ fn behind_proxies(headers: &HeaderMap, peer: IpAddr, trust: &Trust) -> IpAddr {
         }
     }
     client
+}
+
+/// An address, as some proxies write it: with the port beside it, or in brackets.
+fn forwarded_address(member: &str) -> Option<IpAddr> {
+    let bare = member
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
+    let with_port = || Some(member.parse::<SocketAddr>().ok()?.ip());
+    bare.unwrap_or(member).parse().ok().or_else(with_port)
 }
 
 fn trace_context(headers: &HeaderMap, from_proxy: bool) -> TraceContext {
@@ -351,6 +365,23 @@ mod tests {
             ("198.51.100.7", "http", false)
         );
         assert!(!stranger.headers.contains_key("x-forwarded-proto"));
+    }
+
+    #[test]
+    fn an_address_may_stand_with_its_port() {
+        for (member, wanted) in [
+            ("203.0.113.9", Some("203.0.113.9")),
+            ("203.0.113.9:5123", Some("203.0.113.9")),
+            ("2001:db8::1", Some("2001:db8::1")),
+            ("[2001:db8::1]", Some("2001:db8::1")),
+            ("[2001:db8::1]:5123", Some("2001:db8::1")),
+            ("unknown", None),
+            ("_hidden", None),
+            ("", None),
+        ] {
+            let read = forwarded_address(member).map(|address| address.to_string());
+            assert_eq!(read.as_deref(), wanted, "{member}");
+        }
     }
 
     #[test]

@@ -65,13 +65,19 @@ impl Walk<'_, '_> {
                 self.references(foreach.offset, foreach.collection.references());
                 self.bodies.push((foreach.body, guarded));
             }
-            Node::Assign(assign) => match &assign.value {
-                Assigned::Expression(value) => self.references(assign.offset, value.references()),
-                Assigned::Content(body) => self.bodies.push((*body, guarded)),
-                Assigned::Empty => {}
-            },
+            Node::Assign(assign) => {
+                let assign = self.page.template.assign(*assign);
+                match &assign.value {
+                    Assigned::Expression(value) => {
+                        self.references(assign.offset, value.references());
+                    }
+                    Assigned::Content(body) => self.bodies.push((*body, guarded)),
+                    Assigned::Empty => {}
+                }
+            }
             Node::Return(value) => self.references(value.offset, value.value.references()),
             Node::Dynamic(dynamic) => {
+                let dynamic = self.page.template.dynamic(*dynamic);
                 for piece in &dynamic.pieces {
                     if let TextPiece::Dynamic { offset, expr } = piece {
                         self.references(dynamic.offset + offset, expr.references());
@@ -83,7 +89,7 @@ impl Walk<'_, '_> {
     }
 
     fn choose(&mut self, choose: &Choose, guarded: bool) {
-        for when in &choose.branches {
+        for when in self.page.template.branches(choose) {
             if let Some(test) = &when.test {
                 self.references(when.offset, test.references());
                 if let Some(value) = test.as_constant() {

@@ -76,10 +76,10 @@ impl Page {
             .nodes()
             .iter()
             .flat_map(|node| match node {
-                Node::Assign(assign) => vec![assign.target.name()],
+                Node::Assign(assign) => vec![self.template.assign(*assign).target.name()],
                 Node::Foreach(foreach) => vec![&foreach.item],
                 Node::Choose(choose) => {
-                    let branches = choose.branches.iter();
+                    let branches = self.template.branches(choose).iter();
                     branches.filter_map(|when| when.captures.as_ref()).collect()
                 }
                 _ => Vec::new(),

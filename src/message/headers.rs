@@ -99,6 +99,15 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
+/// Removes from an answer what was meant for the connection that it came on, and a length that is none.
+pub fn remove_connection_fields(headers: &mut HeaderMap) {
+    if headers.contains_key(TRANSFER_ENCODING) {
+        // A length beside it is a lie (RFC 9112 6.3).
+        headers.remove(CONTENT_LENGTH);
+    }
+    remove_hop_by_hop(headers);
+}
+
 /// Fields that a `Connection` header cannot name away.
 fn is_protected(name: &HeaderName) -> bool {
     use http::header::{AUTHORIZATION, CACHE_CONTROL, COOKIE, HOST, SET_COOKIE, VARY};
@@ -286,15 +295,16 @@ pub fn declares_composition(headers: &HeaderMap) -> bool {
     surrogate || x_esi() || edge()
 }
 
+/// Whether what follows the `;` of a directive names this gateway, as `Surrogate-Capability` does.
+pub fn is_our_target(target: &[u8]) -> bool {
+    target.eq_ignore_ascii_case(b"marquetry")
+}
+
 /// The tokens of the `content="…"` directives that speak to every surrogate or to us.
 fn content_tokens(line: &str) -> impl Iterator<Item = &str> {
     crate::message::cache_control::directives(line.as_bytes())
         .filter(|directive| directive.name.eq_ignore_ascii_case(b"content"))
-        .filter(|directive| {
-            directive
-                .target
-                .is_none_or(|target| target.eq_ignore_ascii_case(b"marquetry"))
-        })
+        .filter(|directive| directive.target.is_none_or(is_our_target))
         .filter_map(|directive| std::str::from_utf8(directive.value?).ok())
         .flat_map(str::split_whitespace)
 }

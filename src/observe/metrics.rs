@@ -37,6 +37,7 @@ pub(super) struct Metrics {
     queue_seconds: Histograms<Upstream>,
     limits_hit: Family<Limit, Counter>,
     pub(super) template_errors: Counter,
+    pub(super) overpromised: Counter,
     pub(super) cache: CacheMetrics,
 }
 
@@ -104,6 +105,10 @@ impl Metrics {
                 "How often a bound of the configuration was hit",
             ),
             template_errors: build.add("template_errors", "Faults found in composed documents"),
+            overpromised: build.add(
+                "overpromised",
+                "Fragments less cacheable than what the head of their page had promised before they came",
+            ),
             cache,
             registry: build.0,
         }
@@ -305,9 +310,11 @@ impl CacheMetrics {
     /// What a look-up, or doing without one, came to. A coalesced request counts as that alone, its leader as the miss.
     pub fn used(&self, cache: CacheUse) {
         let counter = match cache {
-            CacheUse::Hit | CacheUse::Stale | CacheUse::Revalidated => &self.hits,
-            CacheUse::Miss => &self.misses,
-            CacheUse::Coalesced => &self.coalesced,
+            CacheUse::Hit | CacheUse::Stale | CacheUse::Covered | CacheUse::Revalidated(_) => {
+                &self.hits
+            }
+            CacheUse::Miss(_) => &self.misses,
+            CacheUse::Coalesced(_) => &self.coalesced,
             CacheUse::HitForMiss => &self.hit_for_miss,
             CacheUse::Pass => &self.passes,
         };

@@ -122,6 +122,11 @@ impl Observer {
         self.0.metrics.template_errors.inc_by(number as u64);
     }
 
+    /// A fragment came that is less cacheable than what the head of its page has promised.
+    pub fn overpromised(&self) {
+        self.0.metrics.overpromised.inc();
+    }
+
     /// All metrics as text.
     pub fn metrics(&self, format: Exposition) -> String {
         self.0.metrics.expose(format)

@@ -70,6 +70,34 @@ impl Serialize for Outcome {
     }
 }
 
+/// Why the store did not answer by itself (RFC 9211 2.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Why {
+    /// Nothing was stored for the URL.
+    UriMiss,
+    /// Only other variants were.
+    VaryMiss,
+    /// What was stored is not for such an asker.
+    Miss,
+    /// It had to be asked about first.
+    Stale,
+    /// The request wanted more of it than it was.
+    Request,
+}
+
+impl Why {
+    /// The word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::UriMiss => "uri-miss",
+            Self::VaryMiss => "vary-miss",
+            Self::Miss => "miss",
+            Self::Stale => "stale",
+            Self::Request => "request",
+        }
+    }
+}
+
 /// What the store had to do with an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CacheUse {
@@ -77,12 +105,14 @@ pub enum CacheUse {
     Hit,
     /// Served from store past its freshness.
     Stale,
+    /// Served from store past its freshness, because the origin failed.
+    Covered,
     /// Served from store after the origin said that it is still good.
-    Revalidated,
+    Revalidated(Why),
     /// Fetched, may be stored.
-    Miss,
+    Miss(Why),
     /// Fetched once together with others who asked.
-    Coalesced,
+    Coalesced(Why),
     /// Fetched; the store remembers that it is not storable.
     HitForMiss,
     /// Fetched, not looked up.
@@ -94,10 +124,10 @@ impl CacheUse {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Hit => "hit",
-            Self::Stale => "stale",
-            Self::Revalidated => "revalidated",
-            Self::Miss => "miss",
-            Self::Coalesced => "coalesced",
+            Self::Stale | Self::Covered => "stale",
+            Self::Revalidated(_) => "revalidated",
+            Self::Miss(_) => "miss",
+            Self::Coalesced(_) => "coalesced",
             Self::HitForMiss => "hit-for-miss",
             Self::Pass => "pass",
         }

@@ -5,6 +5,8 @@
 
 use serde::{Serialize, Serializer};
 
+use crate::observe::text::{Moment, Seconds};
+
 /// A view of the running house. Answers must be quick: they are asked for on a worker of the runtime.
 pub trait Status: Send + Sync + 'static {
     /// The upstreams in the order in which an operator should read them.
@@ -21,7 +23,7 @@ pub trait Status: Send + Sync + 'static {
 }
 
 /// A named group of servers and who waits for them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct UpstreamStatus {
     /// Its name in the configuration.
     pub name: String,
@@ -29,6 +31,8 @@ pub struct UpstreamStatus {
     pub servers: Vec<ServerStatus>,
     /// Requests that wait for a server.
     pub queued: usize,
+    /// Requests in flight that one server takes; 0: no limit.
+    pub max_in_flight: usize,
 }
 
 impl UpstreamStatus {
@@ -63,7 +67,7 @@ impl UpstreamStatus {
 }
 
 /// One server of an upstream.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ServerStatus {
     /// Where it listens.
     pub address: String,
@@ -73,8 +77,55 @@ pub struct ServerStatus {
     pub state: ServerState,
     /// Requests sent to it and not finished.
     pub in_flight: usize,
-    /// Requests that were given to it since the start.
+    /// Requests that it answered since the start.
     pub served: u64,
+    /// Its share now: less than `weight` during a slow start.
+    pub effective_weight: f64,
+    /// Why it is in its state.
+    pub reason: String,
+    /// For how long it has been.
+    pub since_seconds: Seconds,
+    /// Whether connections and health checks go well, also while it is drained.
+    pub healthy: bool,
+    /// Requests that it failed since the start.
+    pub errors: u64,
+    /// From a request to the first byte of its answer: half of them, over the last one to two minutes.
+    pub p50_seconds: Option<Seconds>,
+    /// All but one in a hundred of them.
+    pub p99_seconds: Option<Seconds>,
+    /// The last health check.
+    pub last_probe: Option<ProbeStatus>,
+}
+
+/// The last health check of a server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ProbeStatus {
+    /// When it ended.
+    pub time: Moment,
+    /// Whether it was a good one.
+    pub good: bool,
+    /// What came of it.
+    pub outcome: String,
+}
+
+impl Default for ServerStatus {
+    fn default() -> Self {
+        Self {
+            address: String::new(),
+            weight: 1,
+            state: ServerState::Active,
+            in_flight: 0,
+            served: 0,
+            effective_weight: 1.0,
+            reason: "configured".to_owned(),
+            since_seconds: Seconds::default(),
+            healthy: true,
+            errors: 0,
+            p50_seconds: None,
+            p99_seconds: None,
+            last_probe: None,
+        }
+    }
 }
 
 /// Whether a server takes requests.
@@ -84,19 +135,22 @@ pub enum ServerState {
     Active,
     /// Finishes its own only.
     Draining,
-    /// Takes none.
+    /// Takes none and has none.
+    Drained,
+    /// Takes none, because connections or health checks failed.
     Down,
 }
 
 impl ServerState {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Active, Self::Draining, Self::Down];
+    pub const ALL: [Self; 4] = [Self::Active, Self::Draining, Self::Drained, Self::Down];
 
     /// The word for it.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Active => "active",
             Self::Draining => "draining",
+            Self::Drained => "drained",
             Self::Down => "down",
         }
     }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::time::advance;
 
 use super::exposition::Exposition;
-use super::outcome::{CacheUse, Outcome, PageEnd};
+use super::outcome::{CacheUse, Outcome, PageEnd, Why};
 use super::page::{Page, PageStart};
 use super::recent::RecentLimits;
 use super::request_id::RequestId;
@@ -105,7 +105,7 @@ async fn composed_page(observer: &Observer) {
     skeleton.notes().first_byte(StatusCode::OK);
     skeleton.notes().received(500);
     skeleton.finish(Outcome::Ok);
-    trace.cache(CacheUse::Miss);
+    trace.cache(CacheUse::Miss(Why::UriMiss));
     trace.composed();
     trace.template_errors(2);
     trace.status(StatusCode::OK);
@@ -228,7 +228,7 @@ async fn a_page_is_one_line_of_the_access_log() {
     assert_eq!(first["fragments"]["failed"], 1);
     assert_eq!(
         first["fragments"]["each"][0],
-        json!({"url": "http://app/basket", "seconds": 0.05, "queue_seconds": 0.02, "outcome": "ok", "route": "/",
+        json!({"url": "http://app/basket", "seconds": 0.05, "queue_seconds": 0.02, "cost_seconds": 0.03, "outcome": "ok", "route": "/",
                "upstream": "app", "cache": null})
     );
     assert_eq!(second["end"], "client-left");
@@ -429,7 +429,7 @@ impl Status for TwoUpstreams {
             weight: 1,
             state,
             in_flight,
-            served: 0,
+            ..ServerStatus::default()
         };
         vec![
             UpstreamStatus {
@@ -439,11 +439,13 @@ impl Status for TwoUpstreams {
                     server(2, ServerState::Draining, 1),
                 ],
                 queued: 4,
+                max_in_flight: 2,
             },
             UpstreamStatus {
                 name: "pages".to_owned(),
                 servers: vec![server(3, ServerState::Down, 0)],
                 queued: 0,
+                max_in_flight: 0,
             },
         ]
     }
@@ -499,6 +501,7 @@ fn every_metric_that_users_were_told_of_is_there() {
         "marquetry_requests_total",
         "marquetry_fragments_total",
         "marquetry_template_errors_total",
+        "marquetry_overpromised_total",
         "marquetry_undeclared_total",
         "marquetry_upstream_in_flight",
         "marquetry_upstream_queued",

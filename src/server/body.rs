@@ -111,7 +111,7 @@ pub struct Download {
     /// What is left of a frame that is sent in pieces.
     ahead: Bytes,
     stall: Option<StallWatch>,
-    _answering: Answering,
+    answering: Answering,
 }
 
 impl Download {
@@ -121,8 +121,15 @@ impl Download {
             body,
             ahead: Bytes::new(),
             stall,
-            _answering: answering,
+            answering,
         }
+    }
+
+    /// The body goes out without framing, to its end or to a reset.
+    #[must_use]
+    pub fn unframed(self) -> Self {
+        self.answering.is_unframed();
+        self
     }
 
     fn piece(&mut self) -> Frame<Bytes> {
@@ -146,6 +153,11 @@ impl HttpBody for Download {
             return Poll::Ready(Some(Ok(self.piece())));
         }
         let frame = Pin::new(&mut self.body).poll_frame(context);
+        match &frame {
+            Poll::Ready(Some(Ok(_))) if self.body.is_end_stream() => self.answering.ended(),
+            Poll::Ready(None) => self.answering.ended(),
+            _ => {}
+        }
         let Some(stall) = &self.stall else {
             return frame;
         };

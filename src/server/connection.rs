@@ -22,7 +22,7 @@ use crate::server::body::{Download, StallWatch, Upload};
 use crate::server::drain::Drain;
 use crate::server::framing::{self, Refusal};
 use crate::server::handler::Handler;
-use crate::server::socket::{Activity, Socket};
+use crate::server::socket::{Activity, Break, Socket};
 
 /// Streams that one HTTP/2 connection may have open; RFC 9113 5.1.2 asks for at least 100.
 const STREAMS: u32 = 128;
@@ -41,7 +41,7 @@ pub async fn serve<S, H>(
     handler: Arc<H>,
     drain: Drain,
 ) where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: AsyncRead + AsyncWrite + Break + Unpin + Send + 'static,
     H: Handler,
 {
     let activity = Activity::new();
@@ -60,6 +60,7 @@ pub async fn serve<S, H>(
         let (activity, stalled) = (Arc::clone(&activity), Arc::clone(&stalled));
         async move {
             let multiplexed = request.version() == Version::HTTP_2;
+            let chunks = request.version() != Version::HTTP_10;
             let answering = activity.begin(multiplexed);
             let timeout = visit.limits.write_timeout;
             let response = visit.answer(request).await;
@@ -70,7 +71,13 @@ pub async fn serve<S, H>(
                 .is_some_and(|bytes| bytes.len() <= SMALL);
             let watched = multiplexed && !small;
             let stall = watched.then(|| StallWatch::new(timeout, stalled));
-            Ok::<_, Infallible>(response.map(|body| Download::new(body, answering, stall)))
+            let framed = chunks || response.body().size_hint().exact().is_some();
+            let response = response.map(|body| Download::new(body, answering, stall));
+            Ok::<_, Infallible>(if framed {
+                response
+            } else {
+                response.map(Download::unframed)
+            })
         }
     });
     let builder = builder(&limits);

@@ -27,6 +27,9 @@ use crate::server::handler::Handler;
 /// How often it is logged that connections cannot be accepted.
 const TELL_AGAIN: Duration = Duration::from_secs(10);
 
+/// What is told in the place of a setting when the system gives no more descriptors.
+pub const DESCRIPTORS: &str = "descriptors";
+
 /// Hears the name of a setting whose bound was hit.
 #[derive(Clone)]
 pub struct LimitHit(Arc<dyn Fn(&'static str) + Send + Sync>);
@@ -181,6 +184,10 @@ impl Listener {
                 }
                 // Out of descriptors, or a client that left while it waited: others are served on, and no loop spins.
                 Err(error) => {
+                    // ENFILE, EMFILE.
+                    if matches!(error.raw_os_error(), Some(23 | 24)) {
+                        self.limits.hit.tell(DESCRIPTORS);
+                    }
                     if told.is_none_or(|told| told.elapsed() > TELL_AGAIN) {
                         told = Some(tokio::time::Instant::now());
                         tracing::warn!(%error, "connections cannot be accepted");

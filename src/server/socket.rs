@@ -7,16 +7,23 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
 use crate::server::Limits;
 
 /// What a connection is at: shared by its socket and its requests.
-pub struct Activity(Mutex<State>);
+pub struct Activity {
+    state: Mutex<State>,
+    /// An answer without framing is going out, and its end has not come.
+    unframed: AtomicBool,
+}
 
 struct State {
     /// Requests that are being answered.
@@ -32,12 +39,15 @@ struct State {
 impl Activity {
     /// A connection that has just begun.
     pub fn new() -> Arc<Self> {
-        Arc::new(Self(Mutex::new(State {
-            requests: 0,
-            idle_since: Instant::now(),
-            head_since: None,
-            multiplexed: false,
-        })))
+        Arc::new(Self {
+            state: Mutex::new(State {
+                requests: 0,
+                idle_since: Instant::now(),
+                head_since: None,
+                multiplexed: false,
+            }),
+            unframed: AtomicBool::new(false),
+        })
     }
 
     /// A request has come; it is being answered until the guard is dropped.
@@ -51,7 +61,7 @@ impl Activity {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         // No code panics while it holds the lock; the state is plain numbers in any case.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether a head has begun to come.
@@ -82,6 +92,19 @@ impl Activity {
 /// A request that is being answered.
 pub struct Answering(Arc<Activity>);
 
+impl Answering {
+    /// Its body has no framing (HTTP/1.0): until it has [ended](Self::ended), nothing but a reset tells a cut one from a whole
+    /// one.
+    pub fn is_unframed(&self) {
+        self.0.unframed.store(true, Ordering::Relaxed);
+    }
+
+    /// The body without framing has come to its end.
+    pub fn ended(&self) {
+        self.0.unframed.store(false, Ordering::Relaxed);
+    }
+}
+
 impl Drop for Answering {
     fn drop(&mut self) {
         let mut state = self.0.lock();
@@ -90,25 +113,58 @@ impl Drop for Answering {
     }
 }
 
+/// A stream that can be closed so that its reader sees it broken off.
+pub trait Break {
+    /// Whether a close, also the one at the end of the process, is to be a reset (RFC 9293 3.10.5).
+    fn break_on_close(&self, wanted: bool);
+}
+
+impl Break for TcpStream {
+    fn break_on_close(&self, wanted: bool) {
+        let linger = wanted.then_some(Duration::ZERO);
+        if let Err(error) = socket2::SockRef::from(self).set_linger(linger) {
+            tracing::debug!(%error, "no SO_LINGER");
+        }
+    }
+}
+
+impl<S: Break> Break for tokio_rustls::server::TlsStream<S> {
+    fn break_on_close(&self, wanted: bool) {
+        self.get_ref().0.break_on_close(wanted);
+    }
+}
+
 /// The socket. Reads end in `TimedOut` when the client has kept us waiting for too long, writes when it does not read.
-pub struct Socket<S> {
+pub struct Socket<S: Break> {
     stream: S,
+    /// Whether its close would be a reset.
+    breaks: bool,
     activity: Arc<Activity>,
     limits: Arc<Limits>,
     read_timer: Pin<Box<Sleep>>,
     write_timer: Option<Pin<Box<Sleep>>>,
 }
 
-impl<S> Socket<S> {
+impl<S: Break> Socket<S> {
     /// Watches `stream`.
     pub fn new(stream: S, activity: Arc<Activity>, limits: Arc<Limits>) -> Self {
         let read_timer = Box::pin(tokio::time::sleep(limits.idle_timeout));
         Self {
             stream,
+            breaks: false,
             activity,
             limits,
             read_timer,
             write_timer: None,
+        }
+    }
+
+    /// Makes its close a reset as long as an answer without framing goes out.
+    fn mind_framing(&mut self) {
+        let unframed = self.activity.unframed.load(Ordering::Relaxed);
+        if unframed != self.breaks {
+            self.breaks = unframed;
+            self.stream.break_on_close(unframed);
         }
     }
 
@@ -154,7 +210,13 @@ impl<S> Socket<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Socket<S> {
+impl<S: Break> Drop for Socket<S> {
+    fn drop(&mut self) {
+        self.mind_framing();
+    }
+}
+
+impl<S: AsyncRead + Break + Unpin> AsyncRead for Socket<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -171,12 +233,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for Socket<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Socket<S> {
+impl<S: AsyncWrite + Break + Unpin> AsyncWrite for Socket<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.mind_framing();
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
         self.mind_write(written, context)
     }
@@ -186,6 +249,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Socket<S> {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.mind_framing();
         let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
         self.mind_write(written, context)
     }
@@ -195,11 +259,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Socket<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.mind_framing();
         let flushed = Pin::new(&mut self.stream).poll_flush(context);
         self.mind_write(flushed, context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.mind_framing();
         let shut = Pin::new(&mut self.stream).poll_shutdown(context);
         self.mind_write(shut, context)
     }

@@ -82,7 +82,7 @@ fn read_written<'d>(
 }
 
 /// So few names are held against each other here; quick-xml remembers them in memory of its own.
-const FEW: usize = 8;
+pub(super) const FEW: usize = 8;
 
 fn read_text<'t, 'd>(
     text: &'t str,
@@ -143,7 +143,7 @@ fn read_all<'t, 'd>(
 }
 
 /// Decodes `&amp; &lt; &gt; &quot; &apos; &#N; &#xN;`; any other `&` stays. Without any it is the same slice.
-fn decode_entities(value: Cow<'_, [u8]>) -> Cow<'_, [u8]> {
+pub(super) fn decode_entities(value: Cow<'_, [u8]>) -> Cow<'_, [u8]> {
     let Some(first) = memchr(b'&', &value) else {
         return value;
     };

@@ -1,19 +1,20 @@
 //! Tokens and their roles -> nodes. Open elements stand on a stack of frames here, never on the program's: the input decides
 //! how deep they nest, up to the limit.
 
+use std::sync::LazyLock;
+
 use bytes::Bytes;
-use memchr::memmem;
 
 use super::Settings;
-use super::esi::place_in;
-use super::issue::{Issue, IssueKind, Issues};
+use super::issue::{IssueKind, Issues};
 use super::outline::{Paired, Role};
-use super::scan::{Token, TokenKind, Tokens};
+use super::scan::{Finder, Token, TokenKind, Tokens};
 use super::tree::{
-    Assign, Assigned, Block, Body, Branch, Choose, Dynamic, Foreach, Function, If, Inline, Node,
-    Span, Template, Try, When,
+    Assign, Assigned, Block, Body, Branch, Branches, Choose, Dynamic, Foreach, Function, If,
+    Inline, Node, Span, Template, Try, When,
 };
-use crate::expr::{Expr, Interpolation, Name, Piece, Target};
+use crate::expr::reader::Cut;
+use crate::expr::{self, Name, Piece};
 
 /// Builds the template of a document.
 pub(super) fn build(
@@ -28,37 +29,52 @@ pub(super) fn build(
         settings,
         tokens,
         roles,
+        expressions: expr::Reader::new(&settings.expressions),
         issues,
         nodes: Vec::with_capacity(tokens.list.len()),
+        dynamics: Vec::new(),
+        assigns: Vec::new(),
+        branches: Vec::new(),
+        pending_branches: Vec::new(),
         pending: Vec::with_capacity(tokens.list.len().min(64)),
         frames: Vec::new(),
         current: Frame::new(Kind::Root, tokens.list.len(), Around::default(), 0),
     };
     builder.run();
-    let (nodes, root, issues) = builder.finish();
+    let root = builder.body(0);
     let copied = tokens
         .list
         .iter()
         .filter(|token| matches!(token.kind, TokenKind::Text | TokenKind::Verbatim))
         .map(|token| token.end - token.start)
         .sum::<usize>();
+    // The template may live long.
+    builder.nodes.shrink_to_fit();
+    builder.dynamics.shrink_to_fit();
+    builder.assigns.shrink_to_fit();
+    builder.branches.shrink_to_fit();
     Template {
         has_tags: copied < document.len(),
         writes_head: writes_head(&document),
-        reads_values: nodes.iter().any(Node::reads_values),
+        reads_values: builder.nodes.iter().any(Node::reads_values),
         escape: settings.escape,
-        nodes,
+        nodes: builder.nodes,
+        dynamics: builder.dynamics,
+        assigns: builder.assigns,
+        branches: builder.branches,
         root,
-        issues,
+        issues: builder.issues.finish(),
         document,
     }
 }
 
+/// The functions that change the response.
+static WRITE_HEAD: LazyLock<Finder> =
+    LazyLock::new(|| Finder::new(&["$add_header", "$set_response_code", "$set_redirect"]));
+
 /// Whether the bytes hold the name of a function that changes the response.
 fn writes_head(document: &[u8]) -> bool {
-    ["$add_header", "$set_response_code", "$set_redirect"]
-        .iter()
-        .any(|name| memmem::find(document, name.as_bytes()).is_some())
+    WRITE_HEAD.find(document, 0).is_some()
 }
 
 /// An open element.
@@ -84,10 +100,9 @@ pub(super) struct Around {
 impl Around {
     /// What the content of an element of this kind stands in.
     fn within(self, kind: &Kind) -> Self {
-        let is_loop = matches!(kind, Kind::Foreach { .. });
+        let is_loop = matches!(kind, Kind::Foreach(_));
         let is_function = matches!(kind, Kind::Function(_));
-        let interpolates =
-            is_loop || is_function || matches!(kind, Kind::Vars | Kind::Assign { .. });
+        let interpolates = is_loop || is_function || matches!(kind, Kind::Vars | Kind::Assign(_));
         Self {
             interpolated: self.interpolated || interpolates,
             // A function is called from elsewhere: the loop around its definition is not around its calls.
@@ -106,15 +121,18 @@ pub(super) struct Holds {
     pub(super) breaks: bool,
 }
 
+/// What an element will be, as far as it is known while it is open. The large ones are boxed as they will be nodes, since
+/// frames are moved often.
 pub(super) enum Kind {
     Root,
     Vars,
-    Choose(Choose),
-    When {
-        offset: usize,
-        test: Option<Expr>,
-        captures: Option<Name>,
+    Choose {
+        /// Where its branches start among those that are pending.
+        first: usize,
+        otherwise: Option<Body>,
     },
+    /// The last branch of the `choose` around it.
+    When,
     Otherwise,
     Try {
         offset: usize,
@@ -123,26 +141,20 @@ pub(super) enum Kind {
     },
     Attempt,
     Except,
-    Inline {
-        offset: usize,
-        name: Bytes,
-    },
-    Foreach {
-        offset: usize,
-        collection: Expr,
-        item: Name,
-    },
+    Inline(Box<Inline>),
+    Foreach(Box<Foreach>),
     Function(Name),
-    Assign {
-        offset: usize,
-        target: Target,
-    },
-    If {
-        /// The branch being read: its directive's place and condition; none in `#else`.
-        open: Option<(usize, Option<super::condition::Condition>)>,
-        branches: Vec<Branch>,
-    },
+    Assign(Box<Assign>),
+    If(Box<OpenIf>),
     Block(Bytes),
+}
+
+/// An `#if` that is being read.
+pub(super) struct OpenIf {
+    /// The branch being read: its directive's place and condition; none in `#else`.
+    pub(super) open: Option<(usize, Option<super::condition::Condition>)>,
+    pub(super) branches: Vec<Branch>,
+    pub(super) in_string: bool,
 }
 
 impl Frame {
@@ -162,8 +174,14 @@ pub(super) struct Builder<'a> {
     pub(super) settings: &'a Settings,
     pub(super) tokens: &'a Tokens<'a>,
     pub(super) roles: &'a [Role],
+    pub(super) expressions: expr::Reader<'a>,
     pub(super) issues: Issues,
     pub(super) nodes: Vec<Node>,
+    pub(super) dynamics: Vec<Dynamic>,
+    pub(super) assigns: Vec<Assign>,
+    pub(super) branches: Vec<When>,
+    /// The branches of all open elements, those of the innermost last.
+    pub(super) pending_branches: Vec<When>,
     /// The nodes of all open elements, those of the current one last.
     pub(super) pending: Vec<Node>,
     /// The elements around the current one, outermost first.
@@ -183,11 +201,6 @@ impl<'a> Builder<'a> {
         while !self.frames.is_empty() {
             self.close();
         }
-    }
-
-    fn finish(mut self) -> (Vec<Node>, Body, Vec<Issue>) {
-        let root = self.body(0);
-        (self.nodes, root, self.issues.finish())
     }
 
     /// Puts the nodes that are pending from `first` on where the template keeps them.
@@ -212,7 +225,7 @@ impl<'a> Builder<'a> {
             (TokenKind::Start(tag), Role::Empty) => return self.element(token, tag, next, next),
             (TokenKind::Start(tag), Role::Open(end)) => return self.element(token, tag, next, end),
             // An element that is never closed counts as not written.
-            (TokenKind::Start(_) | TokenKind::End(_), _) => {}
+            (TokenKind::Start(_) | TokenKind::End(..), _) => {}
             (TokenKind::Directive(directive), role) => {
                 return self.directive(token, directive, role, next);
             }
@@ -232,38 +245,50 @@ impl<'a> Builder<'a> {
             }
             return;
         }
-        let bytes = &self.document[token.start..token.end];
-        if !interpolated || memchr::memchr(b'$', bytes).is_none() {
+        if !interpolated {
             self.push_text(token.start, token.end);
             return;
         }
-        let bytes = self.document.slice(token.start..token.end);
-        let interpolation = Interpolation::parse(&bytes, &self.settings.expressions);
-        for issue in interpolation.issues() {
-            self.issues.add(
-                token.start + issue.offset,
-                1,
-                IssueKind::Suspect(issue.kind),
-            );
-        }
-        self.note_interpolation(&interpolation);
-        for piece in interpolation.into_pieces() {
-            self.piece(token.start, piece);
-        }
+        let bytes = &self.document[token.start..token.end];
+        let limits = &self.settings.expressions;
+        let mut expressions = std::mem::replace(&mut self.expressions, expr::Reader::new(limits));
+        expressions.cut(bytes, |cut| self.cut(token.start, cut));
+        self.expressions = expressions;
     }
 
-    fn piece(&mut self, start: usize, piece: Piece) {
-        if let Piece::Literal(bytes) = &piece
-            && let Some(at) = place_in(self.document, bytes)
-        {
-            self.push_text(at, at + bytes.len());
-            return;
-        }
-        self.pending.push(Node::Dynamic(Box::new(Dynamic {
+    /// A piece of the text that starts at `start`.
+    fn cut(&mut self, start: usize, cut: Cut) {
+        let piece = match cut {
+            Cut::Literal(range) => return self.push_text(start + range.start, start + range.end),
+            Cut::Folded(value) if value.to_text().is_empty() => return,
+            Cut::Folded(value) => Piece::Literal(value.to_text().into_owned().into()),
+            Cut::Dynamic { offset, expr } => {
+                for issue in expr.issues() {
+                    let at = start + offset + issue.offset;
+                    self.issues
+                        .add(at, 1, IssueKind::Suspect(issue.kind.clone()));
+                }
+                self.note_expression(&expr);
+                Piece::Dynamic { offset, expr }
+            }
+        };
+        self.push_dynamic(Dynamic {
             offset: start,
             in_string: false,
             pieces: piece.into(),
-        })));
+        });
+    }
+
+    pub(super) fn push_assign(&mut self, assign: Assign) {
+        let index = self.assigns.len() as u32;
+        self.assigns.push(assign);
+        self.pending.push(Node::Assign(index));
+    }
+
+    pub(super) fn push_dynamic(&mut self, dynamic: Dynamic) {
+        let index = self.dynamics.len() as u32;
+        self.dynamics.push(dynamic);
+        self.pending.push(Node::Dynamic(index));
     }
 
     /// Adds text, joined with the text before it where the document has nothing between the two.
@@ -279,7 +304,7 @@ impl<'a> Builder<'a> {
     /// The element that may hold nothing but its branches, when it is the current one.
     pub(super) fn only_branches(&self) -> Option<&'static str> {
         match self.current.kind {
-            Kind::Choose(_) => Some(Paired::Choose.label()),
+            Kind::Choose { .. } => Some(Paired::Choose.label()),
             Kind::Try { .. } => Some(Paired::Try.label()),
             _ => None,
         }
@@ -308,8 +333,7 @@ impl<'a> Builder<'a> {
         let holds = frame.holds;
         if !matches!(frame.kind, Kind::Function(_)) {
             self.current.holds.changes |= holds.changes;
-            self.current.holds.breaks |=
-                holds.breaks && !matches!(frame.kind, Kind::Foreach { .. });
+            self.current.holds.breaks |= holds.breaks && !matches!(frame.kind, Kind::Foreach(_));
         }
         if matches!(frame.kind, Kind::Vars) {
             self.join(frame.start);
@@ -318,25 +342,16 @@ impl<'a> Builder<'a> {
         let body = self.body(frame.start);
         let node = match frame.kind {
             Kind::Root | Kind::Vars => return,
-            Kind::Choose(choose) => Node::Choose(Box::new(choose)),
-            Kind::When {
-                offset,
-                test,
-                captures,
-            } => {
-                if let Kind::Choose(choose) = &mut self.current.kind {
-                    choose.branches.push(When {
-                        offset,
-                        test,
-                        captures,
-                        body,
-                    });
+            Kind::Choose { first, otherwise } => self.choose(first, otherwise),
+            Kind::When => {
+                if let Some(when) = self.pending_branches.last_mut() {
+                    when.body = body;
                 }
                 return;
             }
             Kind::Otherwise => {
-                if let Kind::Choose(choose) = &mut self.current.kind {
-                    choose.otherwise = Some(body);
+                if let Kind::Choose { otherwise, .. } = &mut self.current.kind {
+                    *otherwise = Some(body);
                 }
                 return;
             }
@@ -362,24 +377,25 @@ impl<'a> Builder<'a> {
                 except,
                 waits: holds.changes || holds.breaks,
             })),
-            Kind::Inline { offset, name } => Node::Inline(Box::new(Inline { offset, name, body })),
-            Kind::Foreach {
-                offset,
-                collection,
-                item,
-            } => Node::Foreach(Box::new(Foreach {
-                offset,
-                collection,
-                item,
-                body,
-            })),
+            Kind::Inline(mut inline) => {
+                inline.body = body;
+                Node::Inline(inline)
+            }
+            Kind::Foreach(mut foreach) => {
+                foreach.body = body;
+                Node::Foreach(foreach)
+            }
             Kind::Function(name) => Node::Function(Box::new(Function { name, body })),
-            Kind::Assign { offset, target } => Node::Assign(Box::new(Assign {
-                offset,
-                target,
-                value: Assigned::Content(body),
-            })),
-            Kind::If { open, mut branches } => {
+            Kind::Assign(mut assign) => {
+                assign.value = Assigned::Content(body);
+                return self.push_assign(*assign);
+            }
+            Kind::If(open_if) => {
+                let OpenIf {
+                    open,
+                    mut branches,
+                    in_string,
+                } = *open_if;
                 let otherwise = match open {
                     Some((offset, condition)) => {
                         branches.push(Branch {
@@ -394,11 +410,23 @@ impl<'a> Builder<'a> {
                 Node::If(Box::new(If {
                     branches,
                     otherwise,
+                    in_string,
                 }))
             }
             Kind::Block(name) => Node::Block(Box::new(Block { name, body })),
         };
         self.pending.push(node);
+    }
+
+    fn choose(&mut self, first: usize, otherwise: Option<Body>) -> Node {
+        let start = self.branches.len() as u32;
+        self.branches.extend(self.pending_branches.drain(first..));
+        let end = self.branches.len() as u32;
+        let branches = Branches { start, end };
+        Node::Choose(Choose {
+            branches,
+            otherwise,
+        })
     }
 
     /// The nodes from `first` on are from now on those of the current element: text that goes on there is joined.

@@ -1,11 +1,11 @@
 //! SSI directives -> frames and nodes: conditions, blocks, and what stands for itself.
 
-use super::build::{Builder, Kind};
+use super::build::{Builder, Kind, OpenIf};
 use super::condition::Condition;
 use super::directive::Directive;
 use super::issue::{DirectiveFault, IssueKind};
 use super::outline::Role;
-use super::scan::{DirectiveToken, Token};
+use super::scan::{DirectiveToken, Token, TokenKind};
 use super::ssi;
 use super::tree::{Branch, Node};
 
@@ -54,7 +54,8 @@ impl Builder<'_> {
     fn message(&mut self, token: &Token<'_>, fault: DirectiveFault) {
         self.tell(token, IssueKind::Directive(fault));
         if self.only_branches().is_none() {
-            self.pending.push(Node::Message);
+            let in_string = is_in_string(token);
+            self.pending.push(Node::Message { in_string });
         }
     }
 
@@ -89,11 +90,12 @@ impl Builder<'_> {
             return end;
         }
         let condition = self.condition(token, directive, "if");
-        let kind = Kind::If {
+        let open_if = OpenIf {
             open: Some((token.start, condition)),
             branches: Vec::new(),
+            in_string: is_in_string(token),
         };
-        self.push(kind, end);
+        self.push(Kind::If(Box::new(open_if)), end);
         next
     }
 
@@ -115,7 +117,11 @@ impl Builder<'_> {
     fn branch(&mut self, token: &Token<'_>, directive: &Directive) {
         let is_elif = directive.command == "elif";
         // `#else` has been read: nothing may follow but `#endif`.
-        if !matches!(self.current.kind, Kind::If { open: Some(_), .. }) {
+        let in_branch = match &self.current.kind {
+            Kind::If(open_if) => open_if.open.is_some(),
+            _ => false,
+        };
+        if !in_branch {
             self.message(token, DirectiveFault::Stray(ending(directive)));
             return;
         }
@@ -128,10 +134,10 @@ impl Builder<'_> {
             None
         };
         let body = self.body(self.current.start);
-        if let Kind::If { open, branches } = &mut self.current.kind
-            && let Some((offset, condition)) = std::mem::replace(open, following)
+        if let Kind::If(open_if) = &mut self.current.kind
+            && let Some((offset, condition)) = std::mem::replace(&mut open_if.open, following)
         {
-            branches.push(Branch {
+            open_if.branches.push(Branch {
                 offset,
                 condition,
                 body,
@@ -156,6 +162,11 @@ impl Builder<'_> {
         }
         next
     }
+}
+
+/// Whether a directive stands in a string of a JSON document.
+fn is_in_string(token: &Token<'_>) -> bool {
+    matches!(&token.kind, TokenKind::Directive(directive) if directive.in_string)
 }
 
 /// The name of a directive that ends or divides.

@@ -1,15 +1,15 @@
 //! ESI elements -> frames and nodes: what may stand where, and what each element becomes.
 
 use super::build::{Builder, Kind};
-use super::esi::{AssignedBy, Reader};
+use super::esi::Reader;
 use super::issue::IssueKind;
 use super::outline::Paired;
 use super::scan::{StartTag, Token};
-use super::tree::{Assign, Choose, Dynamic, Node, Return, Text};
+use super::tree::{Assign, Assigned, Body, Dynamic, Foreach, Inline, Node, Return, Text};
 use crate::expr::interpolate::Pieces;
-use crate::expr::{Expr, Interpolation, Piece, Reference};
+use crate::expr::{Expr, Piece, Reference};
 
-impl Builder<'_> {
+impl<'a> Builder<'a> {
     pub(super) fn leaf(&mut self, token: &Token<'_>, tag: &StartTag<'_>) {
         if let (Some(parent), b"include" | b"eval" | b"break" | b"return") =
             (self.only_branches(), tag.name)
@@ -34,10 +34,11 @@ impl Builder<'_> {
         }
     }
 
-    fn reader<'r>(&'r mut self, token: &Token<'_>, tag: &StartTag<'_>) -> Reader<'r> {
+    fn reader<'r>(&'r mut self, token: &Token<'_>, tag: &StartTag<'_>) -> Reader<'r, 'a> {
         Reader {
             document: self.document,
             limits: &self.settings.expressions,
+            expressions: &mut self.expressions,
             issues: &mut self.issues,
             at: (token.start, token.end - token.start),
             attributes: self.tokens.attributes(tag),
@@ -81,8 +82,8 @@ impl Builder<'_> {
         next: usize,
         end: usize,
     ) -> usize {
-        // `_of_tag` knows the name, or the role would be another.
-        let Some(paired) = Paired::of_tag(tag.name) else {
+        // It has content, or the role would be another.
+        let Some(paired) = tag.paired else {
             return next;
         };
         if matches!(paired, Paired::Remove | Paired::Comment) {
@@ -111,8 +112,8 @@ impl Builder<'_> {
             _ => None,
         };
         let (around, taken) = match &self.current.kind {
-            Kind::Choose(choose) => {
-                let taken = paired == Paired::Otherwise && choose.otherwise.is_some();
+            Kind::Choose { otherwise, .. } => {
+                let taken = paired == Paired::Otherwise && otherwise.is_some();
                 (Some(Paired::Choose), taken)
             }
             Kind::Try {
@@ -155,20 +156,17 @@ impl Builder<'_> {
         let offset = token.start;
         let mut reader = self.reader(token, tag);
         Some(match paired {
-            Paired::Choose => Kind::Choose(Choose {
-                branches: Vec::new(),
+            Paired::Choose => Kind::Choose {
+                first: self.pending_branches.len(),
                 otherwise: None,
-            }),
+            },
             Paired::When => {
-                let (offset, test, captures) = reader.when();
-                if let Some(test) = &test {
+                let when = reader.when();
+                if let Some(test) = &when.test {
                     self.note_expression(test);
                 }
-                Kind::When {
-                    offset,
-                    test,
-                    captures,
-                }
+                self.pending_branches.push(when);
+                Kind::When
             }
             Paired::Otherwise => Kind::Otherwise,
             Paired::Try => Kind::Try {
@@ -184,18 +182,20 @@ impl Builder<'_> {
                 }
                 Kind::Vars
             }
-            Paired::Inline => Kind::Inline {
+            Paired::Inline => Kind::Inline(Box::new(Inline {
                 offset,
                 name: reader.inline_name()?,
-            },
+                body: Body::default(),
+            })),
             Paired::Foreach => {
                 let (collection, item) = reader.foreach()?;
                 self.note_expression(&collection);
-                Kind::Foreach {
+                Kind::Foreach(Box::new(Foreach {
                     offset,
                     collection,
                     item,
-                }
+                    body: Body::default(),
+                }))
             }
             Paired::Function => {
                 let name = reader.function()?;
@@ -215,39 +215,31 @@ impl Builder<'_> {
                 self.note_expression(expr);
             }
         }
-        self.pending.push(Node::Dynamic(Box::new(Dynamic {
+        self.push_dynamic(Dynamic {
             offset,
             in_string,
             pieces,
-        })));
+        });
     }
 
     fn assign(&mut self, token: &Token<'_>, tag: &StartTag<'_>) -> Option<Kind> {
         let (target, value) = self.reader(token, tag).assign()?;
         self.current.holds.changes = true;
-        let offset = token.start;
-        match value {
-            AssignedBy::Content => return Some(Kind::Assign { offset, target }),
-            AssignedBy::Value(value) => {
-                let assign = Assign {
-                    offset,
-                    target,
-                    value,
-                };
-                self.pending.push(Node::Assign(Box::new(assign)));
-            }
-            AssignedBy::Nothing => {}
+        let has_content = matches!(value, Some(Assigned::Content(_)));
+        let assign = Assign {
+            offset: token.start,
+            target,
+            value: value?,
+        };
+        if has_content {
+            return Some(Kind::Assign(Box::new(assign)));
         }
+        self.push_assign(assign);
         None
     }
 
-    fn note_expression(&mut self, expr: &Expr) {
+    pub(super) fn note_expression(&mut self, expr: &Expr) {
         self.current.holds.changes |= expr.touches_response() || expr.references().any(is_own_call);
-    }
-
-    pub(super) fn note_interpolation(&mut self, interpolation: &Interpolation) {
-        self.current.holds.changes |=
-            interpolation.touches_response() || interpolation.references().any(is_own_call);
     }
 }
 

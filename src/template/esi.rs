@@ -10,31 +10,24 @@ use bytes::Bytes;
 use super::attributes::AttributeList;
 use super::issue::{IssueKind, Issues};
 use super::memo::Memo;
-use super::tree::{Assigned, Dca, FragmentMethod, HeaderChange, HeaderRule, Include, Text};
+use super::tree::{
+    Assigned, Body, Dca, FragmentMethod, HeaderChange, HeaderRule, Include, Text, When,
+};
 use crate::expr::interpolate::Pieces;
 use crate::expr::{self, Expr, Interpolation, Name, Target};
 
 /// One start tag, and what is needed to read it.
-pub(super) struct Reader<'a> {
+pub(super) struct Reader<'a, 'l> {
     pub(super) document: &'a Bytes,
-    pub(super) limits: &'a expr::Limits,
+    pub(super) limits: &'l expr::Limits,
+    pub(super) expressions: &'a mut expr::Reader<'l>,
     pub(super) issues: &'a mut Issues,
     /// Where the tag starts, and its length.
     pub(super) at: (usize, usize),
     pub(super) attributes: AttributeList<'a>,
 }
 
-/// Where the value of an `assign` stands.
-pub(super) enum AssignedBy {
-    /// In its attribute.
-    Value(Assigned),
-    /// In its attribute, and it cannot be read.
-    Nothing,
-    /// Between its tags.
-    Content,
-}
-
-impl<'a> Reader<'a> {
+impl<'a> Reader<'a, '_> {
     /// Tells an issue of this tag.
     pub(super) fn tell(&mut self, kind: IssueKind) {
         self.issues.add(self.at.0, self.at.1, kind);
@@ -56,7 +49,7 @@ impl<'a> Reader<'a> {
     /// An expression; none when it cannot be read.
     pub(super) fn expression(&mut self, text: &[u8]) -> Option<Expr> {
         let start = self.place(text);
-        match Expr::parse(text, self.limits) {
+        match self.expressions.expression(text) {
             Ok(expr) => {
                 for issue in expr.issues() {
                     self.issues.add(
@@ -80,7 +73,7 @@ impl<'a> Reader<'a> {
         if memchr::memchr(b'$', text).is_none() {
             return Text::Constant(shared(self.document, text));
         }
-        let interpolation = Interpolation::parse(&shared(self.document, text), self.limits);
+        let interpolation = Interpolation::read(&shared(self.document, text), self.expressions);
         if let Some(constant) = interpolation.as_literal() {
             return Text::Constant(constant);
         }
@@ -206,9 +199,15 @@ impl<'a> Reader<'a> {
     }
 
     /// `when`: its test and the name for captures.
-    pub(super) fn when(&mut self) -> (usize, Option<Expr>, Option<Name>) {
+    pub(super) fn when(&mut self) -> When {
+        let body = Body::default();
         let Some(test) = self.required("esi:when", "test") else {
-            return (self.at.0, None, None);
+            return When {
+                offset: self.at.0,
+                test: None,
+                captures: None,
+                body,
+            };
         };
         let captures = self.attributes.get("matchname").and_then(|name| {
             let name = Name::parse(name).filter(|name| !name.is_built_in());
@@ -220,11 +219,16 @@ impl<'a> Reader<'a> {
             }
             name
         });
-        (self.place(test), self.expression(test), captures)
+        When {
+            offset: self.place(test),
+            test: self.expression(test),
+            captures,
+            body,
+        }
     }
 
-    /// `assign`: its target and value.
-    pub(super) fn assign(&mut self) -> Option<(Target, AssignedBy)> {
+    /// `assign`: its target and value; no value when it stands in the attribute and cannot be read.
+    pub(super) fn assign(&mut self) -> Option<(Target, Option<Assigned>)> {
         let name = self.required("esi:assign", "name")?;
         let target = match Target::parse(name, self.limits) {
             Ok(target) => target,
@@ -234,12 +238,9 @@ impl<'a> Reader<'a> {
             }
         };
         let value = match self.attributes.get("value") {
-            None => AssignedBy::Content,
-            Some([]) => AssignedBy::Value(Assigned::Empty),
-            Some(value) => match self.expression(value) {
-                Some(value) => AssignedBy::Value(Assigned::Expression(value)),
-                None => AssignedBy::Nothing,
-            },
+            None => Some(Assigned::Content(Body::default())),
+            Some([]) => Some(Assigned::Empty),
+            Some(value) => self.expression(value).map(Assigned::Expression),
         };
         Some((target, value))
     }
@@ -285,7 +286,7 @@ impl<'a> Reader<'a> {
     pub(super) fn vars_name(&mut self) -> Option<(usize, Pieces)> {
         let name = self.attributes.get("name")?;
         let start = self.place(name);
-        let interpolation = Interpolation::parse(&shared(self.document, name), self.limits);
+        let interpolation = Interpolation::read(&shared(self.document, name), self.expressions);
         for issue in interpolation.issues() {
             self.issues
                 .add(start + issue.offset, 1, IssueKind::Suspect(issue.kind));

@@ -332,7 +332,7 @@ fn outside_values(state: State, byte: u8, space: bool) -> Step {
 }
 
 /// Letters, digits, `_` and `-`.
-pub(super) fn is_name_byte(byte: u8) -> bool {
+pub(super) const fn is_name_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')
 }
 

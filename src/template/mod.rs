@@ -19,11 +19,13 @@ pub mod issue;
 mod json;
 pub mod memo;
 mod outline;
+mod plain;
 mod scan;
 mod ssi;
 pub mod ssi_text;
 pub mod survey;
 pub mod tree;
+mod weight;
 
 use bytes::{Bytes, BytesMut};
 
@@ -113,6 +115,9 @@ pub fn compile(document: Bytes, settings: &Settings) -> Template {
 fn untagged(document: Bytes, settings: &Settings, issues: Issues) -> Template {
     Template {
         nodes: Vec::new(),
+        dynamics: Vec::new(),
+        assigns: Vec::new(),
+        branches: Vec::new(),
         root: tree::Body::default(),
         issues: issues.finish(),
         has_tags: false,

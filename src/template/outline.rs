@@ -127,7 +127,7 @@ impl Outline<'_, '_> {
         match &self.tokens[index].kind {
             TokenKind::Text | TokenKind::Verbatim => Role::Leaf,
             TokenKind::Start(tag) => self.start(index, tag),
-            TokenKind::End(name) => self.end_tag(index, name),
+            TokenKind::End(name, paired) => self.end_tag(index, name, *paired),
             TokenKind::Directive(token) => match token.directive.as_ref().map(|d| &d.command[..]) {
                 Ok(b"if") => self.opens(Paired::If, index),
                 Ok(b"block") => self.opens(Paired::Block, index),
@@ -140,7 +140,7 @@ impl Outline<'_, '_> {
     }
 
     fn start(&mut self, index: usize, tag: &StartTag<'_>) -> Role {
-        match Paired::of_tag(tag.name) {
+        match tag.paired {
             None => Role::Leaf,
             Some(_) if tag.closed => Role::Empty,
             Some(kind) => self.opens(kind, index),
@@ -154,8 +154,8 @@ impl Outline<'_, '_> {
         Role::Unclosed
     }
 
-    fn end_tag(&mut self, index: usize, name: &[u8]) -> Role {
-        if let Some(kind) = Paired::of_tag(name) {
+    fn end_tag(&mut self, index: usize, name: &[u8], paired: Option<Paired>) -> Role {
+        if let Some(kind) = paired {
             return self.closes(kind, index);
         }
         if !matches!(name, b"include" | b"eval") {
@@ -176,12 +176,14 @@ impl Outline<'_, '_> {
 
     fn closes(&mut self, kind: Paired, index: usize) -> Role {
         if self.count[kind as usize] == 0 {
-            if let TokenKind::End(name) = &self.tokens[index].kind {
+            if let TokenKind::End(name, _) = &self.tokens[index].kind {
                 self.stray(index, name);
             }
             return Role::Stray;
         }
-        self.close_down_to(kind, index);
+        if self.open.last().is_none_or(|(inner, _)| *inner != kind) {
+            self.close_down_to(kind, index);
+        }
         if let Some((kind, start)) = self.open.pop() {
             self.count[kind as usize] -= 1;
             self.roles[start] = Role::Open(index);

@@ -16,7 +16,8 @@ use super::attributes::{self, Attribute, AttributeList};
 use super::directive::{self, Directive};
 use super::grammar::{TagReader, Writing};
 use super::issue::{DirectiveFault, IssueKind, Issues, TagFault};
-use super::{Dialects, Settings};
+use super::outline::Paired;
+use super::{Dialects, Settings, plain};
 
 /// The pieces of a document.
 #[derive(Debug)]
@@ -53,8 +54,8 @@ pub(super) enum TokenKind<'d> {
     Verbatim,
     /// A start tag.
     Start(StartTag<'d>),
-    /// An end tag: its name.
-    End(&'d [u8]),
+    /// An end tag: its name, and which element it ends.
+    End(&'d [u8], Option<Paired>),
     /// A directive.
     Directive(Box<DirectiveToken>),
 }
@@ -63,6 +64,8 @@ pub(super) enum TokenKind<'d> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct StartTag<'d> {
     pub(super) name: &'d [u8],
+    /// Which element with content it names.
+    pub(super) paired: Option<Paired>,
     /// Where its attributes stand among those of the document.
     attributes: Range<usize>,
     /// Whether `/` stands before its `>`.
@@ -85,7 +88,7 @@ pub(super) fn scan<'d>(
     issues: &mut Issues,
 ) -> Tokens<'d> {
     // A tag to so many bytes is much for small pages; large ones have fewer, and room grows.
-    let room = (document.len() / 32).clamp(4, 256);
+    let room = (document.len() / 24).clamp(4, 1024);
     let mut scanner = Scanner {
         document,
         dialects: settings.dialects,
@@ -129,13 +132,13 @@ const OPENERS: [Opener; 6] = [
 
 /// Finds the first of a few literals. The packed searcher compares many bytes at once, which on common pages is ten times
 /// as fast as the automaton; where the machine has no such instructions, the automaton does it.
-struct Finder {
+pub(super) struct Finder {
     packed: Option<Searcher>,
     automaton: Option<AhoCorasick>,
 }
 
 impl Finder {
-    fn new(patterns: &[&str]) -> Self {
+    pub(super) fn new(patterns: &[&str]) -> Self {
         let packed = packed::Config::new().builder().extend(patterns).build();
         // A handful of short literals is far within the limits of the crate.
         let automaton = match packed {
@@ -149,7 +152,7 @@ impl Finder {
     }
 
     /// The first literal from `from` on: which, and where it starts and ends.
-    fn find(&self, document: &[u8], from: usize) -> Option<(usize, usize, usize)> {
+    pub(super) fn find(&self, document: &[u8], from: usize) -> Option<(usize, usize, usize)> {
         let found = match (&self.packed, &self.automaton) {
             (Some(packed), _) => packed.find_in(document, Span::from(from..document.len()))?,
             (None, Some(automaton)) => automaton.find(Input::new(document).range(from..))?,
@@ -218,6 +221,10 @@ impl<'d> Scanner<'d, '_> {
 
     /// From `at` through the next tag; gives where to go on.
     fn text(&mut self, at: usize) -> usize {
+        if let Some((opener, start, end)) = self.tag_next(at) {
+            self.push(at, start, TokenKind::Text);
+            return self.opened(opener, start, end);
+        }
         let finder = match (self.blocks.is_empty(), self.json) {
             (false, _) => &IN_BLOCK,
             (true, true) => &IN_JSON,
@@ -233,6 +240,40 @@ impl<'d> Scanner<'d, '_> {
             return end;
         }
         self.push(at, start, TokenKind::Text);
+        self.opened(opener, start, end)
+    }
+
+    /// The tag that one of the next few `<` starts, when it stands close by: which opener, and its start and end. Where there are many
+    /// tags they stand close together, and to start the search for all openers costs more than to look.
+    fn tag_next(&self, at: usize) -> Option<(Opener, usize, usize)> {
+        const CLOSE: usize = 64;
+        // In a block its `-->` may come first, in JSON an end tag that is written another way.
+        if self.json || !self.blocks.is_empty() {
+            return None;
+        }
+        let rest = self.document.get(at..)?;
+        let mut start = 0;
+        for _ in 0..3 {
+            if rest.get(start) != Some(&b'<') {
+                start += memchr(b'<', rest.get(start..rest.len().min(CLOSE))?)?;
+            }
+            let tag = &rest[start..];
+            start += 1;
+            if tag.starts_with(b"<esi:") {
+                return Some((Opener::Start, at + start - 1, at + start + 4));
+            }
+            if tag.starts_with(b"</esi:") {
+                return Some((Opener::End, at + start - 1, at + start + 5));
+            }
+            if tag.starts_with(b"<!") {
+                return None;
+            }
+        }
+        None
+    }
+
+    /// What an opener that reaches from `start` to `end` opens; gives where to go on.
+    fn opened(&mut self, opener: Opener, start: usize, end: usize) -> usize {
         match opener {
             Opener::Start => self.start_tag(start, end),
             Opener::End | Opener::JsonEnd => self.end_tag(start, end),
@@ -246,45 +287,73 @@ impl<'d> Scanner<'d, '_> {
     }
 
     fn start_tag(&mut self, start: usize, name: usize) -> usize {
+        let document: &'d [u8] = self.document;
+        if !self.json
+            && let longest = self.longest.saturating_sub(name - start)
+            && let Some(tag) = plain::start_tag(document, name, longest, &mut self.attributes)
+        {
+            let name = &document[name..tag.name_end];
+            return self.read_tag(start, name, tag.attributes, tag.end, tag.closed, false);
+        }
         let writing = self.writing(name);
         let tag = match self.reader.start_tag(start, name, writing) {
             Ok(tag) => tag,
             Err(fault) => return self.malformed(start, fault),
         };
-        let document: &'d [u8] = self.document;
         let text = &document[tag.name_end..tag.attributes_end];
         let attributes = match attributes::read(text, writing, &mut self.attributes) {
             Ok(attributes) => attributes,
             Err(fault) => return self.malformed(start, fault),
         };
         let name = &document[name..tag.name_end];
+        let in_string = writing == Writing::JsonString;
+        self.read_tag(start, name, attributes, tag.end, tag.closed, in_string)
+    }
+
+    /// A start tag that has been read; gives where to go on.
+    fn read_tag(
+        &mut self,
+        start: usize,
+        name: &'d [u8],
+        attributes: Range<usize>,
+        end: usize,
+        closed: bool,
+        in_string: bool,
+    ) -> usize {
         if name == b"text" {
-            return self.verbatim_text(start, tag.end, tag.closed);
+            return self.verbatim_text(start, end, closed);
         }
-        self.push(
-            start,
-            tag.end,
-            TokenKind::Start(StartTag {
-                name,
-                attributes,
-                closed: tag.closed,
-                in_string: writing == Writing::JsonString,
-            }),
-        );
-        tag.end
+        let tag = StartTag {
+            name,
+            paired: Paired::of_tag(name),
+            attributes,
+            closed,
+            in_string,
+        };
+        self.push(start, end, TokenKind::Start(tag));
+        end
     }
 
     fn end_tag(&mut self, start: usize, name: usize) -> usize {
-        let writing = self.writing(name);
-        match self.reader.end_tag(start, name, writing) {
-            Ok(tag) => {
-                let document: &'d [u8] = self.document;
-                let name = &document[name..tag.name_end];
-                self.push(start, tag.end, TokenKind::End(name));
-                tag.end
+        let longest = self.longest.saturating_sub(name - start);
+        let plain = if self.json {
+            None
+        } else {
+            plain::end_tag(self.document, name, longest)
+        };
+        let (name_end, end) = if let Some(ends) = plain {
+            ends
+        } else {
+            let writing = self.writing(name);
+            match self.reader.end_tag(start, name, writing) {
+                Ok(tag) => (tag.name_end, tag.end),
+                Err(fault) => return self.malformed(start, fault),
             }
-            Err(fault) => self.malformed(start, fault),
-        }
+        };
+        let document: &'d [u8] = self.document;
+        let name = &document[name..name_end];
+        self.push(start, end, TokenKind::End(name, Paired::of_tag(name)));
+        end
     }
 
     /// A tag whose first character of `\`, `"`, `'`, `>` is the `\` stands in a string of a JSON document. Tags are met in
@@ -432,6 +501,7 @@ impl<'d> Scanner<'d, '_> {
         end
     }
 
+    #[inline]
     fn push(&mut self, start: usize, end: usize, kind: TokenKind<'d>) {
         if start < end {
             self.tokens.push(Token { start, end, kind });

@@ -96,7 +96,7 @@ pub fn survey(document: &Bytes, settings: &Settings) -> Vec<Piece> {
                 name: shared(document, tag.name),
                 closed: tag.closed,
             },
-            TokenKind::End(name) => PieceKind::End(shared(document, name)),
+            TokenKind::End(name, _) => PieceKind::End(shared(document, name)),
             TokenKind::Directive(tag) => match &tag.directive {
                 Ok(read) => {
                     let parameters = read.parameters.iter().map(|p| (&p.name[..], &p.value[..]));

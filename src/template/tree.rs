@@ -17,6 +17,9 @@ use crate::expr::{Escape, Expr, Interpolation, Name, Target};
 pub struct Template {
     pub(super) document: Bytes,
     pub(super) nodes: Vec<Node>,
+    pub(super) dynamics: Vec<Dynamic>,
+    pub(super) assigns: Vec<Assign>,
+    pub(super) branches: Vec<When>,
     pub(super) root: Body,
     pub(super) issues: Vec<Issue>,
     pub(super) has_tags: bool,
@@ -71,6 +74,21 @@ impl Template {
         &self.nodes[index as usize]
     }
 
+    /// What a [`Node::Dynamic`] is.
+    pub fn dynamic(&self, index: u32) -> &Dynamic {
+        &self.dynamics[index as usize]
+    }
+
+    /// What a [`Node::Assign`] is.
+    pub fn assign(&self, index: u32) -> &Assign {
+        &self.assigns[index as usize]
+    }
+
+    /// The branches of a `choose`, in the order in which they are tried.
+    pub fn branches(&self, choose: &Choose) -> &[When] {
+        &self.branches[choose.branches.start as usize..choose.branches.end as usize]
+    }
+
     /// The bytes of a text node.
     pub fn text(&self, span: Span) -> &[u8] {
         &self.document[span.start as usize..span.end as usize]
@@ -79,11 +97,6 @@ impl Template {
     /// The bytes of a text node, shared.
     pub fn shared_text(&self, span: Span) -> Bytes {
         self.document.slice(span.start as usize..span.end as usize)
-    }
-
-    /// Bytes of memory beside the document itself, roughly; for whoever weighs a store.
-    pub fn weight(&self) -> usize {
-        self.nodes.len() * (size_of::<Node>() + 128) + self.issues.len() * size_of::<Issue>()
     }
 }
 
@@ -111,7 +124,8 @@ pub enum Node {
     /// Bytes that leave as they are.
     Text(Span),
     /// A reference or call in interpolated text, or the value of `<esi:vars name>`.
-    Dynamic(Box<Dynamic>),
+    /// [`Template::dynamic`] of this number.
+    Dynamic(u32),
     /// `esi:include`, `#include`.
     Include(Box<Include>),
     /// `esi:eval`.
@@ -119,11 +133,12 @@ pub enum Node {
     /// `esi:inline`.
     Inline(Box<Inline>),
     /// `esi:choose`.
-    Choose(Box<Choose>),
+    Choose(Choose),
     /// `esi:try`.
     Try(Box<Try>),
     /// `esi:assign`.
-    Assign(Box<Assign>),
+    /// [`Template::assign`] of this number.
+    Assign(u32),
     /// `esi:foreach`.
     Foreach(Box<Foreach>),
     /// `esi:break`, in a loop.
@@ -143,7 +158,10 @@ pub enum Node {
     /// `#block`.
     Block(Box<Block>),
     /// Emits the error message of SSI; the issue is among those of the template.
-    Message,
+    Message {
+        /// Whether the directive stands in a string of a JSON document.
+        in_string: bool,
+    },
 }
 
 impl Node {
@@ -154,7 +172,7 @@ impl Node {
             | Self::Try(_)
             | Self::Break
             | Self::Block(_)
-            | Self::Message => false,
+            | Self::Message { .. } => false,
             Self::Include(include) => include
                 .texts()
                 .any(|text| !matches!(text, Text::Constant(_))),
@@ -298,12 +316,19 @@ pub struct Inline {
 }
 
 /// `choose`.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Choose {
-    /// In the order in which they are tried.
-    pub branches: Vec<When>,
+    /// [`Template::branches`].
+    pub(super) branches: Branches,
     /// When none is true.
     pub otherwise: Option<Body>,
+}
+
+/// A range of the template's branches.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Branches {
+    pub(super) start: u32,
+    pub(super) end: u32,
 }
 
 /// `when`.
@@ -392,6 +417,8 @@ pub struct If {
     pub branches: Vec<Branch>,
     /// `#else`.
     pub otherwise: Option<Body>,
+    /// Whether it stands in a string of a JSON document.
+    pub in_string: bool,
 }
 
 /// `#if` or `#elif`.

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -19,8 +19,11 @@ use tokio::time::{Instant, Sleep};
 
 use crate::message::deadline::Deadline;
 use crate::message::{Body, BodyError};
-use crate::upstream::connection::{Connection, Resting};
+use crate::upstream::connection::{Alone, Connection};
 use crate::upstream::error::UpstreamError;
+use crate::upstream::pool::Permit;
+use crate::upstream::server::Server;
+use crate::upstream::stream::{Held, Sending};
 
 /// Interim answers (1xx) that are passed over before a server counts as broken.
 const MOST_INTERIM: usize = 16;
@@ -34,6 +37,8 @@ pub struct ExchangeLimits {
     pub body_idle: Duration,
     /// All in all, until the head.
     pub deadline: Deadline,
+    /// How long a server with a limit may take to end what was broken off; others are not waited for.
+    pub linger: Option<Duration>,
 }
 
 /// How an exchange failed.
@@ -44,48 +49,88 @@ pub enum Failed {
     Error(UpstreamError),
 }
 
-/// Sends a request on a connection and waits for the head of its answer. The body brings the connection back to `resting`.
+/// Sends a request on a connection and waits for the head of its answer. The body brings the connection back to rest, if it may be kept.
+/// A permit goes with it, and is given back when the server has nothing more to do for the request.
 pub async fn exchange(
-    mut connection: Connection,
+    connection: Connection,
+    permit: Permit,
     mut request: Request<Outbound>,
-    server: &str,
     limits: ExchangeLimits,
-    resting: Arc<Vec<Resting>>,
-    place: usize,
+    keep: bool,
 ) -> Result<Response<Body>, Failed> {
+    let server = Arc::clone(permit.server());
     let progress = request.body().progress.clone();
     let flood = Flood::of(&mut request);
-    let sending = connection.sender().try_send_request(request);
-    tokio::pin!(sending);
-    let waited = wait_for_head(sending.as_mut(), &progress, &flood, server, limits)
-        .await
-        .map_err(Failed::Error)?;
-    let mut response = match waited {
+    let (waited, line) = match connection {
+        Connection::Alone(mut alone) => {
+            alone.slot().put(permit);
+            if !keep {
+                let close = HeaderValue::from_static("close");
+                request.headers_mut().insert(CONNECTION, close);
+            }
+            let sending = alone.sender().try_send_request(request);
+            tokio::pin!(sending);
+            let waited =
+                wait_for_head(sending.as_mut(), &progress, &flood, server.label(), limits).await;
+            (waited, Some(Line::Alone(alone)))
+        }
+        Connection::Shared(shared) => {
+            let mut sending = Sending::begin(shared, permit, request, limits.linger);
+            let waited = wait_for_head(
+                Pin::new(&mut sending),
+                &progress,
+                &flood,
+                server.label(),
+                limits,
+            )
+            .await;
+            match waited {
+                Ok(answered) => (Ok(answered), sending.into_held().map(Line::Shared)),
+                Err(error) => {
+                    // A request whose own time was over says nothing about the connection.
+                    if matches!(&error, UpstreamError::FirstByte { waited, .. } if *waited >= limits.first_byte)
+                    {
+                        sending.retire();
+                    }
+                    (Err(error), None)
+                }
+            }
+        }
+    };
+    let mut response = match waited.map_err(Failed::Error)? {
         Ok(response) => response,
         Err(mut error) => {
             if let Some(unsent) = error.take_message() {
                 return Err(Failed::Unsent(Box::new(unsent)));
             }
-            return Err(Failed::Error(failure(error.error(), &progress, server)));
+            return Err(Failed::Error(failure(
+                error.error(),
+                &progress,
+                server.label(),
+            )));
         }
     };
-    let reusable = check_head(&mut response).map_err(|reason| {
-        Failed::Error(UpstreamError::Malformed {
-            server: server.to_owned(),
-            reason: reason.to_owned(),
-        })
-    })?;
+    let checked = check_head(&mut response);
     let (head, incoming) = response.into_parts();
-    let arrival = Arrival {
-        incoming,
-        connection: Some(connection),
-        resting,
-        place,
+    let mut arrival = Arrival {
+        incoming: Some(incoming),
+        line,
+        server,
         progress,
-        reusable,
+        reusable: keep,
         idle: limits.body_idle,
         timer: None,
     };
+    match checked {
+        Ok(reusable) => arrival.reusable &= reusable,
+        // What arrives is given up with the value, and with it, in time, the permit.
+        Err(reason) => {
+            return Err(Failed::Error(UpstreamError::Malformed {
+                server: arrival.server.label().to_owned(),
+                reason: reason.to_owned(),
+            }));
+        }
+    }
     Ok(Response::from_parts(head, arrival.into_body()))
 }
 
@@ -312,19 +357,25 @@ impl HttpBody for Outbound {
 /// The body of an answer. At its exact end the connection goes back to rest and the permit is given back; before it, both are
 /// dropped.
 struct Arrival {
-    incoming: Incoming,
-    connection: Option<Connection>,
-    resting: Arc<Vec<Resting>>,
-    place: usize,
+    /// There until the end.
+    incoming: Option<Incoming>,
+    line: Option<Line>,
+    server: Arc<Server>,
     progress: Arc<Progress>,
     reusable: bool,
     idle: Duration,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
+/// What an answer is read from.
+enum Line {
+    Alone(Alone),
+    Shared(Held),
+}
+
 impl Arrival {
     fn into_body(mut self) -> Body {
-        if self.incoming.is_end_stream() {
+        if self.is_end_stream() {
             self.end();
             return Body::empty();
         }
@@ -333,15 +384,39 @@ impl Arrival {
 
     /// The answer has been read to its end.
     fn end(&mut self) {
-        let Some(connection) = self.connection.take() else {
-            return;
-        };
-        let permit = connection.slot().take();
-        if self.reusable && self.progress.done.load(Ordering::Relaxed) {
-            // It rests before the permit lets the next one in, who then finds it.
-            self.resting[self.place].rest(connection);
+        match self.line.take() {
+            Some(Line::Alone(alone)) => {
+                let permit = alone.slot().take();
+                if self.reusable && self.progress.done.load(Ordering::Relaxed) {
+                    // It rests before the permit lets the next one in, who then finds it.
+                    self.server.resting().rest(alone);
+                }
+                drop(permit);
+            }
+            Some(Line::Shared(held)) if self.progress.done.load(Ordering::Relaxed) => drop(held),
+            // The server has answered before it had the whole request, and is still sent the rest of it.
+            Some(Line::Shared(held)) => {
+                if let Some(incoming) = self.incoming.take() {
+                    held.abandon(incoming);
+                }
+            }
+            None => {}
         }
-        drop(permit);
+    }
+
+    /// The answer is broken off.
+    fn give_up(&mut self) {
+        match (self.line.take(), self.incoming.take()) {
+            (Some(Line::Shared(held)), Some(incoming)) => held.abandon(incoming),
+            // The socket keeps the permit until the server has closed too.
+            (line, incoming) => drop((line, incoming)),
+        }
+    }
+}
+
+impl Drop for Arrival {
+    fn drop(&mut self) {
+        self.give_up();
     }
 }
 
@@ -354,13 +429,17 @@ impl HttpBody for Arrival {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         loop {
-            let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(context) else {
+            let Some(incoming) = &mut self.incoming else {
+                return Poll::Ready(None);
+            };
+            let Poll::Ready(frame) = Pin::new(incoming).poll_frame(context) else {
                 let idle = self.idle;
                 let timer = self
                     .timer
                     .get_or_insert_with(|| Box::pin(tokio::time::sleep(idle)));
                 std::task::ready!(timer.as_mut().poll(context));
-                self.connection = None;
+                self.server.failed();
+                self.give_up();
                 return Poll::Ready(Some(Err(BodyError::Stalled)));
             };
             self.timer = None;
@@ -370,7 +449,10 @@ impl HttpBody for Arrival {
                     return Poll::Ready(None);
                 }
                 Some(Err(error)) => {
-                    self.connection = None;
+                    self.server.failed();
+                    // There is nothing more to come on a stream that was reset.
+                    self.incoming = None;
+                    self.line = None;
                     return Poll::Ready(Some(Err(BodyError::Cut(describe(&error)))));
                 }
                 Some(Ok(frame)) => {
@@ -378,7 +460,7 @@ impl HttpBody for Arrival {
                     let Ok(bytes) = frame.into_data() else {
                         continue;
                     };
-                    if self.incoming.is_end_stream() {
+                    if self.is_end_stream() {
                         self.end();
                     }
                     return Poll::Ready(Some(Ok(Frame::data(bytes))));
@@ -388,11 +470,12 @@ impl HttpBody for Arrival {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
+        self.incoming.as_ref().is_none_or(HttpBody::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        let incoming = self.incoming.as_ref();
+        incoming.map_or_else(|| SizeHint::with_exact(0), HttpBody::size_hint)
     }
 }
 

@@ -1,17 +1,22 @@
-//! One kept connection to a server, and those that rest between exchanges.
+//! Connections to a server: those that carry one exchange after the other (HTTP/1.1), those that carry many at a time (HTTP/2), and
+//! where both are kept.
 
-use std::sync::{Mutex, PoisonError};
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use crate::config::pattern::ServerAddress;
 use crate::message::deadline::Deadline;
 use crate::upstream::client::Outbound;
+use crate::upstream::server::Server;
 use crate::upstream::socket::{Slot, Socket, Stream};
+use crate::upstream::transport::Transport;
 
 /// The longest head of an answer, in bytes, and the most fields in it.
 const ANSWER_HEAD: usize = 128 * 1024;
@@ -23,13 +28,50 @@ const LONGEST_REST: Duration = Duration::from_secs(60);
 /// Connections to one server that rest at a time.
 const MOST_RESTING: usize = 256;
 
-/// A connection. When it is dropped, its socket closes; a permit that is still in its slot is given back when the server has
-/// closed too.
-pub struct Connection {
-    sender: SendRequest<Outbound>,
+/// Exchanges on one HTTP/2 connection at a time; a server that allows fewer is heeded.
+const MOST_STREAMS: usize = 100;
+
+/// What an exchange on HTTP/2 may have received and not been read; the whole connection has room for as much for each, so that one that
+/// is not read holds up no other.
+const STREAM_WINDOW: u32 = 128 * 1024;
+
+/// A connection that does not answer a ping is dead.
+const PING_EVERY: Duration = Duration::from_secs(10);
+const PING_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A connection that an exchange can be had on.
+pub enum Connection {
+    /// HTTP/1.1: this exchange alone.
+    Alone(Alone),
+    /// HTTP/2: beside others.
+    Shared(Shared),
+}
+
+/// An HTTP/1.1 connection. When it is dropped, its socket closes; a permit that is still in its slot is given back when the
+/// server has closed too.
+pub struct Alone {
+    sender: http1::SendRequest<Outbound>,
     driver: Driver,
     slot: Slot,
+    transport: Arc<Transport>,
     rests_since: Instant,
+}
+
+/// A place on an HTTP/2 connection, which closes with its last place.
+#[derive(Clone)]
+pub struct Shared {
+    sender: http2::SendRequest<Outbound>,
+    line: Arc<Line>,
+}
+
+struct Line {
+    driver: Driver,
+    transport: Arc<Transport>,
+    /// Exchanges that the server allows at a time.
+    allowed: Arc<AtomicUsize>,
+    /// Nothing more is sent on it.
+    retired: AtomicBool,
+    last_used: Mutex<Instant>,
 }
 
 /// The task that moves the bytes of a connection; it ends with the connection.
@@ -46,28 +88,69 @@ impl Drop for Driver {
 pub enum ConnectError {
     /// The server refused, or did not answer in time: it is out for a while.
     Server(String),
-    /// We are out of descriptors or ports: the server is not to blame.
+    /// We are out of descriptors or ports, or did not come to try: the server is not to blame.
     Ours(String),
 }
 
 impl Connection {
-    /// Connects and shakes hands.
+    /// Connects and shakes hands; where connections are shared, takes a place on one that somebody else has opened meanwhile.
     pub async fn open(
-        address: &ServerAddress,
+        server: &Server,
+        transport: &Arc<Transport>,
         within: Duration,
         linger: Option<Duration>,
     ) -> Result<Self, ConnectError> {
-        let stream = match tokio::time::timeout(within, Stream::connect(address)).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) if is_ours(&error) => return Err(ConnectError::Ours(error.to_string())),
-            Ok(Err(error)) => return Err(ConnectError::Server(error.to_string())),
-            Err(_) => {
-                return Err(ConnectError::Server(format!(
-                    "no connection within {} ms",
-                    within.as_millis()
-                )));
+        let deadline = Deadline::after(within);
+        let _opening = if transport.shares() {
+            let opening = deadline.bound(server.opening().lock()).await;
+            let opening = opening.map_err(|_| {
+                ConnectError::Ours("another connection is still being opened".to_owned())
+            })?;
+            if let Some(shared) = server.resting().place(transport) {
+                return Ok(Self::Shared(shared));
             }
+            Some(opening)
+        } else {
+            None
         };
+        let connected = deadline
+            .bound(Self::connect(server, transport, linger))
+            .await;
+        match connected {
+            Ok(Ok(connection)) => Ok(connection),
+            Ok(Err(error)) if is_ours(&error) => Err(ConnectError::Ours(error.to_string())),
+            Ok(Err(error)) => Err(ConnectError::Server(error.to_string())),
+            Err(_) => Err(ConnectError::Server(format!(
+                "no connection within {} ms",
+                within.as_millis()
+            ))),
+        }
+    }
+
+    async fn connect(
+        server: &Server,
+        transport: &Arc<Transport>,
+        linger: Option<Duration>,
+    ) -> io::Result<Self> {
+        let (stream, http2) = transport.connect(server).await?;
+        if http2 {
+            let shared = Shared::begin(stream, transport).await?;
+            server.resting().share(shared.clone());
+            Ok(Self::Shared(shared))
+        } else {
+            Alone::begin(stream, transport, linger)
+                .await
+                .map(Self::Alone)
+        }
+    }
+}
+
+impl Alone {
+    async fn begin(
+        stream: Stream,
+        transport: &Arc<Transport>,
+        linger: Option<Duration>,
+    ) -> io::Result<Self> {
         let slot = Slot::default();
         let socket = TokioIo::new(Socket::new(stream, slot.clone(), linger));
         let (sender, driving) = http1::Builder::new()
@@ -75,22 +158,18 @@ impl Connection {
             .max_headers(ANSWER_FIELDS)
             .handshake(socket)
             .await
-            .map_err(|error| ConnectError::Server(error.to_string()))?;
-        let driver = tokio::spawn(async move {
-            if let Err(error) = driving.await {
-                tracing::debug!(%error, "a connection to a server ended");
-            }
-        });
+            .map_err(io::Error::other)?;
         Ok(Self {
             sender,
-            driver: Driver(driver.abort_handle()),
+            driver: Driver::of(driving),
             slot,
+            transport: Arc::clone(transport),
             rests_since: Instant::now(),
         })
     }
 
     /// What sends requests on it.
-    pub fn sender(&mut self) -> &mut SendRequest<Outbound> {
+    pub fn sender(&mut self) -> &mut http1::SendRequest<Outbound> {
         &mut self.sender
     }
 
@@ -114,55 +193,198 @@ impl Connection {
     }
 }
 
-fn is_ours(error: &std::io::Error) -> bool {
+impl Shared {
+    async fn begin(stream: Stream, transport: &Arc<Transport>) -> io::Result<Self> {
+        let (sender, mut driving) = http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .max_header_list_size(ANSWER_HEAD as u32)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(STREAM_WINDOW * MOST_STREAMS as u32)
+            .keep_alive_interval(PING_EVERY)
+            .keep_alive_timeout(PING_TIMEOUT)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(io::Error::other)?;
+        let allowed = Arc::new(AtomicUsize::new(MOST_STREAMS));
+        let heeded = Arc::clone(&allowed);
+        let driving = std::future::poll_fn(move |context| {
+            let ended = Pin::new(&mut driving).poll(context);
+            heeded.store(driving.current_max_send_streams(), Ordering::Relaxed);
+            ended
+        });
+        Ok(Self {
+            sender,
+            line: Arc::new(Line {
+                driver: Driver::of(driving),
+                allowed,
+                transport: Arc::clone(transport),
+                retired: AtomicBool::new(false),
+                last_used: Mutex::new(Instant::now()),
+            }),
+        })
+    }
+
+    /// What sends requests on it.
+    pub fn sender(&mut self) -> &mut http2::SendRequest<Outbound> {
+        &mut self.sender
+    }
+
+    /// The scheme of URLs on it.
+    pub fn scheme(&self) -> &'static str {
+        self.line.transport.scheme()
+    }
+
+    /// Nothing more is sent on it: a request on it got no answer.
+    pub fn retire(&self) {
+        self.line.retired.store(true, Ordering::Relaxed);
+    }
+
+    fn is_alive(&self) -> bool {
+        !self.line.retired.load(Ordering::Relaxed)
+            && !self.sender.is_closed()
+            && !self.line.driver.0.is_finished()
+    }
+
+    /// Exchanges that have a place on it; the kept one is none.
+    fn streams(&self) -> usize {
+        Arc::strong_count(&self.line) - 1
+    }
+
+    fn has_room(&self) -> bool {
+        let allowed = self.line.allowed.load(Ordering::Relaxed).max(1);
+        self.streams() < MOST_STREAMS.min(allowed)
+    }
+
+    fn touch(&self) {
+        *self
+            .line
+            .last_used
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    fn rested(&self) -> Duration {
+        let last = self
+            .line
+            .last_used
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        last.elapsed()
+    }
+}
+
+impl Driver {
+    fn of<E: std::error::Error + Send>(
+        driving: impl Future<Output = Result<(), E>> + Send + 'static,
+    ) -> Self {
+        let task = tokio::spawn(async move {
+            if let Err(error) = driving.await {
+                tracing::debug!(%error, "a connection to a server ended");
+            }
+        });
+        Self(task.abort_handle())
+    }
+}
+
+fn is_ours(error: &io::Error) -> bool {
     // ENFILE, EMFILE, EADDRNOTAVAIL.
     matches!(error.raw_os_error(), Some(23 | 24 | 99))
 }
 
-/// The connections to one server that rest.
+/// The connections to one server that are kept.
 #[derive(Default)]
-pub struct Resting(Mutex<Vec<Connection>>);
+pub struct Resting(Mutex<Kept>);
+
+#[derive(Default)]
+struct Kept {
+    /// In the order in which they came to rest.
+    alone: Vec<Alone>,
+    shared: Vec<Shared>,
+}
 
 impl Resting {
-    /// The one that rested last and can still be used. Others that cannot are closed.
-    pub async fn wake(&self, deadline: Deadline) -> Option<Connection> {
+    /// A connection of this transport that can be used: a place on one that is shared, or the one that rested last. Others that cannot
+    /// be used are closed.
+    pub async fn wake(&self, transport: &Arc<Transport>, deadline: Deadline) -> Option<Connection> {
+        if let Some(shared) = self.place(transport) {
+            return Some(Connection::Shared(shared));
+        }
         loop {
-            let mut connection = self.lock().pop()?;
-            if connection.rests_since.elapsed() < LONGEST_REST
+            let mut connection = self.lock().alone.pop()?;
+            if Arc::ptr_eq(&connection.transport, transport)
+                && connection.rests_since.elapsed() < LONGEST_REST
                 && connection.is_ready(deadline).await
             {
-                return Some(connection);
+                return Some(Connection::Alone(connection));
             }
         }
     }
 
+    /// A place on a connection that is shared.
+    fn place(&self, transport: &Arc<Transport>) -> Option<Shared> {
+        let mut kept = self.lock();
+        let dead: Vec<_> = kept.shared.extract_if(.., |it| !it.is_alive()).collect();
+        let fits = |it: &&Shared| Arc::ptr_eq(&it.line.transport, transport) && it.has_room();
+        let found = kept
+            .shared
+            .iter()
+            .filter(fits)
+            .min_by_key(|it| it.streams());
+        let found = found.cloned();
+        drop(kept);
+        drop(dead);
+        if let Some(shared) = &found {
+            shared.touch();
+        }
+        found
+    }
+
+    /// Keeps one that others may share.
+    fn share(&self, shared: Shared) {
+        self.lock().shared.push(shared);
+    }
+
     /// Puts one to rest.
-    pub fn rest(&self, mut connection: Connection) {
+    pub fn rest(&self, mut connection: Alone) {
         if connection.sender.is_closed() {
             return;
         }
         connection.rests_since = Instant::now();
-        let mut resting = self.lock();
-        let oldest = (resting.len() >= MOST_RESTING).then(|| resting.remove(0));
-        resting.push(connection);
-        drop(resting);
+        let mut kept = self.lock();
+        let oldest = (kept.alone.len() >= MOST_RESTING).then(|| kept.alone.remove(0));
+        kept.alone.push(connection);
+        drop(kept);
         drop(oldest);
     }
 
     /// Closes those that have rested for too long.
     pub fn sweep(&self) {
-        let mut resting = self.lock();
-        // They lie in the order in which they came to rest.
-        let old = resting
-            .iter()
-            .take_while(|connection| connection.rests_since.elapsed() >= LONGEST_REST)
-            .count();
-        let old: Vec<_> = resting.drain(..old).collect();
-        drop(resting);
-        drop(old);
+        self.close_rested(LONGEST_REST);
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
+    /// Closes all that rest.
+    pub fn clear(&self) {
+        self.close_rested(Duration::ZERO);
+    }
+
+    fn close_rested(&self, longest: Duration) {
+        let mut kept = self.lock();
+        let old = kept
+            .alone
+            .iter()
+            .take_while(|connection| connection.rests_since.elapsed() >= longest)
+            .count();
+        let old: Vec<_> = kept.alone.drain(..old).collect();
+        let unused = |it: &mut Shared| it.streams() == 0 && it.rested() >= longest;
+        let shared: Vec<_> = kept
+            .shared
+            .extract_if(.., |it| !it.is_alive() || unused(it))
+            .collect();
+        drop(kept);
+        drop((old, shared));
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Kept> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

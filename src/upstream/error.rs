@@ -35,6 +35,14 @@ pub enum UpstreamError {
         /// What the system says.
         reason: String,
     },
+    /// No connection can be opened for want of descriptors or ports of our own; nothing was sent.
+    #[error("no connection to {server} can be opened: {reason}")]
+    Exhausted {
+        /// The server.
+        server: String,
+        /// What the system says.
+        reason: String,
+    },
     /// The head of the answer did not come in time.
     #[error("{server}: no answer within {} ms", .waited.as_millis())]
     FirstByte {
@@ -73,7 +81,18 @@ pub enum UpstreamError {
 impl UpstreamError {
     /// Whether no byte of the request can have reached an application.
     pub fn nothing_was_sent(&self) -> bool {
-        matches!(self, Self::Connect { .. })
+        matches!(self, Self::Connect { .. } | Self::Exhausted { .. })
+    }
+
+    /// Whether a server is to blame.
+    pub fn is_servers(&self) -> bool {
+        matches!(
+            self,
+            Self::Connect { .. }
+                | Self::FirstByte { .. }
+                | Self::Closed { .. }
+                | Self::Malformed { .. }
+        )
     }
 
     /// Whether an idempotent request may be sent once more: nothing of an answer came.
@@ -84,12 +103,13 @@ impl UpstreamError {
         )
     }
 
-    /// The setting of the upstream whose bound was hit, if that is what happened.
+    /// The bound that was hit, if that is what happened: a setting of the upstream, or the system's.
     pub fn limit(&self) -> Option<&'static str> {
         match self {
             Self::QueueFull { .. } => Some("upstreams.queue"),
             Self::QueueTimeout { .. } => Some("upstreams.queue_timeout"),
             Self::FirstByte { .. } => Some("upstreams.first_byte_timeout"),
+            Self::Exhausted { .. } => Some("descriptors"),
             _ => None,
         }
     }
@@ -99,11 +119,14 @@ impl UpstreamError {
         matches!(self, Self::FirstByte { .. } | Self::Deadline { .. })
     }
 
-    /// Whether the upstream has no room now (503).
+    /// Whether there is no room now, at the upstream or here (503).
     pub fn is_overload(&self) -> bool {
         matches!(
             self,
-            Self::QueueFull { .. } | Self::QueueTimeout { .. } | Self::NoServer { .. }
+            Self::QueueFull { .. }
+                | Self::QueueTimeout { .. }
+                | Self::NoServer { .. }
+                | Self::Exhausted { .. }
         )
     }
 }

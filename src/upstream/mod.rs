@@ -1,65 +1,106 @@
 //! Named groups of servers: a request goes to one of them, as soon as one is free, and comes back as an answer.
 //!
-//! [`pool`] counts and queues, [`balance`] chooses, [`client`] speaks with one server, [`connection`] keeps connections between exchanges. This
-//! module joins them: acquire, connect, exchange, and once more elsewhere where that is safe.
+//! [`pool`] counts and queues, [`standing`] knows how each server is, [`balance`] chooses, [`client`] speaks with one server, [`connection`]
+//! keeps connections between exchanges, [`operate`] is what operators see and do. This module joins them: acquire, connect, exchange, and once more elsewhere where that is safe.
 
+pub mod affinity;
 pub mod balance;
 pub mod client;
 pub mod connection;
 pub mod error;
+pub mod members;
+pub mod operate;
+pub mod pace;
 pub mod pool;
+pub mod probe;
 pub mod queue;
+pub mod resolve;
 pub mod server;
 pub mod socket;
+pub mod standing;
+pub mod stream;
+pub mod transport;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::HeaderValue;
+use http::header::HOST;
 use http::request::Parts;
+use http::uri::PathAndQuery;
 use tokio::time::Instant;
 
 use crate::config::UpstreamConfig;
 use crate::message::deadline::Deadline;
 use crate::message::{Body, Request, Response};
 use crate::observe::span::Notes;
+use crate::upstream::affinity::UrlKey;
+use crate::upstream::balance::Wish;
 use crate::upstream::client::{ExchangeLimits, Failed, Outbound};
-use crate::upstream::connection::{ConnectError, Connection, Resting};
+use crate::upstream::connection::{ConnectError, Connection};
 use crate::upstream::error::UpstreamError;
-use crate::upstream::pool::{Permit, Pool, PoolStatus};
+use crate::upstream::operate::PoolStatus;
+use crate::upstream::pool::{Permit, Pool};
+use crate::upstream::resolve::{Lookup, Names, System};
+use crate::upstream::server::Server;
+use crate::upstream::transport::Transport;
 
 /// All upstreams, by name.
 #[derive(Clone, Default)]
-pub struct Upstreams(BTreeMap<String, Arc<Upstream>>);
+pub struct Upstreams {
+    by_name: BTreeMap<String, Arc<Upstream>>,
+    /// The pools of those that left the configuration, as long as one of their requests is in flight: who comes back counts on.
+    left: BTreeMap<String, Weak<Pool>>,
+}
 
 impl Upstreams {
-    /// One upstream for each configured. Those of `before` whose configuration is the same go on as they are.
+    /// One upstream for each configured. Those of `before` go on with their pools, so that servers that stay keep their counts,
+    /// connections and states.
     pub fn new(configs: &BTreeMap<String, UpstreamConfig>, before: Option<&Self>) -> Self {
         let upstream = |name: &String, config: &UpstreamConfig| {
-            let kept = before
-                .and_then(|before| before.get(name))
-                .filter(|kept| kept.config == *config);
-            kept.cloned()
-                .unwrap_or_else(|| Arc::new(Upstream::new(name, config)))
+            let kept = before.and_then(|before| before.get(name));
+            if let Some(kept) = kept.filter(|kept| kept.config == *config) {
+                return Arc::clone(kept);
+            }
+            let left = || before?.left.get(name)?.upgrade();
+            let upstream = Arc::new(match (kept, left()) {
+                (Some(changed), _) => changed.succeeded_by(config),
+                (None, Some(pool)) => Upstream::over(pool, config),
+                (None, None) => Upstream::new(name, config),
+            });
+            upstream.watch();
+            upstream
         };
-        Self(
-            configs
-                .iter()
-                .map(|(name, config)| (name.clone(), upstream(name, config)))
-                .collect(),
-        )
+        let by_name: BTreeMap<_, _> = configs
+            .iter()
+            .map(|(name, config)| (name.clone(), upstream(name, config)))
+            .collect();
+        let mut left = BTreeMap::new();
+        if let Some(before) = before {
+            left.clone_from(&before.left);
+            let pools = before.by_name.iter();
+            left.extend(pools.map(|(name, it)| (name.clone(), Arc::downgrade(&it.pool))));
+        }
+        left.retain(|name, pool| !by_name.contains_key(name) && pool.strong_count() > 0);
+        Self { by_name, left }
     }
 
     /// The upstream of that name.
     pub fn get(&self, name: &str) -> Option<&Arc<Upstream>> {
-        self.0.get(name)
+        self.by_name.get(name)
+    }
+
+    /// Their names.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.by_name.keys().map(String::as_str)
     }
 
     /// What all of them are at now, by name.
     pub fn status(&self) -> Vec<PoolStatus> {
-        self.0
+        self.by_name
             .values()
             .map(|upstream| upstream.pool.status())
             .collect()
@@ -67,8 +108,19 @@ impl Upstreams {
 
     /// Closes connections that have rested for too long.
     pub fn sweep(&self) {
-        for upstream in self.0.values() {
-            upstream.resting.iter().for_each(Resting::sweep);
+        for upstream in self.by_name.values() {
+            for server in upstream.pool.servers() {
+                server.resting().sweep();
+            }
+        }
+    }
+
+    /// Closes all connections that rest: their descriptors are needed.
+    pub fn close_resting(&self) {
+        for upstream in self.by_name.values() {
+            for server in upstream.pool.servers() {
+                server.resting().clear();
+            }
         }
     }
 }
@@ -76,10 +128,10 @@ impl Upstreams {
 /// One group of servers.
 pub struct Upstream {
     pool: Arc<Pool>,
-    /// By the server's place in the pool.
-    resting: Arc<Vec<Resting>>,
+    transport: Arc<Transport>,
+    names: Names,
     config: UpstreamConfig,
-    budget: RetryBudget,
+    budget: Arc<RetryBudget>,
 }
 
 /// An answer and when it came.
@@ -94,12 +146,62 @@ pub struct Answer {
 impl Upstream {
     /// An upstream by its configuration.
     pub fn new(name: &str, config: &UpstreamConfig) -> Self {
+        Self::with_lookup(name, config, Arc::new(System))
+    }
+
+    /// The same with a resolver other than the system's.
+    pub fn with_lookup(name: &str, config: &UpstreamConfig, lookup: Arc<dyn Lookup>) -> Self {
         Self {
             pool: Pool::new(name, config),
-            resting: Arc::new(config.servers.iter().map(|_| Resting::default()).collect()),
+            transport: Transport::new(name, config),
+            names: Self::names(config, lookup),
             config: config.clone(),
-            budget: RetryBudget::new(),
+            budget: Arc::new(RetryBudget::new()),
         }
+    }
+
+    /// An upstream that left the configuration, and is there again while one of its requests is in flight.
+    fn over(pool: Arc<Pool>, config: &UpstreamConfig) -> Self {
+        pool.configure(config);
+        Self {
+            transport: Transport::new(pool.name(), config),
+            pool,
+            names: Self::names(config, Arc::new(System)),
+            config: config.clone(),
+            budget: Arc::new(RetryBudget::new()),
+        }
+    }
+
+    fn names(config: &UpstreamConfig, lookup: Arc<dyn Lookup>) -> Names {
+        let addresses = config.servers.iter().map(|server| &server.address);
+        Names::new(addresses, config.resolve_interval, lookup)
+    }
+
+    /// The same servers by a new configuration; requests under way go on by the old one, and are counted with the new.
+    fn succeeded_by(&self, config: &UpstreamConfig) -> Self {
+        self.pool.configure(config);
+        let same = self.config.tls == config.tls && self.config.http2 == config.http2;
+        Self {
+            pool: Arc::clone(&self.pool),
+            transport: if same {
+                Arc::clone(&self.transport)
+            } else {
+                Transport::new(self.name(), config)
+            },
+            names: Self::names(config, Arc::clone(self.names.lookup())),
+            config: config.clone(),
+            budget: Arc::clone(&self.budget),
+        }
+    }
+
+    /// Its servers and the line before them: what operators see and order.
+    pub fn pool(&self) -> &Arc<Pool> {
+        &self.pool
+    }
+
+    /// What is configured of it.
+    pub fn config(&self) -> &UpstreamConfig {
+        &self.config
     }
 
     /// Its name.
@@ -125,30 +227,47 @@ impl Upstream {
         deadline: Deadline,
         notes: &Notes,
     ) -> Result<Answer, UpstreamError> {
+        self.names.ensure(&self.pool, deadline).await?;
         self.budget.earn();
         let mut outgoing = Outgoing::new(request);
         let mut repeats = Repeats {
             retries: self.config.retries,
             connects: self.pool.len(),
         };
-        let mut avoid = None;
+        let mut wish = Wish {
+            url: outgoing.url(),
+            avoid: None,
+        };
         loop {
             notes.queued();
-            let permit = self.pool.acquire(deadline, avoid).await?;
-            let server = permit.server();
-            let error = match self.attempt(permit, &mut outgoing, deadline, notes).await {
-                Ok(answer) => {
-                    notes.first_byte(answer.response.status());
-                    return Ok(answer);
+            let permit = self.pool.acquire(deadline, wish.clone()).await?;
+            let server = Arc::clone(permit.server());
+            let again = Again::Anywhere(&wish);
+            let tried = self.attempt(permit, again, &mut outgoing, deadline, notes);
+            let error = match tried.await {
+                Ok(tried) => {
+                    notes.first_byte(tried.response.status());
+                    tried.server.answered(tried.sent.elapsed());
+                    if tried.server.is_suspect() {
+                        // It refused a connection, and answers on one that was kept.
+                        self.pool.connection_made(&tried.server);
+                    }
+                    return Ok(Answer {
+                        response: tried.response,
+                        sent: tried.sent,
+                    });
                 }
                 Err(error) => error,
             };
+            if error.is_servers() {
+                server.failed();
+            }
             if deadline.left() == Duration::ZERO || !repeats.allow(&error, &outgoing, &self.budget)
             {
                 return Err(error);
             }
             tracing::debug!(upstream = self.name(), %error, "another try");
-            avoid = Some(server);
+            wish.avoid = Some(server);
         }
     }
 
@@ -156,67 +275,87 @@ impl Upstream {
     async fn attempt(
         &self,
         permit: Permit,
+        again: Again<'_>,
         outgoing: &mut Outgoing,
         deadline: Deadline,
         notes: &Notes,
-    ) -> Result<Answer, UpstreamError> {
-        let mut permit = Some(permit);
-        if let Some(held) = permit.take() {
-            let place = Place::of(&held);
-            match self.resting[place.at].wake(deadline).await {
-                None => permit = Some(held),
-                Some(connection) => {
-                    let slot = connection.slot().clone();
-                    match self
-                        .exchange(connection, held, outgoing, &place, deadline, notes)
-                        .await
-                    {
-                        // The server had closed it meanwhile: it is replaced once. The permit is here, or on its way back.
-                        Err(UpstreamError::Closed { .. }) if outgoing.can_repeat() => {
-                            permit = slot.take();
+    ) -> Result<Tried, UpstreamError> {
+        let woken = permit.server().resting().wake(&self.transport, deadline);
+        let permit = match woken.await {
+            None => permit,
+            Some(connection) => {
+                let slot = match &connection {
+                    Connection::Alone(alone) => Some(alone.slot().clone()),
+                    Connection::Shared(_) => None,
+                };
+                match self
+                    .exchange(connection, permit, outgoing, deadline, notes)
+                    .await
+                {
+                    // The server had closed it meanwhile: it is replaced once. The permit is here, or on its way back.
+                    Err(UpstreamError::Closed { .. }) if outgoing.can_repeat() => {
+                        match slot.and_then(|slot| slot.take()) {
+                            Some(permit) => permit,
+                            None => Box::pin(self.once_more(again, deadline)).await?,
                         }
-                        ended => return ended,
                     }
+                    ended => return ended,
                 }
             }
-        }
-        let permit = match permit {
-            Some(permit) => permit,
-            None => self.pool.acquire(deadline, None).await?,
         };
-        let place = Place::of(&permit);
-        let connection = self.connect(&permit, &place, deadline).await?;
-        self.exchange(connection, permit, outgoing, &place, deadline, notes)
+        // Boxed, as all that is not done for each request: what every request carries along stays small.
+        let connection = Box::pin(self.connect(permit.server(), deadline)).await?;
+        self.exchange(connection, permit, outgoing, deadline, notes)
             .await
     }
 
-    /// A new connection to the permit's server.
+    async fn once_more(
+        &self,
+        again: Again<'_>,
+        deadline: Deadline,
+    ) -> Result<Permit, UpstreamError> {
+        match again {
+            Again::Anywhere(wish) => self.pool.acquire(deadline, wish.clone()).await,
+            Again::Here(server) => {
+                let permit = self.pool.acquire_at(server, deadline).await;
+                permit.ok_or_else(|| UpstreamError::Deadline {
+                    upstream: self.name().to_owned(),
+                })
+            }
+        }
+    }
+
+    /// A new connection to a server, or a place on one that somebody else has just opened.
     async fn connect(
         &self,
-        permit: &Permit,
-        place: &Place,
+        server: &Arc<Server>,
         deadline: Deadline,
     ) -> Result<Connection, UpstreamError> {
         let within = deadline.left().min(self.config.connect_timeout);
-        let linger = self
-            .pool
-            .is_bounded()
-            .then_some(self.config.first_byte_timeout);
-        let failed = |reason| UpstreamError::Connect {
-            server: place.server.clone(),
-            reason,
-        };
-        match Connection::open(permit.address(), within, linger).await {
+        match Connection::open(server, &self.transport, within, self.linger()).await {
             Ok(connection) => {
-                self.pool.connection_made(place.at);
+                self.pool.connection_made(server);
                 Ok(connection)
             }
             Err(ConnectError::Server(reason)) => {
-                self.pool.connection_failed(place.at, &reason);
-                Err(failed(reason))
+                self.pool.connection_failed(server, &reason);
+                Err(UpstreamError::Connect {
+                    server: server.label().to_owned(),
+                    reason,
+                })
             }
-            Err(ConnectError::Ours(reason)) => Err(failed(reason)),
+            Err(ConnectError::Ours(reason)) => Err(UpstreamError::Exhausted {
+                server: server.label().to_owned(),
+                reason,
+            }),
         }
+    }
+
+    /// How long a server with a limit may take to end what was broken off.
+    fn linger(&self) -> Option<Duration> {
+        self.pool
+            .is_bounded()
+            .then_some(self.config.first_byte_timeout)
     }
 
     async fn exchange(
@@ -224,34 +363,29 @@ impl Upstream {
         connection: Connection,
         permit: Permit,
         outgoing: &mut Outgoing,
-        place: &Place,
         deadline: Deadline,
         notes: &Notes,
-    ) -> Result<Answer, UpstreamError> {
+    ) -> Result<Tried, UpstreamError> {
         let limits = ExchangeLimits {
             first_byte: self.config.first_byte_timeout,
             body_idle: self.config.body_idle_timeout,
             deadline,
+            linger: self.linger(),
         };
-        connection.slot().put(permit);
-        notes.sent(&place.server);
+        let server = Arc::clone(permit.server());
+        notes.sent(&server);
         let sent = Instant::now();
-        let resting = Arc::clone(&self.resting);
-        match client::exchange(
-            connection,
-            outgoing.next(),
-            &place.server,
-            limits,
-            resting,
-            place.at,
-        )
-        .await
-        {
-            Ok(response) => Ok(Answer { response, sent }),
+        let keep = self.config.keep_alive;
+        match client::exchange(connection, permit, outgoing.next(), limits, keep).await {
+            Ok(response) => Ok(Tried {
+                response,
+                sent,
+                server,
+            }),
             Err(Failed::Unsent(request)) => {
                 outgoing.take_back(*request);
                 Err(UpstreamError::Closed {
-                    server: place.server.clone(),
+                    server: server.label().to_owned(),
                     reason: "closed before use".to_owned(),
                 })
             }
@@ -260,19 +394,18 @@ impl Upstream {
     }
 }
 
-/// A server of this upstream: its place in the pool, and its address for people.
-struct Place {
-    at: usize,
-    server: String,
+/// An answer, and whose.
+struct Tried {
+    response: Response,
+    sent: Instant,
+    server: Arc<Server>,
 }
 
-impl Place {
-    fn of(permit: &Permit) -> Self {
-        Self {
-            at: permit.server(),
-            server: permit.address().to_string(),
-        }
-    }
+/// Where a request goes whose kept connection turned out to be closed, and whose permit went with it.
+#[derive(Clone, Copy)]
+enum Again<'a> {
+    Anywhere(&'a Wish),
+    Here(&'a Arc<Server>),
 }
 
 /// A request that may have to be sent again.
@@ -304,6 +437,16 @@ impl Outgoing {
             body,
             unsent: false,
         }
+    }
+
+    /// What is asked for, for those who keep the same together.
+    fn url(&self) -> UrlKey {
+        let host = self.head.headers.get(HOST).map(HeaderValue::as_bytes);
+        let target = self.head.uri.path_and_query().map(PathAndQuery::as_str);
+        UrlKey::of(
+            host.unwrap_or_default(),
+            target.unwrap_or_default().as_bytes(),
+        )
     }
 
     fn next(&mut self) -> http::Request<Outbound> {

@@ -1,96 +1,167 @@
-//! One server of an upstream as the pool sees it: how much it does, and whether it takes more.
+//! One server of an upstream: who it is, the connections that rest before it, and how it has done so far.
+//!
+//! It lives as long as anybody speaks with it: a reload takes it over with its connections and figures, and one that left the
+//! configuration goes with its last exchange.
 
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::config::pattern::ServerAddress;
+use crate::upstream::connection::Resting;
+use crate::upstream::pace::{Pace, Quantiles};
 
-/// The longest time that a server stays out after connections to it have failed. A server that recovers is back within it.
-const LONGEST_DOWN: Duration = Duration::from_secs(10);
-
-/// What the pool knows of a server.
-#[derive(Debug, Clone)]
-pub struct Standing {
-    /// Where it listens.
-    pub address: ServerAddress,
-    /// Its share; 0: takes no new requests.
-    pub weight: u32,
-    /// Requests sent and not finished.
-    pub in_flight: usize,
-    /// Requests that were given to it, ever.
-    pub served: u64,
-    /// Connections in a row that failed.
-    failures: u32,
-    /// Out until then.
-    down_until: Option<Instant>,
-    /// What smooth weighted round-robin owes it.
-    pub(super) credit: i64,
+/// Where one connects to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Targets {
+    /// The first of these that takes a connection.
+    Sockets(Vec<SocketAddr>),
+    /// A Unix socket.
+    Unix(PathBuf),
 }
 
-/// Whether a server takes requests.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ServerState {
-    /// Takes new requests.
-    Active,
-    /// Weight 0: finishes its own only.
-    Draining,
-    /// Connections to it have just failed.
-    Down,
+/// A server.
+pub struct Server {
+    address: ServerAddress,
+    targets: Targets,
+    label: String,
+    seed: u64,
+    resting: Resting,
+    opening: tokio::sync::Mutex<()>,
+    suspect: AtomicBool,
+    served: AtomicU64,
+    errors: AtomicU64,
+    pace: Mutex<Pace>,
 }
 
-impl ServerState {
-    /// The word for logs and metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Active => "active",
-            Self::Draining => "draining",
-            Self::Down => "down",
-        }
+impl Server {
+    /// The server at this address. A host name has none before it is resolved, and none can be connected to.
+    pub fn new(address: ServerAddress) -> Self {
+        let targets = match &address {
+            ServerAddress::Socket(socket) => Targets::Sockets(vec![*socket]),
+            ServerAddress::Unix(path) => Targets::Unix(path.clone()),
+            ServerAddress::Name { .. } => Targets::Sockets(Vec::new()),
+        };
+        let label = address.to_string();
+        Self::called(label, address, targets)
     }
-}
 
-impl Standing {
-    /// A server that has done nothing yet.
-    pub fn new(address: ServerAddress, weight: u32) -> Self {
+    /// A server that a host name stands for, at the first of these addresses that takes a connection; `alone`: the name stands for no other.
+    pub fn resolved(address: ServerAddress, targets: Vec<SocketAddr>, alone: bool) -> Self {
+        let label = match targets.first() {
+            Some(first) if !alone => format!("{address}/{}", first.ip()),
+            _ => address.to_string(),
+        };
+        Self::called(label, address, Targets::Sockets(targets))
+    }
+
+    fn called(label: String, address: ServerAddress, targets: Targets) -> Self {
         Self {
+            seed: crate::upstream::affinity::hash(label.as_bytes()),
             address,
-            weight,
-            in_flight: 0,
-            served: 0,
-            failures: 0,
-            down_until: None,
-            credit: 0,
+            targets,
+            label,
+            resting: Resting::default(),
+            opening: tokio::sync::Mutex::default(),
+            suspect: AtomicBool::new(false),
+            served: AtomicU64::new(0),
+            errors: AtomicU64::new(0),
+            pace: Mutex::default(),
         }
     }
 
-    /// What it is at `now`.
-    pub fn state(&self, now: Instant) -> ServerState {
-        if self.weight == 0 {
-            ServerState::Draining
-        } else if self.down_until.is_some_and(|until| until > now) {
-            ServerState::Down
-        } else {
-            ServerState::Active
-        }
+    /// As configured: where it listens, or a host name that stands for it and perhaps for others.
+    pub fn address(&self) -> &ServerAddress {
+        &self.address
     }
 
-    /// When it comes back by itself, if it is out.
-    pub fn down_until(&self) -> Option<Instant> {
-        self.down_until
+    /// Where one connects to.
+    pub fn targets(&self) -> &Targets {
+        &self.targets
     }
 
-    /// A connection failed: it is out for 1 s, twice as long each further time, at most `LONGEST_DOWN`. Returns for how long.
-    pub fn connection_failed(&mut self, now: Instant) -> Duration {
-        let out = Duration::from_secs(1 << self.failures.min(4)).min(LONGEST_DOWN);
-        self.failures += 1;
-        self.down_until = Some(now + out);
-        out
+    /// Held by whoever opens a connection that many will share, so that they do not open one each.
+    pub fn opening(&self) -> &tokio::sync::Mutex<()> {
+        &self.opening
     }
 
-    /// A connection was made; says whether it had been out.
-    pub fn connection_made(&mut self) -> bool {
-        self.failures = 0;
-        self.down_until.take().is_some()
+    /// What operators and logs call it: its address, or `name:port/ip` where a host name stands for several servers.
+    pub fn label(&self) -> &str {
+        &self.label
+    }
+
+    /// Whether an operator may mean it by this name.
+    pub fn is_called(&self, name: &str) -> bool {
+        let configured = || self.address.to_string() == name;
+        let socket = || match &self.targets {
+            Targets::Sockets(sockets) => sockets.iter().any(|socket| socket.to_string() == name),
+            Targets::Unix(_) => false,
+        };
+        self.label == name || configured() || socket()
+    }
+
+    /// Its name as a number that is the same in every process: affinity is computed from it.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// Its connections between exchanges.
+    pub fn resting(&self) -> &Resting {
+        &self.resting
+    }
+
+    /// The head of an answer came, so long after its request was sent.
+    pub fn answered(&self, after: Duration) {
+        self.served.fetch_add(1, Ordering::Relaxed);
+        let mut pace = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
+        pace.count(after, Instant::now());
+    }
+
+    /// A request got no answer, or not a whole one, and the server is to blame.
+    pub fn failed(&self) {
+        self.errors.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The last connection to it failed, or did not; says whether that was so before.
+    pub fn suspect(&self, is: bool) -> bool {
+        self.suspect.swap(is, Ordering::Relaxed)
+    }
+
+    /// Whether the last connection to it failed.
+    pub fn is_suspect(&self) -> bool {
+        self.suspect.load(Ordering::Relaxed)
+    }
+
+    /// Requests that it answered, ever; health checks are not among them.
+    pub fn served(&self) -> u64 {
+        self.served.load(Ordering::Relaxed)
+    }
+
+    /// Requests that it failed, ever.
+    pub fn errors(&self) -> u64 {
+        self.errors.load(Ordering::Relaxed)
+    }
+
+    /// How fast it answered lately.
+    pub fn quantiles(&self) -> Option<Quantiles> {
+        let mut pace = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
+        pace.quantiles(Instant::now())
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Server").field(&self.label).finish()
+    }
+}
+
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.label)
     }
 }

@@ -13,29 +13,36 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
-use crate::config::pattern::ServerAddress;
+use tokio_rustls::client::TlsStream;
+
 use crate::upstream::pool::Permit;
+use crate::upstream::server::Targets;
 
 /// A stream to a server.
 pub enum Stream {
+    /// In the clear.
+    Plain(Plain),
+    /// TLS on it.
+    Tls(Box<TlsStream<Plain>>),
+}
+
+/// A stream without TLS.
+pub enum Plain {
     /// TCP.
     Tcp(TcpStream),
     /// A Unix socket.
     Unix(UnixStream),
 }
 
-impl Stream {
-    /// Connects; names are resolved now, and each of their addresses is tried.
+impl Plain {
+    /// Connects to the first of these that takes a connection.
     ///
     /// # Errors
     /// What the system says of the last address.
-    pub async fn connect(address: &ServerAddress) -> io::Result<Self> {
-        let stream = match address {
-            ServerAddress::Socket(address) => TcpStream::connect(address).await?,
-            ServerAddress::Name { host, port } => {
-                TcpStream::connect((host.as_str(), *port)).await?
-            }
-            ServerAddress::Unix(path) => return UnixStream::connect(path).await.map(Self::Unix),
+    pub async fn connect(targets: &Targets) -> io::Result<Self> {
+        let stream = match targets {
+            Targets::Sockets(addresses) => TcpStream::connect(addresses.as_slice()).await?,
+            Targets::Unix(path) => return UnixStream::connect(path).await.map(Self::Unix),
         };
         stream.set_nodelay(true)?;
         Ok(Self::Tcp(stream))
@@ -111,7 +118,7 @@ async fn ended(mut stream: Stream) {
     while let Ok(1..) = stream.read(&mut rest).await {}
 }
 
-impl AsyncRead for Stream {
+impl AsyncRead for Plain {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -142,7 +149,7 @@ fn acknowledge(stream: &TcpStream) {
     let _ = stream;
 }
 
-impl AsyncWrite for Stream {
+impl AsyncWrite for Plain {
     fn poll_write(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -180,6 +187,61 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(context),
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(context),
+        }
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
+            Self::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
+            Self::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(context, slices),
+            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(context, slices),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_flush(context),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(context),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(context),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(context),
         }
     }
 }

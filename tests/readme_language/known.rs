@@ -92,7 +92,7 @@ pub(crate) fn names() -> Vec<Name> {
     );
     names.extend(functions.into_iter().map(Name::Function));
     let symbols = [
-        found(between(expr, "const SYMBOLS", "];"), r#""([^"]+)""#),
+        found(between(expr, "pub(super) enum Symbol", "\n}"), "`([^`]+)`"),
         found(expr, r#""(has|has_i|matches|matches_i)""#),
     ];
     names.extend(symbols.concat().into_iter().map(Name::Operator));

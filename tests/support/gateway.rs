@@ -20,6 +20,7 @@ pub struct Setup {
     compose: String,
     rest: String,
     https: bool,
+    descriptors: Option<usize>,
     files: Vec<(String, String)>,
 }
 
@@ -39,6 +40,12 @@ impl Setup {
     /// Lines of `[server]`.
     pub fn server(mut self, lines: &str) -> Self {
         let _ = writeln!(self.server, "{lines}");
+        self
+    }
+
+    /// The process may open so many descriptors.
+    pub fn descriptors(mut self, most: usize) -> Self {
+        self.descriptors = Some(most);
         self
     }
 
@@ -86,6 +93,12 @@ impl Setup {
         self.files
             .push(("cert.pem".to_owned(), certificate.to_owned()));
         self.files.push(("key.pem".to_owned(), key.to_owned()));
+        self
+    }
+
+    /// A file beside the configuration.
+    pub fn file(mut self, name: &str, text: &str) -> Self {
+        self.files.push((name.to_owned(), text.to_owned()));
         self
     }
 
@@ -167,6 +180,23 @@ impl Gateway {
         self.await_listeners().await;
     }
 
+    /// Puts another configuration in the place of the file and has it read; listeners stay.
+    pub async fn reload(&mut self, setup: Setup) {
+        let reloads =
+            |lines: Vec<String>| lines.iter().filter(|it| it.contains("reloaded")).count();
+        let before = reloads(self.stderr());
+        setup.write(&self.folder);
+        self.setup = setup;
+        self.signal("HUP");
+        let mut printed = self.stderr.0.1.subscribe();
+        within("a reload", async {
+            while reloads(self.stderr()) == before {
+                let _ = printed.changed().await;
+            }
+        })
+        .await;
+    }
+
     async fn await_listeners(&mut self) {
         self.http = self.listening("http").await;
         self.admin = self.listening("admin").await;
@@ -175,7 +205,8 @@ impl Gateway {
         }
     }
 
-    async fn listening(&self, name: &str) -> SocketAddr {
+    /// Where the listener of this name (`http`, `balancer app`) stands, once it accepts.
+    pub async fn listening(&self, name: &str) -> SocketAddr {
         let prefix = format!("listening {name} ");
         let line = self
             .stdout
@@ -305,7 +336,18 @@ impl Drop for Gateway {
 
 fn spawn(setup: &Setup, folder: &TempDir) -> (Child, Lines, Lines) {
     let file = setup.write(folder);
-    let mut child = Command::new(env!("CARGO_BIN_EXE_marquetry"))
+    let mut command = match setup.descriptors {
+        None => Command::new(env!("CARGO_BIN_EXE_marquetry")),
+        Some(most) => {
+            let mut shell = Command::new("sh");
+            shell
+                .arg("-c")
+                .arg(format!("ulimit -n {most} && exec \"$0\" \"$@\""));
+            shell.arg(env!("CARGO_BIN_EXE_marquetry"));
+            shell
+        }
+    };
+    let mut child = command
         .args(["run", "--config"])
         .arg(file)
         .env("NO_COLOR", "1")

@@ -14,6 +14,7 @@ pub mod client;
 pub mod gate;
 pub mod gateway;
 pub mod h2;
+pub mod meter;
 pub mod origin;
 pub mod reply;
 pub mod wire;

@@ -13,6 +13,8 @@ pub struct Wire {
     stream: Box<dyn Io>,
     /// Read, not yet used.
     pub buffer: Vec<u8>,
+    /// The other side has broken off instead of ending.
+    broken: bool,
 }
 
 /// The head of a message. Bytes above 127 stand as the characters of ISO-8859-1.
@@ -62,6 +64,7 @@ impl Wire {
         Self {
             stream: Box::new(stream),
             buffer: Vec::new(),
+            broken: false,
         }
     }
 
@@ -84,7 +87,9 @@ impl Wire {
     /// Reads once; 0: the other side has ended, or broken off.
     pub async fn fill(&mut self) -> usize {
         self.buffer.reserve(16 * 1024);
-        self.stream.read_buf(&mut self.buffer).await.unwrap_or(0)
+        let read = self.stream.read_buf(&mut self.buffer).await;
+        self.broken |= read.is_err();
+        read.unwrap_or(0)
     }
 
     /// Reads until the other side ends; what came besides.
@@ -189,7 +194,7 @@ impl Body {
             }
             Framing::Close => {
                 if wire.buffer.is_empty() && wire.fill().await == 0 {
-                    self.end = Some(End::Complete);
+                    self.end = Some(if wire.broken { End::Cut } else { End::Complete });
                 }
                 self.bytes.append(&mut wire.buffer);
             }

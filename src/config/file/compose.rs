@@ -4,7 +4,7 @@ use crate::config::file::faults::Faults;
 use crate::config::file::setting::{
     Setting, boolean, cookie_names, count, delay, networks, size, timeout,
 };
-use crate::config::file::table::{Off, Table};
+use crate::config::file::table::Table;
 use crate::config::size::ByteSize;
 use crate::config::{CacheConfig, ComposeConfig, IdentityConfig, LanguageLimits, OnError};
 
@@ -44,9 +44,22 @@ pub(super) fn cache(table: Option<Table<'_>>, faults: &Faults<'_>) -> CacheConfi
             faults.report(warning.help("objects of this size are never stored"));
         }
     }
+    let kibibyte = ByteSize::kibibytes(1);
+    table.set("arriving", &mut cache.arriving, size(kibibyte..=most));
+    if let Some(setting) = &max_object
+        && cache.max_object > cache.arriving
+        && cache.max_object <= cache.memory
+    {
+        let message = format!(
+            "`{}` is more than `cache.arriving`, {}",
+            setting.name, cache.arriving
+        );
+        let warning = super::faults::warning(setting.span.clone(), message);
+        faults.report(warning.help("objects of this size are never stored"));
+    }
     let purge_from = networks("any client may then empty the cache");
     table.set("purge_from", &mut cache.purge_from, purge_from);
-    table.unsupported("shared", Off::Absent);
+    table.unsupported("shared");
     table.close();
     cache
 }
@@ -80,6 +93,9 @@ pub(super) fn compose(table: Option<Table<'_>>) -> ComposeConfig {
     let on_error = [("empty", OnError::Empty), ("fail", OnError::Fail)];
     table.set("on_error", &mut compose.on_error, |it| it.choice(&on_error));
     table.set("head_wait", &mut compose.head_wait, delay);
+    table.set("failed_max_age", &mut compose.failed_max_age, delay);
+    table.set("default_max_age", &mut compose.default_max_age, delay);
+    table.set("private_max_age", &mut compose.private_max_age, boolean);
     table.set("merge_set_cookie", &mut compose.merge_set_cookie, boolean);
     table.set("readable_cookies", &mut compose.readable_cookies, |it| {
         cookie_names(it).map(Some)

@@ -74,6 +74,9 @@ fn route(
     table.set("timeout", &mut route.timeout, |it| timeout(it).map(Some));
     table.set("key_cookies", &mut route.key_cookies, cookie_names);
     table.set("ignore_query", &mut route.ignore_query, parameters);
+    table.set("sort_query", &mut route.sort_query, boolean);
+    table.set("delegate", &mut route.delegate, boolean);
+    table.set("languages", &mut route.languages, languages);
     caching(&mut table, &mut route);
     let place = path_setting
         .or(host_setting)
@@ -133,6 +136,20 @@ fn parameters(setting: &Setting<'_>) -> Option<Vec<String>> {
     })
 }
 
+/// A list of language tags (RFC 5646), in lower case.
+fn languages(setting: &Setting<'_>) -> Option<Vec<String>> {
+    let accepted = "a list of languages, such as [\"en\", \"de\", \"pt-BR\"]";
+    setting.list(accepted, |item| {
+        item.parsed("a language, such as \"en\" or \"pt-BR\"", |text| {
+            let part = |part: &str| {
+                (1..=8).contains(&part.len())
+                    && part.bytes().all(|byte| byte.is_ascii_alphanumeric())
+            };
+            text.split('-').all(part).then(|| text.to_ascii_lowercase())
+        })
+    })
+}
+
 /// `host` and `path` as they are written.
 fn name(host: Option<&Setting<'_>>, path: Option<&Setting<'_>>) -> String {
     let written = |setting: Option<&Setting<'_>>, absent: &str| match setting.map(|it| it.value) {
@@ -156,7 +173,12 @@ fn path(setting: &Setting<'_>) -> Option<PathPattern> {
     )
 }
 
-fn upstream(setting: &Setting<'_>, upstreams: &Upstreams, faults: &Faults<'_>) -> Option<String> {
+/// The name of an upstream of the file.
+pub(super) fn upstream(
+    setting: &Setting<'_>,
+    upstreams: &Upstreams,
+    faults: &Faults<'_>,
+) -> Option<String> {
     let known: Vec<&str> = upstreams.names.keys().map(String::as_str).collect();
     let text = setting.text("the name of an upstream")?;
     if known.contains(&text) {

@@ -203,7 +203,7 @@ struct Clash {
 
 impl Listeners {
     /// Adds the addresses that `name` at `span` asks for (0..0: the default). Port 0 takes any free port and never clashes.
-    fn add(&mut self, name: &str, span: Range<usize>, addresses: &[SocketAddr]) {
+    pub(super) fn add(&mut self, name: &str, span: Range<usize>, addresses: &[SocketAddr]) {
         for address in addresses.iter().filter(|address| address.port() != 0) {
             let seen = self.seen.iter().find(|(seen, ..)| seen == address);
             if let Some((_, first, place)) = seen {

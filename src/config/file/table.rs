@@ -102,15 +102,12 @@ impl<'a> Table<'a> {
         })
     }
 
-    /// A key that belongs to the contract and is not built: refused, unless it is set to what is done without it.
-    pub(super) fn unsupported(&mut self, key: &'static str, off: Off) {
+    /// A key that belongs to the contract and is not built: refused.
+    pub(super) fn unsupported(&mut self, key: &'static str) {
         self.declined.push(key);
-        let Some(setting) = self.lookup(key) else {
-            return;
-        };
-        if !off.is(setting.value) {
+        if let Some(setting) = self.lookup(key) {
             let fault = setting.error(format!("`{}` is not supported yet", setting.name));
-            self.faults.report(fault.help(off.advice(key)));
+            self.faults.report(fault.help("leave it out"));
         }
     }
 
@@ -145,41 +142,6 @@ impl<'a> Table<'a> {
             key.to_owned()
         } else {
             format!("{}.{key}", self.name)
-        }
-    }
-}
-
-/// What a key that is not built may say: that it is not wanted.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Off {
-    /// `false`
-    False,
-    /// `"0s"`, or zero in any other unit
-    Zero,
-    /// `[]`
-    Empty,
-    /// Only by leaving it out.
-    Absent,
-}
-
-impl Off {
-    fn is(self, value: &DeValue<'_>) -> bool {
-        match (self, value) {
-            (Self::False, DeValue::Boolean(value)) => !value,
-            (Self::Zero, DeValue::String(text)) => {
-                crate::config::size::parse_duration(text).is_some_and(|length| length.is_zero())
-            }
-            (Self::Empty, DeValue::Array(values)) => values.is_empty(),
-            _ => false,
-        }
-    }
-
-    fn advice(self, key: &str) -> String {
-        match self {
-            Self::False => format!("leave it out, or say `{key} = false`"),
-            Self::Zero => format!("leave it out, or say `{key} = \"0s\"`"),
-            Self::Empty => format!("leave it out, or say `{key} = []`"),
-            Self::Absent => "leave it out".to_owned(),
         }
     }
 }

@@ -3,13 +3,16 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, ServerName};
 use toml::de::DeValue;
 
 use crate::config::file::faults::{Faults, error, warning};
-use crate::config::file::setting::{Setting, count, timeout};
-use crate::config::file::table::{Off, Table};
+use crate::config::file::place::Place;
+use crate::config::file::setting::{Setting, boolean, count, delay, timeout};
+use crate::config::file::table::Table;
 use crate::config::pattern::ServerAddress;
-use crate::config::{Balance, ServerEntry, UpstreamConfig};
+use crate::config::{Balance, HealthConfig, Roots, ServerEntry, UpstreamConfig, UpstreamTls};
 
 /// The upstreams of a file, and where each is named.
 #[derive(Default)]
@@ -20,7 +23,11 @@ pub(super) struct Upstreams {
 }
 
 /// All `[upstreams.NAME]`.
-pub(super) fn upstreams(setting: Option<Setting<'_>>, faults: &Faults<'_>) -> Upstreams {
+pub(super) fn upstreams(
+    setting: Option<Setting<'_>>,
+    place: &Place,
+    faults: &Faults<'_>,
+) -> Upstreams {
     let accepted = "sections `[upstreams.NAME]`, each with `servers`";
     let mut upstreams = Upstreams::default();
     let Some(setting) = setting else {
@@ -37,7 +44,8 @@ pub(super) fn upstreams(setting: Option<Setting<'_>>, faults: &Faults<'_>) -> Up
     for (name, span, setting) in table.named() {
         upstreams.names.insert(name.to_owned(), span.clone());
         check_name(name, &span, faults);
-        if let Some(upstream) = Table::of(&setting, accepted).and_then(|it| upstream(it, faults)) {
+        let table = Table::of(&setting, accepted);
+        if let Some(upstream) = table.and_then(|it| upstream(it, place, faults)) {
             upstreams.read.insert(name.to_owned(), upstream);
         }
     }
@@ -58,7 +66,7 @@ fn check_name(name: &str, span: &Range<usize>, faults: &Faults<'_>) {
 }
 
 /// One `[upstreams.NAME]`.
-fn upstream(mut table: Table<'_>, faults: &Faults<'_>) -> Option<UpstreamConfig> {
+fn upstream(mut table: Table<'_>, place: &Place, faults: &Faults<'_>) -> Option<UpstreamConfig> {
     let servers = table
         .required("servers", SERVERS)
         .and_then(|it| servers(&it));
@@ -84,10 +92,14 @@ fn upstream(mut table: Table<'_>, faults: &Faults<'_>) -> Option<UpstreamConfig>
         timeout,
     );
     table.set("retries", &mut upstream.retries, count(0..=16));
-    table.unsupported("slow_start", Off::Zero);
-    table.unsupported("tls", Off::False);
-    table.unsupported("http2", Off::False);
-    table.unsupported("health", Off::Absent);
+    table.set("slow_start", &mut upstream.slow_start, delay);
+    table.set("http2", &mut upstream.http2, boolean);
+    table.set("keep_alive", &mut upstream.keep_alive, boolean);
+    table.set("resolve_interval", &mut upstream.resolve_interval, timeout);
+    if let Some(setting) = table.setting("tls") {
+        upstream.tls = tls(&setting, &upstream.servers, place);
+    }
+    upstream.health = table.setting("health").as_ref().and_then(health);
     let all_drained = !refused && upstream.servers.iter().all(|server| server.weight == 0);
     if let Some(setting) = table.setting("servers").filter(|_| all_drained) {
         let message = format!("every server of `{}` is drained", table.name);
@@ -101,16 +113,98 @@ fn upstream(mut table: Table<'_>, faults: &Faults<'_>) -> Option<UpstreamConfig>
 }
 
 fn balance(setting: &Setting<'_>) -> Option<Balance> {
-    if matches!(setting.value, DeValue::String(text) if text == "affinity") {
-        let message = format!("`{} = \"affinity\"` is not supported yet", setting.name);
-        let help = "accepted: \"least-connections\", \"round-robin\"";
-        setting.faults.report(setting.error(message).help(help));
-        return None;
-    }
     setting.choice(&[
         ("least-connections", Balance::LeastConnections),
         ("round-robin", Balance::RoundRobin),
+        ("affinity", Balance::Affinity),
     ])
+}
+
+const TLS: &str = "true, false, or { ca = \"roots.pem\", server_name = \"app.internal\" } with one of these, or both";
+
+/// `tls`: whether, or by which roots and name.
+fn tls(setting: &Setting<'_>, servers: &[ServerEntry], place: &Place) -> Option<UpstreamTls> {
+    let tls = match setting.value {
+        DeValue::Boolean(false) => return None,
+        DeValue::Boolean(true) => UpstreamTls::default(),
+        _ => {
+            let mut table = Table::of(setting, TLS)?;
+            let ca = table.setting("ca");
+            let name = table.setting("server_name");
+            table.close();
+            UpstreamTls {
+                ca: ca.as_ref().and_then(|it| roots(it, place)),
+                server_name: name.as_ref().and_then(server_name),
+            }
+        }
+    };
+    let nameless = |server: &ServerEntry| matches!(server.address, ServerAddress::Unix(_));
+    if tls.server_name.is_none()
+        && let Some(server) = servers.iter().find(|server| nameless(server))
+    {
+        let message = format!(
+            "`{}` says no name that the certificate of {} must have",
+            setting.name, server.address
+        );
+        let help =
+            "accepted: { server_name = \"app.internal\" }; a Unix socket has no name of its own";
+        setting.faults.report(setting.error(message).help(help));
+    }
+    Some(tls)
+}
+
+/// A PEM file of certificates.
+fn roots(setting: &Setting<'_>, place: &Place) -> Option<Roots> {
+    let accepted = "a PEM file: the certificates that are trusted";
+    let path = place.readable(setting, accepted)?;
+    let pem = std::fs::read(&path).unwrap_or_default();
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    let reason = match certificates {
+        Ok(found) if !found.is_empty() => return Some(Roots { path, pem }),
+        Ok(_) => "it holds no certificate".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    let message = format!("`{}`: {}: {reason}", setting.name, path.display());
+    let fault = setting.error(message);
+    setting
+        .faults
+        .report(fault.help(format!("accepted: {accepted}")));
+    None
+}
+
+fn server_name(setting: &Setting<'_>) -> Option<String> {
+    let accepted = "the name in the servers' certificate, such as \"app.internal\"";
+    setting.parsed(accepted, |text| {
+        ServerName::try_from(text).is_ok().then(|| text.to_owned())
+    })
+}
+
+const HEALTH: &str = "a table with the path that is asked for, such as { path = \"/healthz\", interval = \"5s\", timeout = \"1s\", fall = 3, rise = 2 }";
+
+/// `health`.
+fn health(setting: &Setting<'_>) -> Option<HealthConfig> {
+    let mut table = Table::of(setting, HEALTH)?;
+    let accepted = "a path with or without a query, such as \"/healthz\"";
+    let path = table.required("path", accepted);
+    let path =
+        path.and_then(|it| it.parsed(accepted, |text| is_target(text).then(|| text.to_owned())));
+    let mut health = HealthConfig::new(path.as_deref().unwrap_or("/"));
+    table.set("interval", &mut health.interval, timeout);
+    table.set("timeout", &mut health.timeout, timeout);
+    let mut times = |key, field: &mut u32| {
+        let mut count_of = *field as usize;
+        table.set(key, &mut count_of, count(1..=100));
+        *field = count_of as u32;
+    };
+    times("fall", &mut health.fall);
+    times("rise", &mut health.rise);
+    table.close();
+    path.map(|_| health)
+}
+
+/// Whether it can be asked for as it is written.
+fn is_target(text: &str) -> bool {
+    text.starts_with('/') && text.bytes().all(|b| b.is_ascii_graphic() && b != b'#')
 }
 
 const SERVERS: &str = "a list of addresses, such as [\"127.0.0.1:8110\", \"127.0.0.1:8112-8115\"]";

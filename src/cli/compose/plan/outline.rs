@@ -78,7 +78,7 @@ impl Outline<'_> {
                 Node::Eval(include) => self.include(include, true),
                 Node::Inline(inline) => self.walk(inline.body),
                 Node::Choose(choose) => {
-                    for when in &choose.branches {
+                    for when in template.branches(choose) {
                         let test = self.test_at(when.offset);
                         self.within(format!("when {test}"), Some(when.offset), when.body);
                     }
@@ -121,7 +121,7 @@ impl Outline<'_> {
                 | Node::Echo(_)
                 | Node::Set(_)
                 | Node::Config(_)
-                | Node::Message => {}
+                | Node::Message { .. } => {}
             }
         }
     }

@@ -1,0 +1,172 @@
+//! One page of a hundred expressions, composed by Marquetry from its compiled template and by the `esi` crate 0.7, which parses
+//! and evaluates a page anew for each request: time and allocations, in one run, turn by turn.
+//!
+//! The peer's whole way runs here, `Processor::process_stream` from memory to memory, over a request with the same cookies and
+//! query. The page fetches nothing, so nothing is asked of the peer's platform. Both give the same bytes, which is checked first.
+//!
+//! `cargo run --release --manifest-path benches/esi-peer/Cargo.toml [ROUNDS]`
+
+use std::alloc::{GlobalAlloc, Layout};
+use std::hint::black_box;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use esi::{Configuration, Processor};
+use fastly::Request;
+use fastly::http::Method;
+use futures::FutureExt;
+use marquetry::compose::source::{Fetched, FragmentError, FragmentRequest, FragmentSource};
+use marquetry::compose::url::Url;
+use marquetry::compose::watch::{Unwatched, Watcher};
+use marquetry::compose::{Composer, Skeleton};
+use marquetry::config::ComposeConfig;
+use marquetry::expr::RequestFacts;
+use marquetry::message::deadline::Deadline;
+use marquetry::template::memo::Memo;
+use marquetry::template::{Settings, Template, compile};
+
+/// Counts allocations on their way to the gateway's allocator.
+struct Counting(mimalloc::MiMalloc);
+
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+
+// SAFETY: each call is handed on as it came; counting touches no memory of the caller.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        unsafe { self.0.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        unsafe { self.0.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        unsafe { self.0.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting(mimalloc::MiMalloc);
+
+/// What stands in for each function of the peer's platform (`build.rs`): a measurement that asked it anything would be wrong.
+// SAFETY: no other symbol has this name.
+#[unsafe(no_mangle)]
+extern "C" fn asked_of_the_platform() -> ! {
+    eprintln!("the peer asked its platform for something");
+    std::process::abort()
+}
+
+/// Keeps the function above in the program.
+#[used]
+static STAND_IN: extern "C" fn() -> ! = asked_of_the_platform;
+
+/// The page fetches nothing.
+struct Nothing(Arc<RequestFacts>);
+
+impl FragmentSource for Nothing {
+    type Policy = ();
+
+    fn fetch(&self, _: FragmentRequest, _: Option<&Memo>) -> Fetched<()> {
+        Fetched::Now(Err(FragmentError::NoRoute))
+    }
+
+    fn request(&self) -> Arc<RequestFacts> {
+        Arc::clone(&self.0)
+    }
+}
+
+/// The page of `benches/language.rs`: tests, variables, arithmetic, functions. The peer reckons from left to right, so the
+/// product stands first.
+fn hundred_expressions() -> String {
+    let row = "<li><esi:assign name=\"n\" value=\"3 * 4 + 2\"/>\
+        <esi:choose><esi:when test=\"$(HTTP_COOKIE{group}) == 'gold' &amp;&amp; $(n) > 3\">\
+        <esi:vars>Dear $(HTTP_COOKIE{name}), $(n) for you</esi:vars></esi:when>\
+        <esi:otherwise>nothing here</esi:otherwise></esi:choose>\
+        <esi:vars>$upper($(QUERY_STRING{q}))</esi:vars> some text between two rows of a list</li>\n";
+    format!("<ul>\n{}</ul>\n", row.repeat(20))
+}
+
+fn ours(composer: &Composer, template: &Arc<Template>, facts: &Arc<RequestFacts>) -> Bytes {
+    let skeleton = Skeleton {
+        template: Arc::clone(template),
+        url: Arc::new(Url::new(false, b"www.example.com", b"/page").expect("a URL")),
+        deadline: Deadline::after(Duration::from_secs(60)),
+        reservation: None,
+    };
+    let watcher: Arc<dyn Watcher> = Arc::new(Unwatched);
+    let composed = composer
+        .compose(skeleton, Nothing(Arc::clone(facts)), watcher)
+        .now_or_never()
+        .expect("nothing is waited for")
+        .expect("nothing fails");
+    composed.body.as_full().expect("all is at hand").clone()
+}
+
+fn theirs(page: &[u8], request: &Request) -> Vec<u8> {
+    let mut out = Vec::with_capacity(page.len());
+    let mut processor = Processor::new(Some(request.clone_without_body()), Configuration::default());
+    processor
+        .process_stream(page, &mut out, None, None)
+        .expect("the peer understands the page");
+    out
+}
+
+/// Time and allocations of one round.
+fn measured<T>(work: impl FnOnce() -> T) -> (Duration, u64) {
+    let (before, start) = (ALLOCATIONS.load(Ordering::Relaxed), Instant::now());
+    let done = black_box(work());
+    let taken = start.elapsed();
+    drop(done);
+    (taken, ALLOCATIONS.load(Ordering::Relaxed) - before)
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    times[times.len() / 2]
+}
+
+fn main() {
+    let rounds = std::env::args().nth(1).map_or(2000, |text| text.parse().expect("a number of rounds"));
+    let page = Bytes::from(hundred_expressions());
+    let template = Arc::new(compile(page.clone(), &Settings::default()));
+    let facts = Arc::new(RequestFacts {
+        query: Bytes::from_static(b"q=roses"),
+        cookies: vec![
+            (Bytes::from_static(b"group"), Bytes::from_static(b"gold")),
+            (Bytes::from_static(b"name"), Bytes::from_static(b"Ann")),
+        ],
+        ..RequestFacts::default()
+    });
+    let composer = Composer::new(ComposeConfig::default());
+    let request = Request::new(Method::GET, "http://www.example.com/page?q=roses")
+        .with_header("cookie", "group=gold; name=Ann");
+
+    let (our_page, their_page) = (ours(&composer, &template, &facts), theirs(&page, &request));
+    assert_eq!(
+        String::from_utf8_lossy(&our_page),
+        String::from_utf8_lossy(&their_page),
+        "both compose the same page"
+    );
+
+    let (mut our_times, mut their_times, mut parse_times) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut our_allocations, mut their_allocations) = (0, 0);
+    for _ in 0..rounds {
+        let (taken, allocations) = measured(|| ours(&composer, &template, &facts));
+        our_times.push(taken);
+        our_allocations = allocations;
+        let (taken, allocations) = measured(|| theirs(&page, &request));
+        their_times.push(taken);
+        their_allocations = allocations;
+        let (taken, _) = measured(|| esi::parse_complete(&page).is_ok());
+        parse_times.push(taken);
+    }
+    let (ours, theirs, parse) = (median(our_times), median(their_times), median(parse_times));
+    println!("medians of {rounds} rounds, turn by turn, of a page of {} bytes with 100 expressions", page.len());
+    println!("marquetry, compiled once:       {ours:>10.1?}  {our_allocations:>5} allocations");
+    println!("esi 0.7, parsing and evaluating: {theirs:>9.1?}  {their_allocations:>5} allocations (of it parsing {parse:.1?})");
+    println!("ratio: {:.1}", theirs.as_secs_f64() / ours.as_secs_f64());
+}
