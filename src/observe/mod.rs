@@ -7,6 +7,7 @@
 pub mod access_log;
 pub mod exposition;
 pub mod gauges;
+pub mod live;
 pub mod log;
 pub mod metrics;
 pub mod open;
@@ -30,6 +31,7 @@ use tokio::time::Instant;
 use crate::observe::access_log::AccessLog;
 use crate::observe::exposition::Exposition;
 use crate::observe::gauges::Watched;
+use crate::observe::live::Live;
 use crate::observe::metrics::{CacheMetrics, Metrics, RouteMetrics, UpstreamMetrics};
 use crate::observe::open::Open;
 use crate::observe::page::{OpenPage, Page, PageStart};
@@ -51,6 +53,7 @@ struct Shared {
     watched: Watched,
     open: Open<OpenPage>,
     recent: Recent,
+    live: Live,
     access_log: AccessLog,
 }
 
@@ -71,6 +74,7 @@ impl Observer {
             watched,
             open: Open::default(),
             recent: Recent::new(recent),
+            live: Live::default(),
             access_log,
         }))
     }
@@ -137,6 +141,11 @@ impl Observer {
         &self.0.recent
     }
 
+    /// Pages as they finish.
+    pub fn live(&self) -> &Live {
+        &self.0.live
+    }
+
     /// The requests under way.
     pub fn open(&self) -> &Open<OpenPage> {
         &self.0.open
@@ -157,7 +166,7 @@ impl Observer {
         self.0.access_log.reopen();
     }
 
-    /// A page has ended: count it, log it, keep it.
+    /// A page has ended: count it, log it, call it out, keep it.
     fn ended(&self, route: Option<&RouteMetrics>, page: Waterfall) {
         let shared = &*self.0;
         let route = route.unwrap_or(&shared.unrouted);
@@ -166,6 +175,7 @@ impl Observer {
         if shared.access_log.write(&page).is_err() {
             self.limit_hit("access_log");
         }
+        shared.live.tell(&page);
         shared.recent.push(page);
     }
 }
