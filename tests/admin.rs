@@ -235,7 +235,7 @@ async fn pages_are_told_live_until_the_gateway_drains() {
     let gate = Gate::new();
     origin.on("/held", Reply::text("held").behind(&gate));
     let events = ask("GET", "/events").host(&gateway.admin.to_string());
-    // Readers leave, more of them than there are places, and are missed by nobody.
+    // More readers come and leave than there are places.
     for _ in 0..20 {
         support::within("a place among the readers", async {
             while Client::connect(gateway.admin)
