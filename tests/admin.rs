@@ -228,3 +228,52 @@ async fn the_admin_listener_answers_to_its_own_name_only() {
         assert!(!answer.text().contains("app"), "{host}");
     }
 }
+
+#[tokio::test]
+async fn pages_are_told_live_until_the_gateway_drains() {
+    let (origin, gateway) = site("").await;
+    let gate = Gate::new();
+    origin.on("/held", Reply::text("held").behind(&gate));
+    let events = ask("GET", "/events").host(&gateway.admin.to_string());
+    // More readers come and leave than there are places.
+    for _ in 0..20 {
+        support::within("a place among the readers", async {
+            while Client::connect(gateway.admin)
+                .await
+                .begin(&events)
+                .await
+                .status
+                != 200
+            {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+    let mut first = Client::connect(gateway.admin).await;
+    let mut second = Client::connect(gateway.admin).await;
+    let mut readers = [first.begin(&events).await, second.begin(&events).await];
+    gateway.fetch(&secret("/page?q=live")).await;
+    for reader in &mut readers {
+        assert_eq!(reader.status, 200);
+        let text = String::from_utf8_lossy(reader.until("\n\n").await).into_owned();
+        assert!(text.starts_with("event: page\nid: "), "{text}");
+        let data = text.lines().find_map(|line| line.strip_prefix("data: "));
+        let page = json(data.expect("data"));
+        assert_eq!(page["url"], "/page?q=live");
+        for part in ["/f/top", "/f/me", "/f/bad"] {
+            assert!(page["spans"].to_string().contains(part), "{part}: {page}");
+        }
+        holds_no_secret(&text);
+    }
+    let mut client = gateway.client().await;
+    client.send(ask("GET", "/held").bytes()).await;
+    origin.arrived("/held", 1).await;
+    gateway.signal("TERM");
+    for reader in readers {
+        assert_eq!(reader.finish().await.end, support::End::Complete);
+    }
+    assert_eq!(gateway.admin("/healthz").await.status, 200);
+    gate.open();
+    client.answer().await.is(200, "held");
+}

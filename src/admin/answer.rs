@@ -46,8 +46,14 @@ static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
 
 /// An answer with a body of this type.
 pub fn typed(status: StatusCode, content_type: &'static str, body: impl Into<String>) -> Response {
-    let mut response = Response::new(Body::full(body.into()));
+    let mut response = streamed(content_type, Body::full(body.into()));
     *response.status_mut() = status;
+    response
+}
+
+/// An answer whose body of this type comes in time.
+pub fn streamed(content_type: &'static str, body: Body) -> Response {
+    let mut response = Response::new(body);
     let headers = response.headers_mut();
     headers.extend(HEADERS);
     headers.insert(header::CONTENT_SECURITY_POLICY, POLICY.clone());

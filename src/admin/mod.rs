@@ -7,6 +7,7 @@ pub mod access;
 pub mod answer;
 pub mod bars;
 pub mod dashboard;
+pub mod events;
 pub mod operate;
 pub mod purge;
 pub mod status;
@@ -26,6 +27,7 @@ use crate::message::client::Connection;
 use crate::message::{Request, Response};
 use crate::observe::Observer;
 use crate::observe::exposition::Exposition;
+use crate::server::drain::Drain;
 use crate::server::handler::Handler;
 
 /// Answers the requests of the admin listener.
@@ -36,6 +38,8 @@ pub struct Admin {
     token: Option<Token>,
     purger: Option<Arc<dyn Purger>>,
     operator: Option<Arc<dyn Operator>>,
+    /// Of the gateway: the admin listener itself goes on while clients are drained.
+    drain: Drain,
 }
 
 impl Admin {
@@ -47,6 +51,7 @@ impl Admin {
             token,
             purger: None,
             operator: None,
+            drain: Drain::new(),
         }
     }
 
@@ -61,6 +66,13 @@ impl Admin {
     #[must_use]
     pub fn with_operator(mut self, operator: Arc<dyn Operator>) -> Self {
         self.operator = Some(operator);
+        self
+    }
+
+    /// The same, of a gateway whose draining ends what is streamed.
+    #[must_use]
+    pub fn with_drain(mut self, drain: Drain) -> Self {
+        self.drain = drain;
         self
     }
 
@@ -138,6 +150,7 @@ impl Admin {
                 let list: Vec<_> = pages.iter().map(|page| page.whole()).collect();
                 answer::json(&list)
             }
+            Page::Events => events::answer(observer.live(), &self.drain),
             Page::One(id) => match observer.recent().find(id) {
                 Some(page) => answer::json(&page.whole()),
                 None => answer::text(StatusCode::NOT_FOUND, "no such page among the recent ones"),
@@ -206,6 +219,7 @@ enum Page<'a> {
     StatusLines,
     Requests,
     Pages,
+    Events,
     One(&'a str),
 }
 
@@ -220,6 +234,7 @@ impl<'a> Page<'a> {
             "/status.txt" => Self::StatusLines,
             "/requests" => Self::Requests,
             "/pages" => Self::Pages,
+            "/events" => Self::Events,
             _ => Self::One(path.strip_prefix("/pages/")?),
         })
     }

@@ -5,10 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::HeaderMap;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::*;
 use crate::message::Body;
 use crate::observe::access_log::AccessLog;
+use crate::observe::live::{KEPT, LISTENERS};
 use crate::observe::outcome::{CacheUse, Outcome, PageEnd, Why};
 use crate::observe::page::{Page as OpenPage, PageStart};
 use crate::observe::request_id::RequestId;
@@ -182,7 +184,9 @@ async fn every_answer_is_guarded_against_browsers() {
 #[tokio::test]
 async fn a_foreign_host_is_refused_everywhere() {
     let admin = admin(None);
-    for path in ["/", "/healthz", "/metrics", "/status", "/pages", "/nothing"] {
+    for path in [
+        "/", "/healthz", "/metrics", "/status", "/pages", "/events", "/nothing",
+    ] {
         let request = with(request(Method::GET, path), "host", "evil.example:9090");
         let response = admin.handle(request).await;
         assert_eq!(response.status(), 421, "{path}");
@@ -203,6 +207,7 @@ async fn a_token_opens_all_but_the_probes() {
         "/status.txt",
         "/pages",
         "/pages/done",
+        "/events",
         "/requests",
         "/nothing",
     ] {
@@ -549,4 +554,67 @@ async fn with_a_token_servers_are_steered_by_it_alone() {
     assert!(told.0.lock().unwrap().is_empty());
     let right = with(asked(), "authorization", "Bearer secret");
     assert_eq!(guarded.handle(right).await.status(), 200);
+}
+
+/// The next event of a stream.
+async fn event(response: &mut Response) -> Option<String> {
+    let bytes = response.body_mut().next().await?.unwrap();
+    Some(String::from_utf8(bytes.to_vec()).unwrap())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_is_called_out_as_it_ends() {
+    let admin = admin(None);
+    let mut readers = [get(&admin, "/events").await, get(&admin, "/events").await];
+    open_page(&admin.observer, "live").finish(PageEnd::Complete);
+    let told = get(&admin, "/pages/live").await;
+    for response in &mut readers {
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        assert_eq!(response.headers()["cache-control"], "no-store");
+        let expected = format!("event: page\nid: live\ndata: {}\n", body(&told));
+        assert_eq!(event(response).await.unwrap(), expected);
+        let quiet = Instant::now();
+        assert_eq!(event(response).await.unwrap(), ": keep-alive\n\n");
+        assert_eq!(quiet.elapsed(), Duration::from_secs(15));
+    }
+}
+
+#[tokio::test]
+async fn a_slow_reader_is_told_what_it_missed_and_goes_on() {
+    let admin = admin(None);
+    let mut reader = get(&admin, "/events").await;
+    for _ in 0..KEPT + 3 {
+        open_page(&admin.observer, "many").finish(PageEnd::Complete);
+    }
+    let missed = event(&mut reader).await.unwrap();
+    assert_eq!(missed, "event: lagged\ndata: 3\n\n");
+    for _ in 0..KEPT {
+        let page = event(&mut reader).await.unwrap();
+        assert!(page.starts_with("event: page\nid: many\n"), "{page}");
+    }
+}
+
+#[tokio::test]
+async fn readers_are_bounded_and_give_their_places_back() {
+    let admin = admin(None);
+    let mut readers = Vec::new();
+    for _ in 0..LISTENERS {
+        readers.push(get(&admin, "/events").await);
+    }
+    assert_eq!(get(&admin, "/events").await.status(), 503);
+    readers.pop();
+    // HEAD looks and leaves.
+    let head = admin.handle(request(Method::HEAD, "/events")).await;
+    assert_eq!(head.status(), 200);
+    assert_eq!(get(&admin, "/events").await.status(), 200);
+}
+
+#[tokio::test]
+async fn draining_ends_the_events() {
+    let drain = Drain::new();
+    let admin = admin(None).with_drain(drain.clone());
+    let mut reader = get(&admin, "/events").await;
+    drain.start();
+    assert_eq!(event(&mut reader).await, None);
+    assert_eq!(get(&admin, "/events").await.status(), 503);
 }

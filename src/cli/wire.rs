@@ -172,7 +172,8 @@ pub fn bind(config: &Config) -> Result<Bound, StartError> {
             let purger = Arc::new(Purges(Arc::clone(&gateway)));
             let admin = Admin::new(observer.clone(), admin.listen, token)
                 .with_purger(purger)
-                .with_operator(Arc::new(Servers(Arc::clone(&gateway))));
+                .with_operator(Arc::new(Servers(Arc::clone(&gateway))))
+                .with_drain(drain.clone());
             Some((listener, admin))
         }
     };

@@ -9,6 +9,7 @@ pub mod exposition;
 pub mod gauges;
 mod histogram;
 pub mod hits;
+pub mod live;
 pub mod log;
 pub mod metrics;
 pub mod open;
@@ -32,6 +33,7 @@ use tokio::time::Instant;
 use crate::observe::access_log::AccessLog;
 use crate::observe::exposition::Exposition;
 use crate::observe::gauges::Watched;
+use crate::observe::live::Live;
 use crate::observe::metrics::{CacheMetrics, Metrics, RouteMetrics, UpstreamMetrics};
 use crate::observe::open::Open;
 use crate::observe::page::{OpenPage, Page, PageStart};
@@ -53,6 +55,7 @@ struct Shared {
     watched: Watched,
     open: Open<OpenPage>,
     recent: Recent,
+    live: Live,
     access_log: AccessLog,
 }
 
@@ -73,6 +76,7 @@ impl Observer {
             watched,
             open: Open::default(),
             recent: Recent::new(recent),
+            live: Live::default(),
             access_log,
         }))
     }
@@ -139,6 +143,11 @@ impl Observer {
         &self.0.recent
     }
 
+    /// Pages as they finish.
+    pub fn live(&self) -> &Live {
+        &self.0.live
+    }
+
     /// The requests under way.
     pub fn open(&self) -> &Open<OpenPage> {
         &self.0.open
@@ -159,7 +168,7 @@ impl Observer {
         self.0.access_log.reopen();
     }
 
-    /// A page has ended: count it, log it, keep it.
+    /// A page has ended: count it, log it, call it out, keep it.
     fn ended(&self, route: Option<&RouteMetrics>, page: Waterfall) {
         let shared = &*self.0;
         let route = route.unwrap_or(&shared.unrouted);
@@ -168,6 +177,7 @@ impl Observer {
         if shared.access_log.write(&page).is_err() {
             self.limit_hit("access_log");
         }
+        shared.live.tell(&page);
         shared.recent.push(page);
     }
 }
