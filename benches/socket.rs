@@ -1,105 +1,105 @@
-//! A composed page over a socket, all its parts cached, against a bare hyper server that sends the same bytes.
+//! A gateway over sockets, all parts cached, against a bare hyper server that sends the same bodies.
 //!
-//! Both answer the same client on one kept connection in the same run; what counts is the ratio of the two.
+//! Each of the two is a process of its own with one worker; the client is a third. What counts is the CPU time that the kernel
+//! books on the servers, in seconds for 1,000 answers, and the ratio of the two: they are asked in turns, round by round, and of
+//! the rounds the median is told. Wall time on shared cores says little.
+//!
+//! ```text
+//! cargo bench --bench socket                 the table
+//! cargo bench --bench socket -- idle         memory of idle kept connections
+//! cargo bench --bench socket -- connections  cost by number of connections
+//! cargo bench --bench socket -- fanout       how long pages of personal fragments take
+//! ```
+
+mod support;
 
 use std::convert::Infallible;
-use std::hint::black_box;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::process::{Child, ChildStdin, Command, Stdio};
 
 use bytes::Bytes;
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use http::{HeaderValue, Request, Response};
-use http_body_util::{BodyExt, Empty, Full};
-use hyper::client::conn::http1::{SendRequest, handshake};
+use http::Response;
+use http_body_util::Full;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use marquetry::cli::wire;
-use marquetry::config::pattern::ServerAddress;
-use marquetry::config::{AccessLog, ComposeMode, Config, RouteConfig, ServerEntry, UpstreamConfig};
-use marquetry::message::{Body, Request as AppRequest, Response as AppResponse};
-use marquetry::server::drain::Drain;
-use marquetry::server::handler::Handler;
-use marquetry::server::{Limits, Listener};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::runtime::Runtime;
-use tokio::sync::Semaphore;
+use tokio::runtime::{Builder, Runtime};
 
-/// The page's own text, about 10 KB, and that of each fragment.
-const PAGE_TEXT: usize = 10_000;
-const FRAGMENT_TEXT: usize = 500;
+// As in the program.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Answers `/page/N` with N includes, anything else with a fragment; all of it shared for an hour.
-struct App;
+/// Rounds of each case, and answers of one server in a round.
+const ROUNDS: usize = 7;
+const ANSWERS: usize = 4000;
 
-impl Handler for App {
-    async fn handle(&self, request: AppRequest) -> AppResponse {
-        let includes = request
-            .uri()
-            .path()
-            .strip_prefix("/page/")
-            .map(|count| count.parse().unwrap_or(0));
-        let text = includes.map_or_else(|| "x".repeat(FRAGMENT_TEXT), page);
-        let mut response = AppResponse::new(Body::full(text));
-        let headers = response.headers_mut();
-        headers.insert("content-type", HeaderValue::from_static("text/html"));
-        headers.insert(
-            "cache-control",
-            HeaderValue::from_static("public, max-age=3600"),
-        );
-        response
+/// Connections at a time, unless it is told.
+const CONNECTIONS: usize = 8;
+
+/// Kept connections that are opened to see what one takes.
+const IDLE: usize = 10_000;
+
+fn main() {
+    let arguments: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|argument| argument != "--bench")
+        .collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    // Both ends of many connections need descriptors.
+    let _ = rlimit::increase_nofile_limit(u64::MAX);
+    match arguments[..] {
+        ["serve", "gateway"] => serve(|| async { serve_gateway(support::app()) }),
+        ["serve", "app"] => serve(|| async { support::app() }),
+        ["serve", "gateway", app] => {
+            let app = app.parse().expect("an address");
+            serve(|| async move { serve_gateway(app) });
+        }
+        ["serve", "bare"] => {
+            let mut body = Vec::new();
+            let mut length = String::new();
+            let mut input = BufReader::new(std::io::stdin());
+            input.read_line(&mut length).expect("a length");
+            let length = length.trim().parse().expect("a length");
+            input.take(length).read_to_end(&mut body).expect("a body");
+            serve(|| serve_bare(body.into()));
+        }
+        ["idle"] => idle(),
+        ["connections"] => by_connections(),
+        ["fanout"] => fan_out(),
+        [] => table(),
+        _ => eprintln!("nothing, `idle`, `connections` or `fanout`"),
     }
 }
 
-fn page(includes: usize) -> String {
-    let between = "<p>text</p>\n".repeat(PAGE_TEXT / 12 / (includes + 1));
-    let mut text = between.clone();
-    for include in 0..includes {
-        text.extend(["<esi:include src=\"/f/", &include.to_string(), "\"/>"]);
-        text += &between;
-    }
-    text
+// The servers.
+
+/// Serves in one worker until its standard input ends; tells its address first.
+fn serve<F: Future<Output = SocketAddr>>(start: impl FnOnce() -> F) {
+    let runtime = one_worker();
+    let address = runtime.block_on(start());
+    println!("{address}");
+    let mut rest = Vec::new();
+    let _ = std::io::stdin().read_to_end(&mut rest);
 }
 
-/// A gateway before [`App`]; it needs the runtime that it is called in.
-fn gateway() -> SocketAddr {
-    let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
-    let connections = Arc::new(Semaphore::new(100));
-    let listener = Listener::bind(loopback, Limits::default(), connections)
-        .expect("loopback can be listened on");
-    let address = listener.address().expect("it is bound");
-    tokio::spawn(listener.run(Arc::new(App), Drain::new()));
-    let server = ServerEntry {
-        address: ServerAddress::Socket(address),
-        weight: 1,
-    };
-    let mut config = Config {
-        server: marquetry::config::ServerConfig {
-            listen: vec![loopback],
-            ..Default::default()
-        },
-        admin: None,
-        log: marquetry::config::LogConfig {
-            access: AccessLog::Off,
-            ..Default::default()
-        },
-        identity: Default::default(),
-        cache: Default::default(),
-        compose: Default::default(),
-        upstreams: [("app".to_owned(), UpstreamConfig::new(vec![server]))].into(),
-        balancers: Vec::new(),
-        routes: vec![RouteConfig {
-            compose: ComposeMode::Always,
-            ..RouteConfig::new("app")
-        }],
-    };
-    config.server.max_connections = 100;
-    let bound = wire::bind(&config).expect("loopback can be listened on");
+fn one_worker() -> Runtime {
+    Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .expect("a runtime")
+}
+
+fn serve_gateway(app: SocketAddr) -> SocketAddr {
+    let bound = wire::bind(&support::config(app)).expect("loopback can be listened on");
     bound.start().addresses.http[0]
 }
 
-/// A server that sends these bytes, whatever is asked.
-async fn bare(bytes: Bytes) -> SocketAddr {
+/// Sends these bytes, whatever is asked.
+async fn serve_bare(bytes: Bytes) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0")
         .await
         .expect("loopback can be listened on");
@@ -122,64 +122,361 @@ async fn bare(bytes: Bytes) -> SocketAddr {
     address
 }
 
-struct Client(SendRequest<Empty<Bytes>>);
+/// A server in a process of its own; ended with its value.
+struct Server {
+    child: Child,
+    /// It serves until this is closed.
+    input: Option<ChildStdin>,
+    address: SocketAddr,
+}
+
+impl Server {
+    fn start(kind: &[&str], body: Option<&[u8]>) -> Self {
+        let program = std::env::current_exe().expect("this program");
+        let mut child = Command::new(program)
+            .arg("serve")
+            .args(kind)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("this program starts");
+        let mut input = child.stdin.take().expect("it is piped");
+        if let Some(body) = body {
+            let _ = writeln!(input, "{}", body.len());
+            input.write_all(body).expect("it reads its body");
+        }
+        let mut address = String::new();
+        BufReader::new(child.stdout.take().expect("it is piped"))
+            .read_line(&mut address)
+            .expect("it tells its address");
+        Self {
+            child,
+            input: Some(input),
+            address: address.trim().parse().expect("an address"),
+        }
+    }
+
+    /// CPU time of all its threads so far, in seconds.
+    fn cpu(&self) -> f64 {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id()));
+        let times = tasks.expect("it runs").flatten().filter_map(|task| {
+            let text = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
+            text.split(' ').next()?.parse::<f64>().ok()
+        });
+        times.sum::<f64>() / 1e9
+    }
+
+    /// Resident memory, in bytes.
+    fn resident(&self) -> f64 {
+        let text = std::fs::read_to_string(format!("/proc/{}/statm", self.child.id()));
+        let text = text.expect("it runs");
+        let pages = text.split(' ').nth(1).and_then(|pages| pages.parse().ok());
+        pages.unwrap_or(0.0) * 4096.0
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.input = None;
+        let _ = self.child.wait();
+    }
+}
+
+// The client.
+
+struct Client {
+    stream: TcpStream,
+    answer: Vec<u8>,
+}
 
 impl Client {
     async fn connect(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).await.expect("it listens");
         stream.set_nodelay(true).expect("a TCP socket");
-        let (sender, connection) = handshake(TokioIo::new(stream))
-            .await
-            .expect("it speaks HTTP");
-        tokio::spawn(connection);
-        Self(sender)
+        Self {
+            stream,
+            answer: Vec::with_capacity(64 * 1024),
+        }
     }
 
-    async fn get(&mut self, target: &str) -> Bytes {
-        let request = Request::get(target)
-            .header("host", "www.example.com")
-            .body(Empty::new())
-            .expect("a request");
-        self.0.ready().await.expect("the connection is kept");
-        let response = self.0.send_request(request).await.expect("an answer");
-        assert_eq!(response.status(), 200);
-        response
-            .into_body()
-            .collect()
-            .await
-            .expect("a whole body")
-            .to_bytes()
+    /// Asks, and reads the answer; gives where its body starts.
+    async fn get(&mut self, request: &[u8]) -> usize {
+        self.answer.clear();
+        self.stream.write_all(request).await.expect("it listens");
+        loop {
+            let read = self.stream.read_buf(&mut self.answer).await;
+            assert!(read.expect("it answers") > 0, "it was cut");
+            let Some(end) = memchr::memmem::find(&self.answer, b"\r\n\r\n") else {
+                continue;
+            };
+            let (head, body) = self.answer.split_at(end + 4);
+            assert!(head.starts_with(b"HTTP/1.1 200"), "not 200");
+            let whole = is_whole(head, body);
+            if whole {
+                return end + 4;
+            }
+        }
     }
 }
 
-fn socket(criterion: &mut Criterion) {
-    let runtime = Runtime::new().expect("a runtime");
-    let address = runtime.block_on(async { gateway() });
-    for includes in [0, 1, 5, 20, 100] {
+impl Client {
+    /// Milliseconds until the first byte of the body, and until all of it is there.
+    async fn timed(&mut self, request: &[u8]) -> (f64, f64) {
+        let start = std::time::Instant::now();
+        let since = || start.elapsed().as_secs_f64() * 1000.0;
+        self.answer.clear();
+        self.stream.write_all(request).await.expect("it listens");
+        let mut first = None;
+        loop {
+            let read = self.stream.read_buf(&mut self.answer).await;
+            assert!(read.expect("it answers") > 0, "it was cut");
+            let Some(end) = memchr::memmem::find(&self.answer, b"\r\n\r\n") else {
+                continue;
+            };
+            let body = &self.answer[end + 4..];
+            if !body.is_empty() {
+                first.get_or_insert_with(since);
+            }
+            if is_whole(&self.answer[..end + 4], body) {
+                return (first.unwrap_or_default(), since());
+            }
+        }
+    }
+}
+
+/// Whether all of a body has come.
+fn is_whole(head: &[u8], body: &[u8]) -> bool {
+    let name = b"content-length: ";
+    match memchr::memmem::find(head, name) {
+        Some(at) => {
+            let digits = head[at + name.len()..].iter();
+            let digits = digits.take_while(|byte| byte.is_ascii_digit());
+            let length = digits.fold(0, |all, digit| all * 10 + usize::from(digit - b'0'));
+            body.len() >= length
+        }
+        None => body.ends_with(b"\r\n0\r\n\r\n"),
+    }
+}
+
+fn request(target: &str, gzip: bool) -> Vec<u8> {
+    let coding = if gzip {
+        "accept-encoding: gzip\r\n"
+    } else {
+        ""
+    };
+    format!(
+        "GET {target} HTTP/1.1\r\nhost: www.example.com\r\nuser-agent: bench\r\naccept: */*\r\n{coding}\r\n"
+    )
+    .into_bytes()
+}
+
+/// So many answers over so many connections; seconds of the server's CPU for 1,000 of them.
+fn cost(
+    runtime: &Runtime,
+    server: &Server,
+    request: &[u8],
+    connections: usize,
+    answers: usize,
+) -> f64 {
+    let each = answers / connections;
+    let clients = runtime.block_on(async {
+        let mut clients = Vec::new();
+        for _ in 0..connections {
+            let mut client = Client::connect(server.address).await;
+            client.get(request).await;
+            clients.push(client);
+        }
+        clients
+    });
+    let before = server.cpu();
+    runtime.block_on(async {
+        let tasks: Vec<_> = clients
+            .into_iter()
+            .map(|mut client| {
+                let request = request.to_vec();
+                tokio::spawn(async move {
+                    for _ in 0..each {
+                        client.get(&request).await;
+                    }
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await.expect("no client fails");
+        }
+    });
+    (server.cpu() - before) / (each * connections) as f64 * 1000.0
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// One line: both servers in turns.
+fn compare(
+    runtime: &Runtime,
+    gateway: &Server,
+    name: &str,
+    target: &str,
+    gzip: bool,
+    connections: usize,
+) {
+    let request = request(target, gzip);
+    let body = runtime.block_on(async {
+        let mut client = Client::connect(gateway.address).await;
+        let mut start = 0;
+        // The first answers fill the cache and what is remembered.
+        for _ in 0..10 {
+            start = client.get(&request).await;
+        }
+        client.answer[start..].to_vec()
+    });
+    let bare = Server::start(&["bare"], Some(&body));
+    let (mut ours, mut theirs, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    let answers = ANSWERS.max(connections * 4);
+    for _ in 0..ROUNDS {
+        let our = cost(runtime, gateway, &request, connections, answers);
+        let their = cost(runtime, &bare, &request, connections, answers);
+        ours.push(our);
+        theirs.push(their);
+        ratios.push(our / their);
+    }
+    println!(
+        "{name:<16} {:>9} {:>9.4} {:>9.4} {:>6.2}",
+        body.len(),
+        median(ours),
+        median(theirs),
+        median(ratios)
+    );
+}
+
+fn heading() {
+    println!(
+        "{:<16} {:>9} {:>9} {:>9} {:>6}   CPU seconds of the server for 1,000 answers",
+        "", "bytes", "gateway", "bare", "ratio"
+    );
+}
+
+fn table() {
+    let runtime = one_worker();
+    let gateway = Server::start(&["gateway"], None);
+    heading();
+    for (name, includes, gzip) in [
+        ("plain 20 KB", 0, false),
+        ("1 include", 1, false),
+        ("5 includes", 5, false),
+        ("20 includes", 20, false),
+        ("100 includes", 100, false),
+        ("400 includes", 400, false),
+        ("20, gzip", 20, true),
+        ("100, gzip", 100, true),
+    ] {
         let target = format!("/page/{includes}");
-        let mut ours = runtime.block_on(Client::connect(address));
-        // The first answers fill the cache.
-        let bytes = runtime.block_on(async {
-            ours.get(&target).await;
-            ours.get(&target).await
-        });
-        assert!(
-            !bytes.windows(5).any(|five| five == b"<esi:"),
-            "it is composed"
-        );
-        let mut theirs =
-            runtime.block_on(async { Client::connect(bare(bytes.clone()).await).await });
-        let mut group = criterion.benchmark_group(format!("socket/{includes} includes"));
-        group.throughput(Throughput::Bytes(bytes.len() as u64));
-        group.bench_function("composed", |bencher| {
-            bencher.iter(|| black_box(runtime.block_on(ours.get(&target))));
-        });
-        group.bench_function("bare hyper", |bencher| {
-            bencher.iter(|| black_box(runtime.block_on(theirs.get(&target))));
-        });
-        group.finish();
+        compare(&runtime, &gateway, name, &target, gzip, CONNECTIONS);
     }
 }
 
-criterion_group!(benches, socket);
-criterion_main!(benches);
+fn by_connections() {
+    let runtime = one_worker();
+    let gateway = Server::start(&["gateway"], None);
+    heading();
+    for connections in [1, 64, 1000] {
+        let name = format!("20 at c={connections}");
+        compare(&runtime, &gateway, &name, "/page/20", false, connections);
+    }
+}
+
+/// Pages of personal fragments, each of which takes 20 ms: until the first byte of the body, and in all.
+fn fan_out() {
+    let runtime = one_worker();
+    let app = Server::start(&["app"], None);
+    let gateway = Server::start(&["gateway", &app.address.to_string()], None);
+    let alone = median(times(&runtime, app.address, "/slow/alone", 1).1);
+    println!("one fragment alone: {alone:.2} ms (median)");
+    for fragments in [10, 50] {
+        for connections in [1, 16] {
+            let target = format!("/fan/{fragments}");
+            let (first, whole) = times(&runtime, gateway.address, &target, connections);
+            let (first, whole) = (median(first), median(whole));
+            println!(
+                "{fragments} fragments, c={connections}: first byte {first:.2} ms, all {whole:.2} ms, {:+.2} ms to one alone",
+                whole - alone
+            );
+        }
+    }
+}
+
+/// Milliseconds until the first bytes of answers, and in all.
+fn times(
+    runtime: &Runtime,
+    server: SocketAddr,
+    target: &str,
+    connections: usize,
+) -> (Vec<f64>, Vec<f64>) {
+    const EACH: usize = 50;
+    let request = request(target, false);
+    runtime.block_on(async {
+        let tasks: Vec<_> = (0..connections)
+            .map(|_| {
+                let request = request.clone();
+                tokio::spawn(async move {
+                    let mut client = Client::connect(server).await;
+                    let mut times = Vec::new();
+                    for round in 0..EACH {
+                        let time = client.timed(&request).await;
+                        // The first ones open connections and fill the cache.
+                        if round >= 5 {
+                            times.push(time);
+                        }
+                    }
+                    times
+                })
+            })
+            .collect();
+        let mut all = (Vec::new(), Vec::new());
+        for task in tasks {
+            for (first, whole) in task.await.expect("no client fails") {
+                all.0.push(first);
+                all.1.push(whole);
+            }
+        }
+        all
+    })
+}
+
+/// What a kept connection takes that rests after one answer.
+fn idle() {
+    let runtime = one_worker();
+    let gateway = Server::start(&["gateway"], None);
+    let bare = Server::start(&["bare"], Some(&[b'x'; 1000]));
+    for (name, server) in [("gateway", &gateway), ("bare hyper", &bare)] {
+        let request = request("/page/20", false);
+        let kept = runtime.block_on(async {
+            let mut kept = Vec::new();
+            for _ in 0..100 {
+                let mut client = Client::connect(server.address).await;
+                client.get(&request).await;
+                kept.push(client.stream);
+            }
+            kept
+        });
+        let before = server.resident();
+        let more = runtime.block_on(async {
+            let mut more = Vec::new();
+            for _ in 0..IDLE {
+                let mut client = Client::connect(server.address).await;
+                client.get(&request).await;
+                more.push(client.stream);
+            }
+            more
+        });
+        let each = (server.resident() - before) / more.len() as f64;
+        println!(
+            "{name:<12} {} idle connections, {:.1} KiB each",
+            more.len(),
+            each / 1024.0
+        );
+        drop((kept, more));
+    }
+}

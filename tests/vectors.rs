@@ -6,7 +6,7 @@
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
@@ -101,22 +101,7 @@ async fn every_vector_of_what_is_built_holds_through_real_sockets() {
     // Cases that bound the time have the machine for themselves.
     let (timed, untimed): (Vec<Case>, Vec<Case>) =
         run.into_iter().partition(|case| case.max_ms.is_some());
-    let mut faults = Vec::new();
-    let mut waiting = untimed.into_iter();
-    let mut running = tokio::task::JoinSet::new();
-    for case in waiting.by_ref().take(AT_ONCE) {
-        running.spawn(run_case(case));
-    }
-    while let Some(done) = running.join_next().await {
-        match done {
-            Ok(Ok(())) => {}
-            Ok(Err(fault)) => faults.push(fault),
-            Err(panic) => faults.push(format!("a case ended early: {panic}")),
-        }
-        if let Some(case) = waiting.next() {
-            running.spawn(run_case(case));
-        }
-    }
+    let mut faults = run_all(untimed, run_case).await;
     for case in timed {
         faults.extend(run_case(case).await.err());
     }
@@ -130,6 +115,42 @@ async fn every_vector_of_what_is_built_holds_through_real_sockets() {
     );
     assert!(faults.is_empty(), "\n{}", faults.join("\n\n"));
     assert!(ran >= AT_LEAST, "only {ran} cases ran");
+}
+
+/// Pages and fragments that everybody may keep, asked for again and again, plain and compressed: what is remembered and what is
+/// stitched is what was composed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_vector_holds_when_it_is_kept_and_compressed() {
+    let (mut run, _) = split(load());
+    run.retain(|case| case.request.method.is_none() && case.max_ms.is_none());
+    let ran = run.len();
+    let faults = run_all(run, run_case_kept).await;
+    assert!(faults.is_empty(), "\n{}", faults.join("\n\n"));
+    assert!(ran >= AT_LEAST / 2, "only {ran} cases ran");
+}
+
+/// Runs all cases, a few at a time; what does not hold.
+async fn run_all<F>(cases: Vec<Case>, run: fn(Case) -> F) -> Vec<String>
+where
+    F: Future<Output = Result<(), String>> + Send + 'static,
+{
+    let mut faults = Vec::new();
+    let mut waiting = cases.into_iter();
+    let mut running = tokio::task::JoinSet::new();
+    for case in waiting.by_ref().take(AT_ONCE) {
+        running.spawn(run(case));
+    }
+    while let Some(done) = running.join_next().await {
+        match done {
+            Ok(Ok(())) => {}
+            Ok(Err(fault)) => faults.push(fault),
+            Err(panic) => faults.push(format!("a case ended early: {panic}")),
+        }
+        if let Some(case) = waiting.next() {
+            running.spawn(run(case));
+        }
+    }
+    faults
 }
 
 #[test]
@@ -193,6 +214,47 @@ async fn run_case(case: Case) -> Result<(), String> {
     } else {
         Err(format!("{}:\n  {}", case.name, faults.join("\n  ")))
     }
+}
+
+/// Runs one case with answers that are kept.
+async fn run_case_kept(case: Case) -> Result<(), String> {
+    let origin = Origin::start().await;
+    let host = case.host();
+    let kept = |reply: Reply| reply.header("Cache-Control", "public, max-age=600");
+    for (key, fragment) in &case.fragments {
+        let (_, target) = host_and_target(key, &host);
+        let own = fragment.headers.iter().flatten();
+        let is_own = own
+            .into_iter()
+            .any(|(name, _)| name.eq_ignore_ascii_case("cache-control"));
+        let reply = fragment.reply();
+        origin.on(target, if is_own { reply } else { kept(reply) });
+    }
+    origin.on(&case.target(), kept(case.page()));
+    let gateway = case.setup(&origin).start().await;
+    for round in 0..8 {
+        let mut ask = case.ask();
+        if round % 2 == 1 {
+            ask = ask.header("Accept-Encoding", "gzip");
+        }
+        let mut answer = gateway.fetch(&ask).await;
+        if answer.header("content-encoding") == Some("gzip") {
+            let mut plain = Vec::new();
+            let mut decoder = flate2::bufread::GzDecoder::new(&answer.body[..]);
+            let read = decoder.read_to_end(&mut plain);
+            if read.is_err() || !decoder.into_inner().is_empty() {
+                return Err(format!("{}: {round}: no gzip member", case.name));
+            }
+            answer.body = plain;
+        }
+        let status = case.expected_status.unwrap_or(200);
+        let wanted = case.expected_body.as_ref().map(String::as_bytes);
+        if answer.status != status || wanted.is_some_and(|wanted| wanted != answer.body) {
+            let (name, text) = (&case.name, answer.text());
+            return Err(format!("{name}: {round}: {} {text:?}", answer.status));
+        }
+    }
+    Ok(())
 }
 
 /// Whether a template error or a failed fragment is counted, and an error stands on standard error. Both may come a moment after the

@@ -1,7 +1,7 @@
 //! What names a stored response (RFC 9111 2): scheme, host, path and query exactly; within it, the fields that `Vary` names
 //! (RFC 9111 4.1). Where a route says so, the values of some cookies are part of the key, and parts of the query are not.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
 use http::header::{
@@ -126,18 +126,36 @@ impl CacheKey {
     }
 }
 
+/// The fields of a request as it goes upstream. Most of what is stored is given to everybody alike, so they need not be made
+/// before somebody wants to see them all.
+pub trait Fields: fmt::Debug {
+    /// All of them.
+    fn all(&self) -> &HeaderMap;
+
+    /// Whether there is a cookie among them.
+    fn has_cookie(&self) -> bool {
+        self.all().contains_key(COOKIE)
+    }
+}
+
+impl Fields for HeaderMap {
+    fn all(&self) -> &HeaderMap {
+        self
+    }
+}
+
 /// The request that asks for a key, as it goes upstream.
 #[derive(Debug, Clone, Copy)]
 pub struct Asker<'a> {
     /// Its fields.
-    pub fields: &'a HeaderMap,
+    pub fields: &'a dyn Fields,
     /// Whether every cookie among them is part of the key, so that they tell nothing more.
     pub keyed: bool,
 }
 
 impl<'a> Asker<'a> {
     /// One whose cookies, if it has any, are not part of the key.
-    pub fn new(fields: &'a HeaderMap) -> Self {
+    pub fn new(fields: &'a dyn Fields) -> Self {
         Self {
             fields,
             keyed: false,
@@ -146,12 +164,12 @@ impl<'a> Asker<'a> {
 
     /// Whether it carries cookies upstream that the key does not tell.
     pub fn has_cookies(&self) -> bool {
-        !self.keyed && self.fields.contains_key(COOKIE)
+        !self.keyed && self.fields.has_cookie()
     }
 
     /// Whether it carries anything that tells its user and the key does not.
     pub fn has_credentials(&self) -> bool {
-        self.has_cookies() || self.fields.contains_key(AUTHORIZATION)
+        self.has_cookies() || self.fields.all().contains_key(AUTHORIZATION)
     }
 }
 
@@ -225,6 +243,18 @@ impl Variant {
                 .map(|name| (name.clone(), value(name, request)))
                 .collect(),
         )
+    }
+
+    /// Whether every request gets it.
+    pub fn is_for_all(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether every request gets it that says nothing of codings.
+    pub fn is_for_plain_requests(&self) -> bool {
+        self.0
+            .iter()
+            .all(|(name, value)| *name == ACCEPT_ENCODING && value.is_none())
     }
 
     /// Whether `request` has the same values; absent matches only absent.

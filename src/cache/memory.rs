@@ -55,7 +55,7 @@ impl Mark {
     fn concerns(&self, asker: Asker<'_>) -> bool {
         self.credentials == asker.has_credentials()
             && self.at.elapsed() < MARKED_FOR
-            && self.variant.matches(asker.fields)
+            && self.variant.matches(asker.fields.all())
     }
 }
 
@@ -213,7 +213,7 @@ impl Memory {
     pub fn mark(&self, key: &CacheKey, asker: Asker<'_>, response: &HeaderMap) {
         let mark = Mark {
             credentials: asker.has_credentials(),
-            variant: Variant::of(&VaryRule::names(response), asker.fields),
+            variant: Variant::of(&VaryRule::names(response), asker.fields.all()),
             at: Instant::now(),
         };
         self.marked.entry(key.clone()).and_upsert_with(|old| {
@@ -272,7 +272,7 @@ impl Memory {
         if names.is_empty() {
             return 0;
         }
-        Variant::of(&names, asker.fields).digest()
+        Variant::of(&names, asker.fields.all()).digest()
     }
 
     /// Purges a key with all its variants; how many there were.

@@ -6,6 +6,7 @@
 //! makes purges cost nothing. [`Cache`] joins them.
 
 pub mod arriving;
+pub mod changes;
 pub mod coalesce;
 pub mod epochs;
 pub mod filling;
@@ -24,6 +25,7 @@ use http::HeaderMap;
 use tokio::time::Instant;
 
 use crate::cache::arriving::{Arriving, Share};
+use crate::cache::changes::Changes;
 use crate::cache::coalesce::Flights;
 use crate::cache::epochs::{Epoch, Epochs, Labels, Purged};
 use crate::cache::freshness::Freshness;
@@ -37,6 +39,7 @@ pub struct Cache {
     memory: Memory,
     epochs: Epochs,
     flights: Flights,
+    changes: Changes,
     arriving: Arriving,
     /// Largest body that is stored, in bytes.
     max_object: usize,
@@ -101,6 +104,7 @@ impl Cache {
             memory: Memory::new(config.memory.as_u64()),
             epochs: Epochs::default(),
             flights: Flights::default(),
+            changes: Changes::default(),
             arriving: Arriving::new(config.arriving.as_u64()),
             max_object: config.max_object.as_usize(),
         }
@@ -119,6 +123,11 @@ impl Cache {
     /// The fetches in flight.
     pub fn flights(&self) -> &Flights {
         &self.flights
+    }
+
+    /// What tells those who remember a look-up whether it still holds.
+    pub fn changes(&self) -> &Changes {
+        &self.changes
     }
 
     /// Looks `key` up for a request that would go upstream so; `stale` says whether its user may be given what is stale.
@@ -153,7 +162,9 @@ impl Cache {
     /// labels come from [`labels`](Self::labels). `false`: it may be what was true before, and nobody who asks now may have it.
     pub fn store(&self, key: &CacheKey, object: &Arc<Object>) -> bool {
         let begun = object.labels().begun();
-        self.memory.insert(key, object, begun, &self.epochs) && self.is_current(key, object)
+        let stored = self.memory.insert(key, object, begun, &self.epochs);
+        self.changes.key(key);
+        stored && self.is_current(key, object)
     }
 
     /// Whether nothing was purged since its fetch began that concerns an object.
@@ -167,11 +178,18 @@ impl Cache {
     /// is served no more.
     pub fn mark(&self, key: &CacheKey, asker: Asker<'_>, response: &HeaderMap) {
         self.memory.mark(key, asker, response);
+        self.changes.key(key);
     }
 
     /// Purges; how many stored objects that hit, counted for a URL and a key, about for a prefix and all. A soft purge makes
     /// stale what a hard one takes away. Both hold against fetches under way.
     pub fn purge(&self, what: Purge<'_>, soft: bool) -> u64 {
+        let purged = self.purge_now(what, soft);
+        self.changes.purge();
+        purged
+    }
+
+    fn purge_now(&self, what: Purge<'_>, soft: bool) -> u64 {
         match what {
             Purge::Url(key) => {
                 self.epochs.purge_url(key.url(), soft);

@@ -1,8 +1,8 @@
 //! A stored response with its times. It never changes; what takes its place is another object.
 
 use std::any::Any;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -48,6 +48,8 @@ pub struct Object {
     pub(super) checked: AtomicU64,
     /// How long it had been here, in milliseconds and one, when a soft purge was found to concern it; 0: none was.
     ended: AtomicU64,
+    /// What somebody above the cache has read out of its head.
+    reading: OnceLock<Arc<dyn Any + Send + Sync>>,
 }
 
 /// What an object is made of besides its terms.
@@ -92,6 +94,7 @@ impl Object {
             labels: parts.labels,
             checked: AtomicU64::new(0),
             ended: AtomicU64::new(0),
+            reading: OnceLock::new(),
         }
     }
 
@@ -111,7 +114,15 @@ impl Object {
             labels,
             checked: AtomicU64::new(0),
             ended: AtomicU64::new(0),
+            reading: OnceLock::new(),
         }
+    }
+
+    /// What somebody above the cache reads out of its head: read once, found again at each hit. Small: it is not weighed.
+    pub fn reading<T: Any + Send + Sync>(&self, read: impl Fn(&Self) -> T) -> Arc<T> {
+        let known = self.reading.get_or_init(|| Arc::new(read(self)));
+        // One who reads something else than the first reader reads anew.
+        Arc::downcast(Arc::clone(known)).unwrap_or_else(|_| Arc::new(read(self)))
     }
 
     /// How old it is now (RFC 9111 4.2.3).
@@ -213,7 +224,17 @@ impl Object {
 
     /// Whether it answers such a request by the fields that `Vary` names, whoever asks.
     pub fn answers(&self, asker: Asker<'_>) -> bool {
-        self.variant.matches(asker.fields)
+        self.variant.is_for_all() || self.variant.matches(asker.fields.all())
+    }
+
+    /// Whether it says itself that everybody may have it, those with cookies too.
+    pub fn is_explicit(&self) -> bool {
+        self.explicit
+    }
+
+    /// The fields by which it varies, with their values.
+    pub fn varied(&self) -> &Variant {
+        &self.variant
     }
 
     /// Whether it answers the same requests as another one, and so takes its place.

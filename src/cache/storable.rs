@@ -174,7 +174,7 @@ fn grant(asked: Asked<'_>, answered: Answered<'_>) -> Result<Grant, Reason> {
     if expired && !has_validator && times.useful() == Duration::ZERO {
         return Err(Reason::Expired);
     }
-    if asker.fields.contains_key(AUTHORIZATION) && !terms.shared {
+    if asker.fields.all().contains_key(AUTHORIZATION) && !terms.shared {
         return Err(Reason::Authorization);
     }
     if asker.has_cookies() && !terms.shared {
@@ -190,7 +190,7 @@ fn grant(asked: Asked<'_>, answered: Answered<'_>) -> Result<Grant, Reason> {
 
 /// A plain GET that does not forbid it.
 fn is_storable_request(asked: Asked<'_>) -> Result<(), Reason> {
-    let fields = asked.asker.fields;
+    let fields = asked.asker.fields.all();
     if *asked.method != Method::GET || fields.contains_key(RANGE) {
         return Err(Reason::Request);
     }

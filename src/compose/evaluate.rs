@@ -11,6 +11,7 @@ use crate::compose::elements::leave_function;
 use crate::compose::include::{Purpose, State, without_mark};
 use crate::compose::output::{self};
 use crate::compose::page::Page;
+use crate::compose::runs::Runner;
 use crate::compose::source::FragmentSource;
 use crate::compose::url::Url;
 use crate::expr::{self, Name, Scope, Value};
@@ -31,6 +32,8 @@ pub(super) struct Thread {
     wait: Option<Wait>,
     /// What `return` gave, in a function.
     pub(super) result: Option<Value>,
+    /// What is done with the runs of the document, by the thread that evaluates it from its start.
+    pub(super) runner: Option<Runner>,
 }
 
 /// Content that is evaluated when its turn comes, over the variables of the moment at which it was met.
@@ -119,7 +122,18 @@ impl Thread {
             releases: None,
             wait: None,
             result: None,
+            runner: None,
         }
+    }
+
+    /// Whether it is in the outermost content of a document whose runs are of interest.
+    fn is_outermost(&self) -> bool {
+        self.runner.is_some() && self.frames.len() == 1
+    }
+
+    /// Whether the source is asked for tickets.
+    pub(super) fn wants_tickets(&self) -> bool {
+        self.is_outermost() && self.runner.as_ref().is_some_and(Runner::wants_tickets)
     }
 }
 
@@ -166,6 +180,11 @@ impl<S: FragmentSource> Page<S> {
                 break;
             };
             if frame.next == frame.end {
+                let (unit, end) = (frame.unit, frame.end);
+                if thread.is_outermost() {
+                    let mark = self.mark(thread, end);
+                    self.finish_runs(thread, unit, mark);
+                }
                 let wait = self.leave(thread, scope);
                 if wait.is_some() {
                     return wait;
@@ -173,7 +192,15 @@ impl<S: FragmentSource> Page<S> {
                 continue;
             }
             let (unit, index) = (frame.unit, frame.next);
-            frame.next += 1;
+            let outermost = thread.is_outermost();
+            if outermost && let Some(behind) = self.take_run(thread, unit, index) {
+                thread.frames[0].next = behind;
+                continue;
+            }
+            let mark = outermost.then(|| self.mark(thread, index));
+            if let Some(frame) = thread.frames.last_mut() {
+                frame.next += 1;
+            }
             if current.as_ref().is_none_or(|(known, _)| *known != unit) {
                 current = Some((unit, Arc::clone(&self.units[unit].template)));
             }
@@ -182,9 +209,16 @@ impl<S: FragmentSource> Page<S> {
             };
             if let Node::Text(span) = template.node(index) {
                 self.push_text(thread.list, unit, *span);
+                if let Some(mark) = mark {
+                    Self::record_text(thread, mark);
+                }
                 continue;
             }
-            if let Flow::Wait(wait) = self.step(thread, scope, template, unit, index) {
+            let flow = self.step(thread, scope, template, unit, index);
+            if let Some(mark) = mark {
+                self.record_node(thread, mark);
+            }
+            if let Flow::Wait(wait) = flow {
                 // Perhaps what it would wait for is here already.
                 let still = self.resume(thread, scope, wait);
                 if still.is_some() {

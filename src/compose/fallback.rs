@@ -73,6 +73,7 @@ impl<S: FragmentSource> Page<S> {
         }
         let request = FragmentRequest {
             url: Arc::new(url),
+            keeps: false,
             ..request
         };
         self.watcher.fragment_started(&request.place, &request.url);
@@ -81,6 +82,7 @@ impl<S: FragmentSource> Page<S> {
         self.slots[slot].request = request;
         match fetched {
             Fetched::Now(result) => Some(result),
+            Fetched::Kept(fragment, _) => Some(Ok(fragment)),
             Fetched::Later { expected, fragment } => {
                 self.slots[slot].part = self.expect_part(expected);
                 self.take_off(Flight::new(slot, fragment, max_wait));

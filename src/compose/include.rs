@@ -144,12 +144,18 @@ impl<S: FragmentSource> Page<S> {
         match self.source.fetch(request.clone(), memo) {
             // The common case takes the shortest way: no slot, nothing to wait for.
             Fetched::Now(Ok(fragment)) if is_plain(call, &fragment) => {
-                self.watcher
-                    .fragment_done(&request.place, &request.url, fragment.body.len());
-                self.reservations.extend(fragment.reservation);
-                self.push_shared(thread.list, without_mark(fragment.body));
-                self.settle_part(None, Part::Here(fragment.policy));
+                self.show(thread.list, &request, fragment);
                 None
+            }
+            Fetched::Kept(fragment, ticket) if is_plain(call, &fragment) => {
+                self.show(thread.list, &request, fragment);
+                self.shown = Some((request.url, ticket));
+                None
+            }
+            Fetched::Kept(fragment, _) => {
+                let slot = self.slot(thread, scope, call, request);
+                self.deliver(slot, Ok(fragment));
+                wait_for(call, slot)
             }
             Fetched::Now(result) => {
                 let slot = self.slot(thread, scope, call, request);
@@ -164,6 +170,15 @@ impl<S: FragmentSource> Page<S> {
                 wait_for(call, slot)
             }
         }
+    }
+
+    /// A fragment stands in the page as it came.
+    fn show(&mut self, list: usize, request: &FragmentRequest, fragment: Fragment<S::Policy>) {
+        self.watcher
+            .fragment_done(&request.place, &request.url, fragment.body.len());
+        self.reservations.extend(fragment.reservation);
+        self.push_shared(list, without_mark(fragment.body));
+        self.settle_part(None, Part::Here(fragment.policy));
     }
 
     /// The URL of `src` or `alt`.
@@ -241,6 +256,7 @@ impl<S: FragmentSource> Page<S> {
         let headers = self.header_edits(thread, scope, call);
         FragmentRequest {
             entity,
+            keeps: thread.wants_tickets() && headers.is_empty(),
             headers,
             // What `eval` brings is evaluated, so it is a document.
             dca: match (call.purpose, include.dca) {
@@ -265,6 +281,7 @@ impl<S: FragmentSource> Page<S> {
             max_wait: include.max_wait,
             depth: self.units[call.unit].depth + 1,
             place: self.place(call.unit, include.offset),
+            keeps: false,
         }
     }
 
@@ -419,7 +436,7 @@ struct Resolved {
 
 impl Resolved {
     fn from(&self, base: &Arc<Url>, reference: &Bytes) -> Option<Arc<Url>> {
-        let same_base = Arc::ptr_eq(&self.base, base) || self.base == *base;
+        let same_base = Arc::ptr_eq(&self.base, base) || self.base.resolves_like(base);
         (same_base && self.reference == *reference).then(|| Arc::clone(&self.url))
     }
 }

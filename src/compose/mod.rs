@@ -6,6 +6,7 @@
 //! neither cache nor sockets.
 
 mod attempt;
+pub mod coder;
 mod document;
 mod elements;
 mod emit;
@@ -20,6 +21,7 @@ pub mod limits;
 mod output;
 mod page;
 pub mod request_scope;
+pub mod runs;
 pub mod source;
 mod ssi;
 mod stream;
@@ -36,10 +38,12 @@ use http::HeaderValue;
 pub use error::ComposeError;
 pub use head::HeadEdits;
 
+use crate::compose::coder::Coded;
 use crate::compose::document::Unit;
 use crate::compose::limits::Reservation;
-use crate::compose::output::collect;
+use crate::compose::output::{collect, collect_coded, length, only_run};
 use crate::compose::page::{Page, Rules};
+use crate::compose::runs::{Kept, Run};
 use crate::compose::source::{FragmentSource, Part};
 use crate::compose::stream::Stream;
 use crate::compose::url::Url;
@@ -80,6 +84,10 @@ pub struct Composed<P> {
     pub set_cookies: Vec<HeaderValue>,
     /// All of it when everything was at hand; else what is there, and the rest as it comes.
     pub body: Body,
+    /// Whether the body went through the coder.
+    pub is_coded: bool,
+    /// The run that the whole body is, when it is one.
+    pub run: Option<Arc<Run>>,
 }
 
 impl Composer {
@@ -90,6 +98,20 @@ impl Composer {
             rules: Arc::new(Rules {
                 config,
                 expressions,
+                kept: None,
+            }),
+        }
+    }
+
+    /// The same, remembering there what need not be composed again.
+    #[must_use]
+    pub fn remembering(self, kept: Kept) -> Self {
+        let config = self.rules.config.clone();
+        Self {
+            rules: Arc::new(Rules {
+                config,
+                expressions: self.rules.expressions,
+                kept: Some(kept),
             }),
         }
     }
@@ -123,6 +145,31 @@ impl Composer {
         source: S,
         watcher: Arc<dyn Watcher>,
     ) -> Result<Composed<S::Policy>, ComposeError> {
+        self.compose_coded(skeleton, source, watcher, None).await
+    }
+
+    /// The same, with a body that is coded; but for one that is a single [run](Composed::run), or that its tags replace.
+    ///
+    /// # Errors
+    /// As [`compose`](Self::compose).
+    pub async fn compose_coded<S: FragmentSource>(
+        &self,
+        skeleton: Skeleton,
+        source: S,
+        watcher: Arc<dyn Watcher>,
+        coded: Option<Coded>,
+    ) -> Result<Composed<S::Policy>, ComposeError> {
+        let whole = runs::whole_page(&self.rules, &skeleton.template, &skeleton.url, &source);
+        if let Some((run, policy)) = whole {
+            return Ok(Composed {
+                edits: HeadEdits::default(),
+                parts: vec![Part::Here(policy)],
+                set_cookies: Vec::new(),
+                body: Body::full(run.bytes().clone()),
+                is_coded: false,
+                run: Some(run),
+            });
+        }
         let mut page = Page::new(Arc::clone(&self.rules), source, watcher, now());
         page.reservations.extend(skeleton.reservation);
         let writes_head = skeleton.template.writes_head();
@@ -150,13 +197,27 @@ impl Composer {
         };
         let edits = std::mem::take(&mut page.head);
         let parts = page.parts.take().unwrap_or_default();
+        let run = (idle && edits.is_empty())
+            .then(|| only_run(root, page.pages()))
+            .flatten();
+        let coded = coded.filter(|coded| {
+            let replaced = edits.body.is_some() || edits.redirect.is_some();
+            let small = || idle && length(root, page.pages()) < coded.worth;
+            !replaced && run.is_none() && !small()
+        });
+        let is_coded = coded.is_some();
         let body = match (&edits.body, edits.redirect.is_some()) {
             (Some(body), _) => Body::full(body.clone()),
             (None, true) => Body::empty(),
-            (None, false) if idle => Body::full(collect(root, page.pages())),
+            (None, false) if idle => Body::full(match (&run, coded) {
+                (Some(run), _) => run.bytes().clone(),
+                (None, Some(mut coded)) => collect_coded(root, page.pages(), &mut *coded.coder),
+                (None, None) => collect(root, page.pages()),
+            }),
             (None, false) => {
                 let timer = tokio::time::sleep_until(skeleton.deadline.instant());
-                Body::stream(Stream::new(page, root, timer))
+                let coder = coded.map(|coded| coded.coder);
+                Body::stream(Stream::new(page, root, timer, coder))
             }
         };
         Ok(Composed {
@@ -164,6 +225,8 @@ impl Composer {
             parts,
             set_cookies,
             body,
+            is_coded,
+            run,
         })
     }
 

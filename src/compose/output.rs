@@ -1,10 +1,14 @@
 //! What a page will emit, in order: lists of pieces, some of which wait for fragments, and the cursor that turns them into
 //! bytes.
 
+use std::sync::Arc;
+
 use bytes::{Bytes, BytesMut};
 
+use crate::compose::coder::Coder;
 use crate::compose::document::Unit;
 use crate::compose::include::{Slot, State};
+use crate::compose::runs::Run;
 use crate::expr::escape::append_json;
 use crate::template::tree::Span;
 
@@ -59,6 +63,8 @@ pub(super) enum Piece {
     Bytes(Bytes),
     /// Values.
     Owned(Vec<u8>),
+    /// A stretch that was composed before.
+    Run(Arc<Run>),
     /// What an include brings.
     Slot(usize),
     /// Another list.
@@ -103,9 +109,20 @@ pub(super) struct Cursor {
     large: Option<Bytes>,
 }
 
+/// What bytes are.
+#[derive(Clone, Copy)]
+enum Kind<'p> {
+    /// Text of this unit.
+    Text(u32),
+    /// Bytes that can be sent without a copy.
+    Shared(&'p Bytes),
+    Run(&'p Arc<Run>),
+    Values,
+}
+
 /// What stands next in the output.
 enum Next<'p> {
-    Bytes(&'p [u8], Option<&'p Bytes>, bool),
+    Bytes(&'p [u8], Kind<'p>, bool),
     Waiting,
     End,
 }
@@ -148,13 +165,17 @@ impl Cursor {
                     top.1 += 1;
                     return Next::Bytes(
                         pages.units[*unit as usize].template.text(*span),
-                        None,
+                        Kind::Text(*unit),
                         in_string,
                     );
                 }
                 Piece::Bytes(bytes) => {
                     top.1 += 1;
-                    return Next::Bytes(bytes, Some(bytes), in_string);
+                    return Next::Bytes(bytes, Kind::Shared(bytes), in_string);
+                }
+                Piece::Run(run) => {
+                    top.1 += 1;
+                    return Next::Bytes(run.bytes(), Kind::Run(run), in_string);
                 }
                 Piece::Owned(bytes) => {
                     // More may be appended to the last piece of an open list.
@@ -162,7 +183,7 @@ impl Cursor {
                         return Next::Waiting;
                     }
                     top.1 += 1;
-                    return Next::Bytes(bytes, None, in_string);
+                    return Next::Bytes(bytes, Kind::Values, in_string);
                 }
                 Piece::Slot(slot) => match &pages.slots[*slot].state {
                     // What is kept is taken out by the thread that waits for it.
@@ -178,7 +199,7 @@ impl Cursor {
                     }
                     State::Bytes(bytes) => {
                         top.1 += 1;
-                        return Next::Bytes(bytes, Some(bytes), in_string);
+                        return Next::Bytes(bytes, Kind::Shared(bytes), in_string);
                     }
                     State::List(list) => *list,
                 },
@@ -198,7 +219,15 @@ impl Cursor {
         let mut frame = BytesMut::new();
         while frame.len() < FRAME {
             match self.next(pages) {
-                Next::Bytes(_, Some(shared), false) if shared.len() >= SENT_ALONE => {
+                Next::Bytes(bytes, kind, false) if bytes.len() >= SENT_ALONE => {
+                    let shared = match kind {
+                        Kind::Shared(shared) => shared,
+                        Kind::Run(run) => run.bytes(),
+                        Kind::Text(_) | Kind::Values => {
+                            frame.extend_from_slice(bytes);
+                            continue;
+                        }
+                    };
                     if frame.is_empty() {
                         return Some(shared.clone());
                     }
@@ -207,6 +236,34 @@ impl Cursor {
                 }
                 Next::Bytes(bytes, _, in_string) => append(bytes, in_string, &mut frame),
                 Next::Waiting | Next::End => break,
+            }
+        }
+        (!frame.is_empty()).then(|| frame.freeze())
+    }
+
+    /// The same through a coder. At the end of the page its own ending comes with the last bytes.
+    pub(super) fn coded_frame(&mut self, pages: Pages<'_>, coder: &mut dyn Coder) -> Option<Bytes> {
+        let mut frame = BytesMut::new();
+        while frame.len() < FRAME {
+            match self.next(pages) {
+                Next::Bytes(_, Kind::Run(run), false) => coder.run(run, &mut frame),
+                Next::Bytes(bytes, Kind::Text(unit), false) => {
+                    coder.text(unit as usize, bytes, &mut frame);
+                }
+                Next::Bytes(bytes, _, false) => coder.apart(bytes, &mut frame),
+                Next::Bytes(bytes, _, true) => {
+                    let mut escaped = BytesMut::new();
+                    append(bytes, true, &mut escaped);
+                    coder.apart(&escaped, &mut frame);
+                }
+                Next::Waiting => {
+                    coder.flush(&mut frame);
+                    break;
+                }
+                Next::End => {
+                    coder.finish(&mut frame);
+                    break;
+                }
             }
         }
         (!frame.is_empty()).then(|| frame.freeze())
@@ -240,19 +297,51 @@ pub(super) fn is_whole(list: usize, pages: Pages<'_>) -> bool {
     }
 }
 
-/// All bytes of a whole list, copied once into one buffer of the right size.
-pub(super) fn collect(list: usize, pages: Pages<'_>) -> Bytes {
+/// The length of a whole list, before what stands in strings is escaped.
+pub(super) fn length(list: usize, pages: Pages<'_>) -> usize {
     let mut length = 0;
     let mut cursor = Cursor::new(list);
     while let Next::Bytes(bytes, ..) = cursor.next(pages) {
         length += bytes.len();
     }
-    let mut out = BytesMut::with_capacity(length);
+    length
+}
+
+/// A whole list through a coder.
+pub(super) fn collect_coded(list: usize, pages: Pages<'_>, coder: &mut dyn Coder) -> Bytes {
+    let mut cursor = Cursor::new(list);
+    let mut out = BytesMut::new();
+    loop {
+        match cursor.coded_frame(pages, coder) {
+            Some(frame) if out.is_empty() && cursor.at_end() => return frame,
+            Some(frame) => out.extend_from_slice(&frame),
+            None => return out.freeze(),
+        }
+        if cursor.at_end() {
+            return out.freeze();
+        }
+    }
+}
+
+/// All bytes of a whole list, copied once into one buffer of the right size.
+pub(super) fn collect(list: usize, pages: Pages<'_>) -> Bytes {
+    let mut out = BytesMut::with_capacity(length(list, pages));
     let mut cursor = Cursor::new(list);
     while let Next::Bytes(bytes, _, in_string) = cursor.next(pages) {
         append(bytes, in_string, &mut out);
     }
     out.freeze()
+}
+
+/// The run that a whole list is, when it is one.
+pub(super) fn only_run(list: usize, pages: Pages<'_>) -> Option<Arc<Run>> {
+    let list = &pages.lists[list];
+    match &list.pieces[..] {
+        [Piece::Run(run)] if list.complete && !list.held && !list.in_string => {
+            Some(Arc::clone(run))
+        }
+        _ => None,
+    }
 }
 
 /// The slots of a list in page order, those in nested lists too.

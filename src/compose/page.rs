@@ -22,7 +22,8 @@ use crate::compose::head::HeadEdits;
 use crate::compose::include::{Slot, without_mark};
 use crate::compose::limits::Reservation;
 use crate::compose::output::{List, Pages};
-use crate::compose::source::{FragmentSource, Part, Place};
+use crate::compose::runs::Kept;
+use crate::compose::source::{FragmentSource, Part, Place, Ticket};
 use crate::compose::url::Url;
 use crate::compose::watch::Watcher;
 use crate::config::ComposeConfig;
@@ -40,6 +41,8 @@ const LOGGED_ERRORS: usize = 100;
 pub(super) struct Rules {
     pub(super) config: ComposeConfig,
     pub(super) expressions: expr::Limits,
+    /// Where runs are remembered, if they are.
+    pub(super) kept: Option<Kept>,
 }
 
 /// A page being composed.
@@ -72,6 +75,8 @@ pub(super) struct Page<S: FragmentSource> {
     errors: Cell<usize>,
     /// Shares of the memory for documents, held until the page is done.
     pub(super) reservations: Vec<Reservation>,
+    /// The fragment that was just shown as it came, with its ticket.
+    pub(super) shown: Option<(Arc<Url>, Ticket)>,
 }
 
 /// The request of documents that read nothing of it.
@@ -103,6 +108,7 @@ impl<S: FragmentSource> Page<S> {
             now,
             errors: Cell::new(0),
             reservations: Vec::new(),
+            shown: None,
         }
     }
 
@@ -140,7 +146,8 @@ impl<S: FragmentSource> Page<S> {
             writes_head: is_page && template.writes_head(),
         });
         let document = self.documents.len() - 1;
-        let thread = Thread::new(document, list, None, unit, template.root());
+        let mut thread = Thread::new(document, list, None, unit, template.root());
+        thread.runner = self.runner(&template, self.url(unit), is_page);
         self.runnable.push_back(thread);
         list
     }

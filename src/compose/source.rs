@@ -3,6 +3,7 @@
 //! The gateway implements it by routing and fetch, `marquetry compose` by files, tests by a map. A source belongs to one
 //! page request: it knows whose request it is, and with that which cookies may go where.
 
+use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,11 +34,31 @@ pub trait FragmentSource: Send + Sync + 'static {
     /// What the client's request offers to expressions; asked once a page at most, and not for pages that read nothing of it.
     fn request(&self) -> Arc<RequestFacts>;
 
+    /// Joins what was kept of fragments that stand together in a page, so that their composed bytes can be used again; `None`
+    /// when that is not to be. A fragment that is not for everybody is in no bundle.
+    fn join(&self, tickets: Vec<Ticket>) -> Option<Bundle> {
+        let _ = tickets;
+        None
+    }
+
+    /// Whether this page's request would be given all fragments of a bundle at hand, each just as it was, and what they mean for its
+    /// head by now. They count as given; watchers are not told of them one by one.
+    fn still(&self, bundle: &Bundle) -> Option<Self::Policy> {
+        let _ = bundle;
+        None
+    }
+
     /// A part that became known only after the head had left: it may be stricter than what the head promised.
     fn late_part(&self, part: &Part<Self::Policy>) {
         let _ = part;
     }
 }
+
+/// What a source knows of one fragment that it gave at hand, and wants to find again; opaque here.
+pub type Ticket = Box<dyn Any + Send + Sync>;
+
+/// The same of several.
+pub type Bundle = Arc<dyn Any + Send + Sync>;
 
 /// What an include asks for. Depth, ancestors and the number of includes have been checked.
 #[derive(Debug, Clone)]
@@ -62,6 +83,8 @@ pub struct FragmentRequest {
     pub depth: usize,
     /// The tag that asks.
     pub place: Place,
+    /// Whether its bytes may be used again in later pages: then a source that can tell whether they still hold gives a [`Ticket`].
+    pub keeps: bool,
 }
 
 /// One change to the header fields of a fragment's request.
@@ -88,6 +111,8 @@ pub struct Place {
 pub enum Fetched<P> {
     /// It was at hand: costs no task, no channel, no boxed future.
     Now(Result<Fragment<P>, FragmentError>),
+    /// The same, and later requests can be told whether they would be given it too.
+    Kept(Fragment<P>, Ticket),
     /// It must be fetched.
     Later {
         /// What the last fetch of this fragment meant for a page's head, when that is remembered and bound to hold again

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame};
 use tokio::time::Sleep;
 
+use crate::compose::coder::Coder;
 use crate::compose::error::ComposeError;
 use crate::compose::output::Cursor;
 use crate::compose::page::Page;
@@ -18,16 +19,23 @@ pub(super) struct Stream<S: FragmentSource> {
     page: Page<S>,
     cursor: Cursor,
     timer: Pin<Box<Sleep>>,
+    coder: Option<Box<dyn Coder>>,
     /// Nothing follows: the end was reached, or an error was given.
     ended: bool,
 }
 
 impl<S: FragmentSource> Stream<S> {
-    pub(super) fn new(page: Page<S>, list: usize, timer: Sleep) -> Self {
+    pub(super) fn new(
+        page: Page<S>,
+        list: usize,
+        timer: Sleep,
+        coder: Option<Box<dyn Coder>>,
+    ) -> Self {
         Self {
             page,
             cursor: Cursor::new(list),
             timer: Box::pin(timer),
+            coder,
             ended: false,
         }
     }
@@ -57,7 +65,14 @@ impl<S: FragmentSource> HttpBody for Stream<S> {
         if let Some(error) = this.page.failure.take() {
             return this.fail(error);
         }
-        if let Some(bytes) = this.cursor.frame(this.page.pages()) {
+        let pages = this.page.pages();
+        let frame = match &mut this.coder {
+            None => this.cursor.frame(pages),
+            // Its ending has come with what came before.
+            Some(_) if this.cursor.at_end() => None,
+            Some(coder) => this.cursor.coded_frame(pages, &mut **coder),
+        };
+        if let Some(bytes) = frame {
             return Poll::Ready(Some(Ok(Frame::data(bytes))));
         }
         if this.cursor.at_end() {

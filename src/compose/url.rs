@@ -87,6 +87,18 @@ impl Url {
         Self::new(https, &rest[..end], &rest[end..])
     }
 
+    /// Whether it is written exactly as these say: scheme, host with port, path and query.
+    pub fn is_of(&self, scheme: &str, authority: &str, target: &str) -> bool {
+        self.scheme() == scheme
+            && self.authority() == authority
+            && &self.text[self.path..] == target
+    }
+
+    /// Whether every reference means the same relative to both: they differ at most in their queries.
+    pub fn resolves_like(&self, other: &Self) -> bool {
+        self.path == other.path && self.text[..self.query] == other.text[..other.query]
+    }
+
     /// Whether the scheme is https.
     pub fn is_https(&self) -> bool {
         self.text.as_bytes()[4] == b's'

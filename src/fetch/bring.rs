@@ -187,13 +187,13 @@ impl Fetcher {
         match verdict {
             Verdict::Share(grant) => {
                 parts.labels = self.cache.labels(&ask.key, &parts.headers, brought.begun);
-                let object = Arc::new(Object::new(parts, grant, asker.fields));
+                let object = Arc::new(Object::new(parts, grant, asker.fields.all()));
                 let landed = self.store(&ask.key, &object);
                 (object, landed, None)
             }
             Verdict::Personal(reason) => {
                 self.cache.mark(&ask.key, asker, &parts.headers);
-                let unshared = Object::new(parts, Grant::none(), asker.fields);
+                let unshared = Object::new(parts, Grant::none(), asker.fields.all());
                 (Arc::new(unshared), Landed::Personal, Some(reason))
             }
         }

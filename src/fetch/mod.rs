@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 use crate::cache::coalesce::{self, Interest, Landed, Lead, Role, Wait};
 use crate::cache::filling::Filling;
 use crate::cache::freshness::Defaults;
-use crate::cache::key::{Asker, CacheKey};
+use crate::cache::key::{Asker, CacheKey, Fields};
 use crate::cache::object::{Attachment, Object};
 use crate::cache::storable::Reason;
 use crate::cache::{Cache, Lookup, Missing};
@@ -144,7 +144,7 @@ impl Fetcher {
     }
 
     /// What is at hand for a GET with these fields, without waiting.
-    pub fn at_hand(&self, key: &CacheKey, fields: &HeaderMap, policy: Policy) -> Lookup {
+    pub fn at_hand(&self, key: &CacheKey, fields: &dyn Fields, policy: Policy) -> Lookup {
         let asker = Asker {
             fields,
             keyed: policy.keyed,

@@ -28,7 +28,11 @@ pub fn forbids_storing(request: &Request) -> bool {
 
 /// Whether its conditions are the origin's to decide (RFC 9110 13.1.1, 13.1.4).
 pub fn is_for_the_origin(request: &Request) -> bool {
-    let fields = request.headers();
+    is_on_the_origins_conditions(request.headers())
+}
+
+/// The same by the fields of a request.
+pub fn is_on_the_origins_conditions(fields: &HeaderMap) -> bool {
     fields.contains_key(IF_MATCH) || fields.contains_key(IF_UNMODIFIED_SINCE)
 }
 

@@ -65,12 +65,9 @@ impl Answer {
         let trace = page.trace().clone();
         trace.status(response.status());
         let fields = response.headers_mut();
-        headers::remove_consumed(fields);
+        headers::remove_consumed(fields, visit.is_surrogate());
         if let Some(control) = surrogate_control {
             fields.insert(headers::SURROGATE_CONTROL, control);
-        }
-        if !visit.is_surrogate() {
-            headers::remove_keys(fields);
         }
         let key = key.as_ref().filter(|_| visit.debug);
         if let Some(value) = told.and_then(|told| cache_status::value(told, &visit.method, key)) {
@@ -80,7 +77,6 @@ impl Answer {
         if let Ok(id) = HeaderValue::from_str(visit.id.as_str()) {
             fields.insert(headers::X_REQUEST_ID, id);
         }
-        fields.remove(SERVER_TIMING);
         if visit.debug
             && let Some(timing) = trace.server_timing()
         {

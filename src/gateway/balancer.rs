@@ -57,7 +57,7 @@ impl Balancer {
             client: visit.client,
             method: &visit.method,
             host: &visit.host,
-            url: &visit.target,
+            url: visit.target(),
             headers: &visit.client_headers,
         });
         let trace = page.trace();

@@ -2,10 +2,10 @@
 
 use std::borrow::Cow;
 
-use http::{HeaderMap, Method, Uri};
+use http::{Method, Uri};
 
 use crate::cache::freshness::Defaults;
-use crate::cache::key::CacheKey;
+use crate::cache::key::{CacheKey, Fields};
 use crate::config::{Heed, RouteConfig};
 use crate::fetch::Policy;
 use crate::gateway::visit::Visit;
@@ -18,12 +18,13 @@ pub fn key(
     route: &RouteConfig,
     host: &str,
     target: &str,
-    fields: &HeaderMap,
+    fields: &dyn Fields,
 ) -> (CacheKey, bool) {
     let key = visit.key(host, &counted(target, route));
     if route.key_cookies.is_empty() {
         return (key, false);
     }
+    let fields = fields.all();
     let mut counted: Vec<u8> = Vec::new();
     for wanted in &route.key_cookies {
         let pairs = cookie::pairs(fields).filter(|(name, _)| *name == wanted.as_bytes());
@@ -80,8 +81,9 @@ pub fn sent<'t>(method: &Method, target: &'t str, route: &RouteConfig) -> Cow<'t
 
 /// The same for the page that a visit asks for.
 pub fn uri(visit: &Visit, route: &RouteConfig) -> Uri {
-    let sent = sent(&visit.method, &visit.target, route);
-    if sent.len() == visit.target.len() && sent == visit.target {
+    let target = visit.target();
+    let sent = sent(&visit.method, target, route);
+    if sent == target {
         return visit.uri.clone();
     }
     // Parameters of a target, some of them left out, are a target.

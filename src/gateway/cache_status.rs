@@ -24,7 +24,8 @@ pub struct Told {
 
 /// The member for this gateway; `key` is shown where it is given.
 pub fn value(told: Told, method: &Method, key: Option<&CacheKey>) -> Option<HeaderValue> {
-    let mut text = "marquetry".to_owned();
+    let mut text = String::with_capacity(64);
+    text.push_str("marquetry");
     let status = told.forwarded.map(|status| status.as_u16());
     // Writing into a string cannot fail.
     let mut forwarded = |why: &str, status: Option<u16>| {

@@ -20,12 +20,12 @@ pub fn not_modified(request: &HeaderMap, status: StatusCode, stored: &HeaderMap)
             .any(|line| lists(line.as_bytes(), tag));
     }
     let read = |headers: &HeaderMap, name: HeaderName| date::parse(headers.get(name)?.as_bytes());
+    let Some(since) = read(request, IF_MODIFIED_SINCE) else {
+        return false;
+    };
     // One that does not say when it was changed was not changed after it was made.
     let changed = read(stored, LAST_MODIFIED).or_else(|| read(stored, DATE));
-    match (read(request, IF_MODIFIED_SINCE), changed) {
-        (Some(since), Some(modified)) => modified <= since,
-        _ => false,
-    }
+    changed.is_some_and(|modified| modified <= since)
 }
 
 /// The tag without its mark of weakness: the comparison is weak (RFC 9110 8.8.3.2).

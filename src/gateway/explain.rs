@@ -48,7 +48,7 @@ impl Gateway {
             .find(&visit.host, visit.path())
             .ok_or(GatewayError::NoRoute)?;
         let fields = origin_request::fields(&visit, &route.config, &visit.host, Purpose::Page);
-        let (host, target) = (&visit.host, &visit.target);
+        let (host, target) = (&visit.host, visit.target());
         let (key, keyed) = cache_policy::key(&visit, &route.config, host, target, &fields);
         let mut lines = asked(&visit, &route.config, &key, &fields);
         if fetch {

@@ -68,7 +68,11 @@ fn wanted(
 ) -> Option<Arc<crate::template::Template>> {
     match dca {
         Dca::None => None,
-        Dca::Declared => document.template.clone(),
+        // What holds no tags, and nothing to tell its author, is shown as it came.
+        Dca::Declared => document
+            .template
+            .clone()
+            .filter(|template| template.has_tags() || !template.issues().is_empty()),
         Dca::Esi => Some(
             document
                 .template

@@ -9,24 +9,27 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use crate::cache::Lookup;
+use crate::cache::changes::Changes;
 use crate::cache::key::{Asker, CacheKey};
 use crate::cache::object::Object;
 use crate::compose::limits::Memory;
 use crate::compose::request_scope::{ReadableCookies, facts};
 use crate::compose::source::{
-    Fetched, Fragment, FragmentError, FragmentMethod, FragmentRequest, FragmentSource, HeaderEdit,
-    Part,
+    self, Fetched, Fragment, FragmentError, FragmentMethod, FragmentRequest, FragmentSource,
+    HeaderEdit, Part,
 };
 use crate::config::ComposeConfig;
 use crate::expr::RequestFacts;
 use crate::fetch::{Ask, Fetcher, Policy};
+use crate::gateway::bundle::{self, Bundle, Ticket};
 use crate::gateway::cache_policy;
 use crate::gateway::fragment_fetch::{Pending, Waited, apart, stored};
-use crate::gateway::origin_request::{self, Purpose};
+use crate::gateway::origin_request::{self, Outgoing, Purpose};
 use crate::gateway::page_head::{PageHead, PartPolicy};
 use crate::gateway::remembered::Remembered;
 use crate::gateway::route::Route;
 use crate::gateway::visit::{Visit, without_default_port};
+use crate::message::cache_control::RequestControl;
 use crate::message::deadline::Deadline;
 use crate::message::{Body, Request};
 use crate::observe::outcome::{CacheUse, Outcome};
@@ -55,6 +58,8 @@ pub struct PageFragments {
     pub(super) readable: Arc<ReadableCookies>,
     /// The fields of plain requests, made once for each route and host: most includes of a page ask alike.
     pub(super) plain: Mutex<Vec<Plain>>,
+    /// Tells the gateway that answers from those before and after a reload.
+    pub(super) gateway: u64,
     /// Only the head is wanted (HEAD): what is not at hand is not fetched.
     pub(super) head_only: bool,
 }
@@ -81,9 +86,11 @@ impl FragmentSource for PageFragments {
             .headers
             .iter()
             .any(|edit| !matches!(edit, HeaderEdit::Remove(_)));
-        let headers = self.headers(&request, route, &host);
+        let outgoing = Outgoing::new(&self.visit, &route.config, &host, || {
+            self.headers(&request, route, &host)
+        });
         let target = request.url.target();
-        let (key, keyed) = cache_policy::key(&self.visit, &route.config, &host, target, &headers);
+        let (key, keyed) = cache_policy::key(&self.visit, &route.config, &host, target, &outgoing);
         let of_route = cache_policy::policy(&self.visit, &route.config, keyed);
         let policy = Policy {
             cacheable: of_route.cacheable && !request.no_store && !sets_headers,
@@ -93,22 +100,45 @@ impl FragmentSource for PageFragments {
         let mut found = None;
         let mut expected = None;
         if policy.cacheable && request.method == FragmentMethod::Get {
-            let at_hand = self.fetcher.at_hand(&key, &headers, policy);
+            let keeps =
+                bundle::keeps(&request, route) && policy.control == RequestControl::default();
+            // Read before the look-up: what changes later is seen.
+            let seen = keeps.then(|| {
+                let place = Changes::place(&key);
+                self.fetcher.cache().changes().at(place)
+            });
+            let at_hand = self.fetcher.at_hand(&key, &outgoing, policy);
             match &at_hand {
                 Lookup::Hit(object) => {
                     let fragment = self.at_hand(&request, route, object, CacheUse::Hit, foreign);
-                    return Fetched::Now(fragment);
+                    drop(outgoing);
+                    return match (fragment, seen) {
+                        (Ok(fragment), Some(seen)) => {
+                            let ticket = Ticket {
+                                seen,
+                                key,
+                                object: Arc::clone(object),
+                                route: Arc::clone(route),
+                                host,
+                                policy: fragment.policy.clone(),
+                                request,
+                            };
+                            Fetched::Kept(fragment, Box::new(ticket))
+                        }
+                        (fragment, _) => Fetched::Now(fragment),
+                    };
                 }
                 Lookup::Stale(object) => {
                     let fragment = self.at_hand(&request, route, object, CacheUse::Stale, foreign);
                     if !self.head_only {
+                        let headers = outgoing.into_fields();
                         self.refresh(request, route, key, headers, policy);
                     }
                     return Fetched::Now(fragment);
                 }
                 Lookup::Miss(_) | Lookup::Expired(_) => {
                     let asker = Asker {
-                        fields: &headers,
+                        fields: &outgoing,
                         keyed: policy.keyed,
                     };
                     // What comes may be a document now, whose includes take the visitor's credentials elsewhere.
@@ -127,6 +157,7 @@ impl FragmentSource for PageFragments {
                 fragment: Box::pin(std::future::pending()),
             };
         }
+        let headers = outgoing.into_fields();
         let span = self.begin(&request, route);
         let mut fetch = self.pending(request, route, key, headers, found, policy, span);
         fetch.foreign = foreign;
@@ -145,6 +176,19 @@ impl FragmentSource for PageFragments {
             visit.client,
             &self.readable,
         ))
+    }
+
+    fn join(&self, tickets: Vec<source::Ticket>) -> Option<source::Bundle> {
+        let tickets: Vec<Ticket> = tickets
+            .into_iter()
+            .filter_map(|ticket| ticket.downcast().ok())
+            .map(|ticket: Box<Ticket>| *ticket)
+            .collect();
+        Some(Arc::new(Bundle::join(self, &tickets)?))
+    }
+
+    fn still(&self, bundle: &source::Bundle) -> Option<PartPolicy> {
+        bundle.downcast_ref::<Bundle>()?.still(self)
     }
 
     fn late_part(&self, part: &Part<PartPolicy>) {
@@ -170,6 +214,11 @@ impl PageFragments {
         if request.method != FragmentMethod::Get || !request.headers.is_empty() {
             return Arc::new(self.own_headers(request, route, host));
         }
+        self.plain_fields(route, host)
+    }
+
+    /// The fields of a plain GET to a host by a route.
+    pub(super) fn plain_fields(&self, route: &Arc<Route>, host: &str) -> Arc<HeaderMap> {
         let mut plain = self.plain.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = plain
             .iter()
@@ -177,7 +226,8 @@ impl PageFragments {
         {
             return Arc::clone(&known.fields);
         }
-        let fields = Arc::new(self.own_headers(request, route, host));
+        let fields = origin_request::fields(&self.visit, &route.config, host, Purpose::Fragment);
+        let fields = Arc::new(fields);
         plain.push(Plain {
             route: Arc::clone(route),
             host: host.to_owned(),
@@ -213,15 +263,20 @@ impl PageFragments {
         fields
     }
 
-    fn start<'a>(&self, request: &'a FragmentRequest) -> FragmentStart<'a> {
+    /// The span of the document with this URL.
+    pub(super) fn span_of(&self, document: &str) -> Option<SpanId> {
         let documents = self
             .documents
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
+        documents.get(document).copied()
+    }
+
+    fn start<'a>(&self, request: &'a FragmentRequest) -> FragmentStart<'a> {
         FragmentStart {
             url: request.url.as_str(),
             depth: request.depth,
-            parent: documents.get(request.place.document.as_str()).copied(),
+            parent: self.span_of(request.place.document.as_str()),
             offset: Some(request.place.offset),
         }
     }

@@ -5,6 +5,7 @@
 
 pub mod answer;
 pub mod balancer;
+mod bundle;
 pub mod cache_policy;
 pub mod cache_status;
 pub mod coding;
@@ -15,6 +16,7 @@ pub mod error;
 pub mod explain;
 mod fragment_fetch;
 pub mod fragments;
+pub mod gzip;
 pub mod language;
 pub mod origin_request;
 mod page;
@@ -29,31 +31,34 @@ pub mod route;
 pub mod visit;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::cache::Cache;
-use crate::cache::key::CacheKey;
+use crate::cache::key::{CacheKey, Fields};
+use crate::cache::{Cache, Lookup};
 use crate::compose::Composer;
 use crate::compose::limits::Memory;
 use crate::compose::request_scope::ReadableCookies;
+use crate::compose::runs::Kept;
 use crate::config::pattern::Network;
 use crate::config::{ComposeConfig, Config, OnError, ServerConfig};
 use crate::fetch::error::FetchError;
 use crate::fetch::gather::{Gathered, gather};
+use crate::fetch::validate::is_on_the_origins_conditions;
 use crate::fetch::{Ask, Fetched, Fetcher};
 use crate::gateway::answer::Answer;
 use crate::gateway::documents::Documents;
 use crate::gateway::error::GatewayError;
-use crate::gateway::origin_request::Purpose;
+use crate::gateway::origin_request::{Outgoing, Purpose};
 use crate::gateway::remembered::Remembered;
 use crate::gateway::route::Route;
 use crate::gateway::visit::{Trust, Visit};
 use crate::message::deadline::Deadline;
 use crate::message::{Body, Request, Response};
 use crate::observe::Observer;
-use crate::observe::outcome::Outcome;
+use crate::observe::outcome::{CacheUse, Outcome};
 use crate::observe::page::{PageStart, PageTrace};
+use crate::observe::span::Served;
 use crate::routing::Router;
 use crate::upstream::Upstreams;
 
@@ -80,7 +85,17 @@ pub struct Gateway {
     /// `cache.purge_from`.
     purge_from: Vec<Network>,
     observer: Observer,
+    /// Tells this gateway from those before and after a reload.
+    number: u64,
+    /// What of composed pages is remembered; a reload takes it over, so that its bound holds.
+    kept: Kept,
 }
+
+/// How many gateways there were.
+static GATEWAYS: AtomicU64 = AtomicU64::new(0);
+
+/// The part of `cache.memory` that composed pages may take beside what is stored.
+const KEPT_SHARE: usize = 8;
 
 impl Gateway {
     /// A gateway by its configuration; upstreams of `before` that have not changed go on as they are, with their counts and
@@ -91,7 +106,18 @@ impl Gateway {
         observer: Observer,
         before: Option<&Upstreams>,
     ) -> Self {
-        let composer = Composer::new(config.compose.clone());
+        let kept = Kept::new(config.cache.memory.as_usize() / KEPT_SHARE);
+        Self::keeping(config, cache, observer, before, kept)
+    }
+
+    fn keeping(
+        config: &Config,
+        cache: Arc<Cache>,
+        observer: Observer,
+        before: Option<&Upstreams>,
+        kept: Kept,
+    ) -> Self {
+        let composer = Composer::new(config.compose.clone()).remembering(kept.clone());
         let upstreams = Upstreams::new(&config.upstreams, before);
         let routes = config.routes.iter().filter_map(|route| {
             // The configuration was checked: each route names an upstream.
@@ -138,13 +164,22 @@ impl Gateway {
             purge_from: config.cache.purge_from.clone(),
             upstreams,
             observer,
+            number: GATEWAYS.fetch_add(1, Ordering::Relaxed),
+            kept,
         }
     }
 
     /// A gateway by a new configuration that takes over what `old` holds: stored objects, counts, connections.
     pub fn succeed(old: &Self, config: &Config) -> Self {
         let cache = Arc::clone(old.fetcher.cache());
-        Self::new(config, cache, old.observer.clone(), Some(&old.upstreams))
+        let observer = old.observer.clone();
+        Self::keeping(
+            config,
+            cache,
+            observer,
+            Some(&old.upstreams),
+            old.kept.clone(),
+        )
     }
 
     /// What is stored for everybody.
@@ -170,7 +205,7 @@ impl Gateway {
             client: visit.client,
             method: &visit.method,
             host: &visit.host,
-            url: &visit.target,
+            url: visit.target(),
             headers: &visit.client_headers,
         });
         let walked = self.walk(&visit, body, page.trace()).await;
@@ -233,34 +268,47 @@ impl Gateway {
         trace: &PageTrace,
         told_key: &mut Option<CacheKey>,
     ) -> Result<Fetched, FetchError> {
-        let span = trace.skeleton();
-        span.routed(&route.metrics, &route.upstream_metrics);
+        let (config, host) = (&route.config, &visit.host);
+        let outgoing = Outgoing::new(visit, config, host, || {
+            Arc::new(origin_request::fields(visit, config, host, Purpose::Page))
+        });
+        let (key, keyed) = cache_policy::key(visit, config, host, visit.target(), &outgoing);
+        let policy = cache_policy::policy(visit, config, keyed);
+        *told_key = visit.debug.then(|| key.clone());
+        let mut found = None;
+        if policy.cacheable && visit.is_safe() && !is_for_the_origin(visit, &outgoing) {
+            match self.fetcher.at_hand(&key, &outgoing, policy) {
+                Lookup::Hit(object) => {
+                    trace.skeleton_hit(&Served {
+                        route: &route.metrics,
+                        upstream: &route.upstream_metrics,
+                        outcome: Outcome::Ok,
+                        cache: CacheUse::Hit,
+                        bytes: object.body.len(),
+                    });
+                    return Ok(Fetched::Stored(object, CacheUse::Hit));
+                }
+                other => found = Some(other),
+            }
+        }
         let mut request = Request::new(body);
         *request.method_mut() = visit.method.clone();
-        *request.headers_mut() =
-            origin_request::fields(visit, &route.config, &visit.host, Purpose::Page);
-        *request.uri_mut() = cache_policy::uri(visit, &route.config);
-        let (key, keyed) = cache_policy::key(
-            visit,
-            &route.config,
-            &visit.host,
-            &visit.target,
-            request.headers(),
-        );
-        *told_key = visit.debug.then(|| key.clone());
-        let fetched = self
-            .fetcher
-            .fetch(Ask {
-                key,
-                request,
-                upstream: Arc::clone(&route.upstream),
-                policy: cache_policy::policy(visit, &route.config, keyed),
-                ttl: None,
-                deadline,
-                prepare: Arc::clone(&route.documents) as Arc<_>,
-                notes: span.notes().clone(),
-            })
-            .await;
+        *request.headers_mut() = Arc::unwrap_or_clone(outgoing.into_fields());
+        *request.uri_mut() = cache_policy::uri(visit, config);
+        let span = trace.skeleton();
+        span.routed(&route.metrics, &route.upstream_metrics);
+        let ask = Ask {
+            key,
+            request,
+            upstream: Arc::clone(&route.upstream),
+            policy,
+            ttl: None,
+            deadline,
+            prepare: Arc::clone(&route.documents) as Arc<_>,
+            notes: span.notes().clone(),
+        };
+        // What a hit does not need is not carried through it.
+        let fetched = Box::pin(self.fetcher.fetch_after(ask, found)).await;
         match &fetched {
             Ok(Fetched::Stored(object, used)) => {
                 span.notes().received(object.body.len());
@@ -282,6 +330,12 @@ impl Gateway {
         }
         fetched
     }
+}
+
+/// Whether the request's conditions are the origin's to decide, if they go upstream at all.
+fn is_for_the_origin(visit: &Visit, outgoing: &dyn Fields) -> bool {
+    is_on_the_origins_conditions(&visit.client_headers)
+        && is_on_the_origins_conditions(outgoing.all())
 }
 
 /// A body that means nothing (RFC 9110 9.3.1) is read within its bounds and dropped.

@@ -1,8 +1,12 @@
 //! What goes upstream, written anew: which host, which credentials, what is told of the client and of this gateway.
 
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
 use http::header::{ACCEPT_ENCODING, ACCEPT_LANGUAGE, AUTHORIZATION, COOKIE, HOST};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::cache::key::Fields;
 use crate::config::{ComposeMode, Dialects, ForwardCookies, RouteConfig};
 use crate::gateway::language;
 use crate::gateway::visit::Visit;
@@ -19,7 +23,7 @@ pub enum Purpose {
 
 /// The fields of a request to the upstream of `route`, for the host `host` (with its port).
 pub fn fields(visit: &Visit, route: &RouteConfig, host: &str, purpose: Purpose) -> HeaderMap {
-    let mut fields = visit.headers.clone();
+    let mut fields = visit.headers().clone();
     let composes = route.compose != ComposeMode::Off;
     let fragment = purpose == Purpose::Fragment;
     if fragment {
@@ -43,11 +47,64 @@ pub fn fields(visit: &Visit, route: &RouteConfig, host: &str, purpose: Purpose) 
 /// The fields of a request that passes through a balancer: all that the client may say, with its credentials, and nothing asked for that
 /// it did not ask for.
 pub fn balanced_fields(visit: &Visit) -> HeaderMap {
-    let mut fields = visit.headers.clone();
+    let mut fields = visit.headers().clone();
     insert(&mut fields, HOST, &visit.host);
     credentials(&mut fields, visit, &ForwardCookies::All, &visit.host);
     tell_client(&mut fields, visit, &visit.host);
     fields
+}
+
+/// The fields of a request that is perhaps never sent: what is in store is found without most of them.
+pub struct Outgoing<F> {
+    has_cookie: bool,
+    make: F,
+    made: OnceLock<Arc<HeaderMap>>,
+}
+
+impl<F: Fn() -> Arc<HeaderMap>> Outgoing<F> {
+    /// A request that `make` makes, for `host` by `route`.
+    pub fn new(visit: &Visit, route: &RouteConfig, host: &str, make: F) -> Self {
+        Self {
+            has_cookie: takes_cookie(visit, &route.forward_cookies, host),
+            make,
+            made: OnceLock::new(),
+        }
+    }
+
+    /// Its fields, for good.
+    pub fn into_fields(self) -> Arc<HeaderMap> {
+        self.made.into_inner().unwrap_or_else(self.make)
+    }
+}
+
+impl<F: Fn() -> Arc<HeaderMap>> Fields for Outgoing<F> {
+    fn all(&self) -> &HeaderMap {
+        self.made.get_or_init(&self.make)
+    }
+
+    fn has_cookie(&self) -> bool {
+        self.has_cookie
+    }
+}
+
+impl<F> fmt::Debug for Outgoing<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outgoing")
+            .field("has_cookie", &self.has_cookie)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Whether a cookie goes upstream; what [`credentials`] does with it, without doing it.
+fn takes_cookie(visit: &Visit, forward: &ForwardCookies, host: &str) -> bool {
+    visit.cookie.is_some()
+        && match forward {
+            ForwardCookies::All => true,
+            ForwardCookies::OwnHost => host == visit.host,
+            ForwardCookies::None => false,
+            ForwardCookies::Named(names) => cookie::pairs(&visit.client_headers)
+                .any(|(name, _)| names.iter().any(|wanted| wanted.as_bytes() == name)),
+        }
 }
 
 /// `Cookie` and `Authorization`, as far as the route takes them.
@@ -132,31 +189,50 @@ impl Coding {
 
 /// The coding that a client likes best of those that we write; of equals br, then zstd, then gzip.
 pub fn preferred(accept_encoding: &str) -> Coding {
-    let mut best = (Coding::Identity, 0.0_f32);
-    let quality = |wanted: &str| {
-        let mut any = None;
-        for member in accept_encoding.split(',') {
-            let mut parts = member.split(';');
-            let name = parts.next().unwrap_or_default().trim();
-            let weight = parts
-                .find_map(|part| part.trim().strip_prefix("q=")?.trim().parse::<f32>().ok())
-                .unwrap_or(1.0);
-            if name.eq_ignore_ascii_case(wanted) {
-                return weight;
-            }
-            if name == "*" {
-                any = Some(weight);
-            }
-        }
-        any.unwrap_or(0.0)
-    };
-    for coding in [Coding::Brotli, Coding::Zstd, Coding::Gzip] {
-        let weight = quality(coding.as_str());
-        if weight > best.1 {
-            best = (coding, weight);
+    preferred_of(
+        accept_encoding,
+        &[Coding::Brotli, Coding::Zstd, Coding::Gzip],
+    )
+}
+
+/// The coding that a client likes best of these, the first of equals (RFC 9110 12.5.3). None of them when it likes the plain
+/// bytes better, or says nothing.
+pub fn preferred_of(accept_encoding: &str, offered: &[Coding]) -> Coding {
+    let plain = weight(accept_encoding, "identity").unwrap_or(0.0);
+    let mut best = (Coding::Identity, plain);
+    for coding in offered {
+        let any = || weight(accept_encoding, "*");
+        let weight = weight(accept_encoding, coding.as_str()).or_else(any);
+        let Some(weight) = weight.filter(|weight| *weight > 0.0) else {
+            continue;
+        };
+        let better = match best.0 {
+            Coding::Identity => weight >= best.1,
+            _ => weight > best.1,
+        };
+        if better {
+            best = (*coding, weight);
         }
     }
     best.0
+}
+
+/// The weight of a coding where the field names it; one without a weight that can be read has the most.
+fn weight(accept_encoding: &str, wanted: &str) -> Option<f32> {
+    accept_encoding.split(',').find_map(|member| {
+        let mut parts = member.split(';').map(str::trim);
+        let name = parts.next().unwrap_or_default();
+        let is_alias = wanted == "gzip" && name.eq_ignore_ascii_case("x-gzip");
+        if !name.eq_ignore_ascii_case(wanted) && !is_alias {
+            return None;
+        }
+        let weight = parts.find_map(|part| {
+            let (name, value) = part.split_once('=')?;
+            let is_weight = name.trim().eq_ignore_ascii_case("q");
+            is_weight.then(|| value.trim().parse::<f32>().ok())?
+        });
+        Some(weight.unwrap_or(1.0))
+    })
 }
 
 /// `X-Forwarded-*`, `Via`, `X-Request-Id`, `traceparent`. Host and port are those that are part of the cache key: an application
@@ -181,7 +257,7 @@ fn tell_client(fields: &mut HeaderMap, visit: &Visit, host: &str) {
     insert(
         fields,
         headers::TRACEPARENT,
-        &visit.trace_context.child().to_string(),
+        &visit.trace_context().child().to_string(),
     );
 }
 
@@ -246,8 +322,20 @@ mod tests {
             ("GZIP", Coding::Gzip),
             ("identity", Coding::Identity),
             ("gzip;q=x", Coding::Gzip),
+            ("x-gzip", Coding::Gzip),
+            ("gzip; Q = 0.5, br ;q=0.4", Coding::Gzip),
+            ("identity, gzip;q=0.5", Coding::Identity),
+            ("identity;q=0.5, gzip;q=0.5", Coding::Gzip),
+            ("identity;q=0, br;q=0.1", Coding::Brotli),
+            ("*;q=0", Coding::Identity),
+            ("*, gzip;q=0", Coding::Brotli),
+            ("gzipped, brr", Coding::Identity),
         ] {
             assert_eq!(preferred(wish), wanted, "{wish}");
         }
+        let only_gzip = |wish| preferred_of(wish, &[Coding::Gzip]);
+        assert_eq!(only_gzip("br, gzip;q=0.1"), Coding::Gzip);
+        assert_eq!(only_gzip("br"), Coding::Identity);
+        assert_eq!(only_gzip("*, gzip;q=0"), Coding::Identity);
     }
 }

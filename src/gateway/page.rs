@@ -1,10 +1,10 @@
 //! From a fetched skeleton to the answer: composed when it is a document that holds tags, else passed on.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
-use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::header::{
@@ -15,9 +15,10 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use crate::cache::object::Object;
+use crate::compose::coder::Coded;
 use crate::compose::limits::Reservation;
 use crate::compose::source::{FragmentError, Part, Place};
-use crate::compose::url::Url;
+use crate::compose::url::{Url, UrlError};
 use crate::compose::watch::{Fallback, Watcher};
 use crate::compose::{ComposeError, Composed, HeadEdits, Skeleton};
 use crate::config::{DownstreamAge, RouteConfig};
@@ -28,13 +29,15 @@ use crate::gateway::documents::Documents;
 use crate::gateway::error::GatewayError;
 use crate::gateway::fragment_fetch;
 use crate::gateway::fragments::PageFragments;
-use crate::gateway::origin_request::{Coding, preferred};
+use crate::gateway::gzip::{Gzip, Made};
+use crate::gateway::origin_request::{Coding, preferred, preferred_of};
 use crate::gateway::page_head::{ByCapability, Manner, PageHead, PartPolicy};
 use crate::gateway::range::Wanted;
 use crate::gateway::route::Route;
 use crate::gateway::visit::Visit;
 use crate::gateway::{Gateway, coding, conditional, delegate, page_head, page_tag, range};
 use crate::message::cache_control::CacheControl;
+use crate::message::date;
 use crate::message::deadline::Deadline;
 use crate::message::headers::{CDN_CACHE_CONTROL, MARQUETRY_CACHE_CONTROL, SURROGATE_CONTROL};
 use crate::message::{Body, BodyError, Response};
@@ -96,7 +99,8 @@ impl Gateway {
             forwarded: Some(object.status),
             personal: None,
         };
-        if !route.documents.is_document(object.status, &object.headers) {
+        let known = route.documents.known(object);
+        if known.is_none() && !route.documents.is_document(object.status, &object.headers) {
             return Ok(pass_stored(visit, route, object, told));
         }
         if let Some(control) = delegate::delegated(visit, &route.config, &object.headers) {
@@ -246,14 +250,11 @@ impl Gateway {
             documents: Arc::default(),
             promised: Arc::clone(&promised),
             plain: Mutex::default(),
+            gateway: self.number,
             head_only,
         };
-        let url = Url::new(
-            visit.scheme == "https",
-            visit.host.as_bytes(),
-            visit.target.as_bytes(),
-        )
-        .map_err(|error| GatewayError::Document(error.to_string()))?;
+        let url = page_url(visit, &page.template)
+            .map_err(|error| GatewayError::Document(error.to_string()))?;
         let reads_request = page.template.reads_values();
         if head_only && page.template.writes_head() {
             // What its functions would say is known only when all of it is composed.
@@ -264,7 +265,7 @@ impl Gateway {
         }
         let skeleton = Skeleton {
             template: page.template,
-            url: Arc::new(url),
+            url,
             deadline,
             reservation: page.reservation,
         };
@@ -278,7 +279,7 @@ impl Gateway {
             observer: self.observer.clone(),
         });
         let composed = composer
-            .compose(skeleton, source, watcher)
+            .compose_coded(skeleton, source, watcher, coded(visit))
             .await
             .map_err(failed)?;
         let mut head = PageHead::new(&page.policy, page.manner);
@@ -301,30 +302,55 @@ impl Gateway {
     }
 }
 
+/// The URL of a page. Most requests for a stored skeleton are for the same one, so its template remembers it.
+fn page_url(visit: &Visit, template: &Template) -> Result<Arc<Url>, UrlError> {
+    let known = template.url().read(|known: &Arc<Url>| {
+        let same = known.is_of(visit.scheme, &visit.host, visit.target());
+        same.then(|| Arc::clone(known))
+    });
+    if let Some(Some(known)) = known {
+        return Ok(known);
+    }
+    let https = visit.scheme == "https";
+    let url = Arc::new(Url::new(
+        https,
+        visit.host.as_bytes(),
+        visit.target().as_bytes(),
+    )?);
+    template.url().leave(Arc::clone(&url));
+    Ok(url)
+}
+
 /// The response of a composed page.
 fn written(
     visit: &Visit,
     status: StatusCode,
     mut headers: HeaderMap,
     head: &PageHead,
-    composed: Composed<PartPolicy>,
+    mut composed: Composed<PartPolicy>,
 ) -> Response {
     head.write(&mut headers);
     let known = |part: &Part<_>| matches!(part, Part::Here(_));
     let all_known = composed.parts.iter().all(known) && composed.set_cookies.is_empty();
-    for cookie in composed.set_cookies {
+    for cookie in std::mem::take(&mut composed.set_cookies) {
         headers.append(SET_COOKIE, cookie);
     }
-    let status = edited(status, &mut headers, composed.edits, head.is_for_all());
+    let edits = std::mem::take(&mut composed.edits);
+    let status = edited(status, &mut headers, edits, head.is_for_all());
+    let coding = encoded(visit, &mut composed);
+    if coding != Coding::Identity {
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static(coding.as_str()));
+    }
     let whole = composed.body.as_full().cloned();
-    let mut body = encoded(visit, &mut headers, composed.body);
+    let mut body = composed.body;
     let tagged = all_known && head.is_for_all() && status == StatusCode::OK;
     let mut status = status;
     if let Some(bytes) = whole.filter(|_| tagged) {
-        let coding = headers
-            .get(CONTENT_ENCODING)
-            .map_or(&b""[..], HeaderValue::as_bytes);
-        headers.insert(ETAG, page_tag::tag(&bytes, coding));
+        let tag = match &composed.run {
+            Some(run) => page_tag::of_run(run, coding),
+            None => page_tag::tag(&bytes, coding.as_str().as_bytes()),
+        };
+        headers.insert(ETAG, tag);
         // The client's dates are not asked: no date tells when one of the parts has changed.
         let asked = &visit.client_headers;
         if asked.contains_key(IF_NONE_MATCH) && conditional::not_modified(asked, status, &headers) {
@@ -374,21 +400,46 @@ fn edited(
     wanted.unwrap_or(status)
 }
 
-/// The body as the client likes it best; small ones plain.
-fn encoded(visit: &Visit, headers: &mut HeaderMap, body: Body) -> Body {
-    let small = body
-        .as_full()
-        .is_some_and(|bytes| bytes.len() < WORTH_ENCODING);
-    let wish = visit
+/// The codings that the client takes, in one line.
+fn wish(visit: &Visit) -> Option<Cow<'_, str>> {
+    let mut lines = visit
         .client_headers
-        .get(ACCEPT_ENCODING)
-        .and_then(|wish| wish.to_str().ok());
-    let best = wish.map_or(Coding::Identity, preferred);
-    if small || best == Coding::Identity {
-        return body;
+        .get_all(ACCEPT_ENCODING)
+        .iter()
+        .filter_map(|line| line.to_str().ok());
+    let first = Cow::Borrowed(lines.next()?);
+    Some(lines.fold(first, |all, line| Cow::Owned(format!("{all}, {line}"))))
+}
+
+/// How a page is coded that is not remembered as a whole: only gzip can be stitched.
+fn coded(visit: &Visit) -> Option<Coded> {
+    let gzip = preferred_of(&wish(visit)?, &[Coding::Gzip]) == Coding::Gzip;
+    gzip.then(|| Coded {
+        coder: Box::new(Gzip::new()),
+        worth: WORTH_ENCODING,
+    })
+}
+
+/// The coding of a composed page; where it is remembered as a whole, the one that the client likes best. Small ones are plain.
+fn encoded(visit: &Visit, composed: &mut Composed<PartPolicy>) -> Coding {
+    if composed.is_coded {
+        return Coding::Gzip;
     }
-    headers.insert(CONTENT_ENCODING, HeaderValue::from_static(best.as_str()));
-    coding::encode(body, best)
+    let run = composed.run.as_ref();
+    let (Some(run), Some(wish)) = (
+        run.filter(|run| run.bytes().len() >= WORTH_ENCODING),
+        wish(visit),
+    ) else {
+        return Coding::Identity;
+    };
+    let best = preferred(&wish);
+    match Made::of(run).body(run, best) {
+        Some(body) => {
+            composed.body = Body::full(body);
+            best
+        }
+        None => Coding::Identity,
+    }
 }
 
 /// What a surrogate in front composes itself.
@@ -449,22 +500,22 @@ fn insert_range(headers: &mut HeaderMap, range: &str) {
 /// Its age; or none and the date of today, where the route wants those behind us to count from now although a field that they
 /// do not read gave the lifetime (RFC 9213 2.3).
 fn tell_age(headers: &mut HeaderMap, route: &RouteConfig, object: &Object) {
-    let targeted = [
-        SURROGATE_CONTROL,
-        MARQUETRY_CACHE_CONTROL,
-        CDN_CACHE_CONTROL,
-    ]
-    .iter()
-    .any(|name| object.headers.contains_key(name));
-    if route.downstream_age == DownstreamAge::Keep || !targeted {
+    let targeted = || {
+        [
+            SURROGATE_CONTROL,
+            MARQUETRY_CACHE_CONTROL,
+            CDN_CACHE_CONTROL,
+        ]
+        .iter()
+        .any(|name| object.headers.contains_key(name))
+    };
+    if route.downstream_age == DownstreamAge::Keep || !targeted() {
         insert_age(headers, object.age());
         return;
     }
     headers.remove(AGE);
     headers.remove(EXPIRES);
-    if let Ok(now) = HeaderValue::from_str(&httpdate::fmt_http_date(SystemTime::now())) {
-        headers.insert(DATE, now);
-    }
+    headers.insert(DATE, date::now());
 }
 
 fn unreadable(error: &FragmentError) -> GatewayError {

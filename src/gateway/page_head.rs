@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http::HeaderMap;
@@ -17,6 +18,7 @@ use crate::cache::object::Object;
 use crate::cache::storable::Reason;
 use crate::cache::surrogate::{self, CACHE_GROUPS};
 use crate::cache::terms::{Downstream, Terms};
+use crate::message::date;
 use crate::message::headers::{self, SURROGATE_KEY};
 
 /// As much as a field of keys holds, in bytes (Fastly's bound).
@@ -46,6 +48,8 @@ pub struct PartPolicy {
     must_revalidate: bool,
     /// How long it stays fresh in browsers from now; `None`: it does not say.
     max_age: Option<Duration>,
+    /// Several that were joined: one of them does not say how long it stays fresh.
+    unsaid: bool,
     /// The same in shared caches.
     s_maxage: Option<Duration>,
     /// How long past that it may be used while it is asked for anew; `None`: it does not say, or must not be.
@@ -53,11 +57,11 @@ pub struct PartPolicy {
     /// How long past that it may be used where nothing better can be had.
     stale_if_error: Option<Duration>,
     /// What it varies by.
-    vary: Vary,
+    vary: Arc<Vary>,
     /// The surrogate keys by which it can be purged.
-    keys: Vec<String>,
+    keys: Arc<[String]>,
     /// The groups to which it belongs (RFC 9875).
-    groups: Vec<String>,
+    groups: Arc<[String]>,
 }
 
 /// `Vary` of one part.
@@ -70,13 +74,74 @@ enum Vary {
 impl PartPolicy {
     /// Of a stored object, as old as it is now.
     pub fn of_stored(object: &Object) -> Self {
-        let terms = Terms::downstream(&object.headers, object.came);
-        let mut policy = Self::new(terms, &object.headers, object.age(), terms.personal);
+        // Its head is read once, as if it had just been made.
+        let made = object.reading(|object| {
+            let terms = Terms::downstream(&object.headers, object.came);
+            Self::new(terms, &object.headers, Duration::ZERO, terms.personal)
+        });
+        let mut policy = made.aged(object.age());
         if !object.is_fresh() {
             // What is stale here is not to be kept by others, whatever they were told besides.
             policy.spend();
         }
         policy
+    }
+
+    /// The same after so long a time.
+    #[must_use]
+    pub fn aged(&self, time: Duration) -> Self {
+        let left =
+            |lifetime: Option<Duration>| lifetime.map(|lifetime| lifetime.saturating_sub(time));
+        Self {
+            max_age: left(self.max_age),
+            s_maxage: left(self.s_maxage),
+            ..self.clone()
+        }
+    }
+
+    /// What two parts allow together.
+    pub fn join(&mut self, other: &Self) {
+        let least = |one: Option<Duration>, other: Option<Duration>| Some(one?.min(other?));
+        self.personal |= other.personal;
+        self.no_store |= other.no_store;
+        self.public &= other.public;
+        self.must_revalidate |= other.must_revalidate;
+        // What one that does not say counts as is for the head to decide.
+        self.unsaid = self.is_unsaid() || other.is_unsaid();
+        self.max_age = match (self.max_age, other.max_age) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
+        self.s_maxage = least(self.s_maxage, other.s_maxage);
+        self.stale_while_revalidate =
+            least(self.stale_while_revalidate, other.stale_while_revalidate);
+        self.stale_if_error = least(self.stale_if_error, other.stale_if_error);
+        if self.vary != other.vary {
+            self.vary = Arc::new(self.vary.with(&other.vary));
+        }
+        if self.keys != other.keys {
+            let mut keys: Vec<String> = self.keys.iter().chain(&*other.keys).cloned().collect();
+            keys.sort_unstable();
+            keys.dedup();
+            self.keys = keys.into();
+        }
+        if self.groups != other.groups {
+            let groups = self.groups.iter().chain(&*other.groups);
+            let mut groups: Vec<String> = groups.cloned().collect();
+            groups.sort_unstable();
+            groups.dedup();
+            self.groups = groups.into();
+        }
+    }
+
+    /// Whether it, or one of several that were joined, does not say how long it stays fresh.
+    fn is_unsaid(&self) -> bool {
+        self.unsaid || self.max_age.is_none()
+    }
+
+    /// Whether those behind us may give it to anybody.
+    pub fn is_for_all(&self) -> bool {
+        !self.personal && !self.no_store && *self.vary != Vary::Everything
     }
 
     /// Of a fragment that was for everybody the last time, varied by these fields, and is being fetched: it has no lifetime, since
@@ -88,12 +153,13 @@ impl PartPolicy {
             public: false,
             must_revalidate: false,
             max_age: Some(Duration::ZERO),
+            unsaid: false,
             s_maxage: None,
             stale_while_revalidate: None,
             stale_if_error: None,
-            vary: Vary::Fields(vary.to_vec()),
-            keys: Vec::new(),
-            groups: Vec::new(),
+            vary: Arc::new(Vary::Fields(vary.to_vec())),
+            keys: Arc::default(),
+            groups: Arc::default(),
         }
     }
 
@@ -101,7 +167,7 @@ impl PartPolicy {
     #[must_use]
     pub fn or_foreign(mut self, foreign: bool) -> Self {
         if foreign {
-            self.groups.clear();
+            self.groups = Arc::default();
         }
         self
     }
@@ -159,18 +225,32 @@ impl PartPolicy {
             no_store,
             public: terms.public,
             must_revalidate: terms.must_revalidate,
+            unsaid: false,
             max_age: if terms.no_cache {
                 Some(Duration::ZERO)
             } else {
                 left(terms.max_age)
             },
             s_maxage: zero(left(terms.s_maxage)),
-            vary,
+            vary: Arc::new(vary),
             keys: surrogate::keys(headers)
                 .into_iter()
                 .map(str::to_owned)
                 .collect(),
-            groups: surrogate::groups(headers, &CACHE_GROUPS),
+            groups: surrogate::groups(headers, &CACHE_GROUPS).into(),
+        }
+    }
+}
+
+impl Vary {
+    /// What both vary by.
+    fn with(&self, other: &Self) -> Self {
+        match (self, other) {
+            (Self::Fields(fields), Self::Fields(others)) => {
+                let more = others.iter().filter(|name| !fields.contains(name));
+                Self::Fields(fields.iter().chain(more).cloned().collect())
+            }
+            _ => Self::Everything,
         }
     }
 }
@@ -276,14 +356,20 @@ impl PageHead {
         self.must_revalidate |= part.must_revalidate;
         let unsaid = self.manner.unsaid;
         let counted = (!part.personal && !unsaid.is_zero()).then_some(unsaid);
-        self.max_age = least(self.max_age, part.max_age.or(counted));
+        let said = part.max_age;
+        let counts = if part.is_unsaid() {
+            counted.map(|counted| said.map_or(counted, |said| said.min(counted)))
+        } else {
+            said
+        };
+        self.max_age = least(self.max_age, counts);
         self.s_maxage = least(self.s_maxage, part.s_maxage);
         self.stale_while_revalidate =
             least(self.stale_while_revalidate, part.stale_while_revalidate);
         self.stale_if_error = least(self.stale_if_error, part.stale_if_error);
         self.keys.extend(part.keys.iter().cloned());
         self.groups.extend(part.groups.iter().cloned());
-        match &part.vary {
+        match &*part.vary {
             Vary::Everything => self.no_store = true,
             Vary::Fields(fields) => {
                 for field in fields {
@@ -323,7 +409,7 @@ impl PageHead {
         };
         !self.personal
             && (part.personal
-                || longer(self.max_age, part.max_age)
+                || longer(self.max_age, part.max_age.filter(|_| !part.is_unsaid()))
                 || longer(self.s_maxage, part.s_maxage)
                 || longer(self.stale_while_revalidate, part.stale_while_revalidate)
                 || longer(self.stale_if_error, part.stale_if_error))
@@ -333,12 +419,7 @@ impl PageHead {
     /// by that.
     pub fn write(&self, headers: &mut HeaderMap) {
         headers::remove_skeleton_only(headers);
-        for name in [AGE, EXPIRES, PRAGMA, VARY, CACHE_CONTROL] {
-            headers.remove(name);
-        }
-        headers::remove_for_other_caches(headers);
         // A surrogate in front purges the page by the keys of all its parts; from others' answers the field is taken out.
-        headers::remove_keys(headers);
         if let Some(keys) = self.surrogate_key() {
             headers.insert(SURROGATE_KEY, keys);
         }
@@ -347,12 +428,11 @@ impl PageHead {
             headers.insert(CACHE_GROUPS, groups);
         }
         // What is promised is counted from now, so no Age goes with it.
-        if let Ok(now) = HeaderValue::from_str(&httpdate::fmt_http_date(SystemTime::now())) {
-            headers.insert(DATE, now);
-        }
-        if let Ok(value) = HeaderValue::from_str(&self.cache_control()) {
-            headers.insert(CACHE_CONTROL, value);
-        }
+        headers.insert(DATE, date::now());
+        // Words and digits are a value; whatever else it were, the skeleton's own does not stay.
+        let control = HeaderValue::from_str(&self.cache_control());
+        let nothing = HeaderValue::from_static("private, no-store");
+        headers.insert(CACHE_CONTROL, control.unwrap_or(nothing));
         let capability = headers::SURROGATE_CAPABILITY;
         let counts = |name: &&str| {
             *name != capability.as_str() || self.manner.by_capability == ByCapability::AsPartsSay
@@ -368,11 +448,14 @@ impl PageHead {
         if !vary.contains(&"accept-encoding") {
             vary.push("accept-encoding");
         }
-        if !vary.is_empty()
-            && let Ok(value) = HeaderValue::from_str(&vary.join(", "))
-        {
-            headers.insert(VARY, value);
-        }
+        let vary = match &vary[..] {
+            ["accept-encoding"] => HeaderValue::from_static("accept-encoding"),
+            // Names and commas are a value.
+            names => {
+                HeaderValue::from_str(&names.join(", ")).unwrap_or(HeaderValue::from_static("*"))
+            }
+        };
+        headers.insert(VARY, vary);
     }
 
     /// The keys of all parts in one field. When they are more than a field holds, or cannot be written into it, one key stands
@@ -432,9 +515,10 @@ impl PageHead {
             return "no-cache".to_owned();
         };
         let public = if self.public { "public, " } else { "" };
-        let mut value = format!("{public}max-age={}", max_age.as_secs());
+        let mut value = String::with_capacity(96);
+        // Writing into a string cannot fail.
+        let _ = write!(value, "{public}max-age={}", max_age.as_secs());
         if let Some(s_maxage) = self.s_maxage.filter(|lifetime| lifetime.as_secs() > 0) {
-            // Writing into a string cannot fail.
             let _ = write!(value, ", s-maxage={}", s_maxage.as_secs());
         }
         if self.must_revalidate {
@@ -601,6 +685,76 @@ mod tests {
                 head.add_unknown();
             }
             assert_eq!(head.cache_control(), wanted, "{manner:?} {parts:?}");
+        }
+    }
+
+    #[test]
+    fn parts_that_are_joined_allow_what_they_allow_one_by_one() {
+        let lines: [&[(&str, &str)]; 9] = [
+            &[("cache-control", "public, max-age=60")],
+            &[
+                ("cache-control", "public, max-age=5"),
+                ("vary", "Accept-Language"),
+            ],
+            &[("cache-control", "public")],
+            &[("cache-control", "public, max-age=90, s-maxage=300")],
+            &[
+                ("cache-control", "max-age=90, must-revalidate"),
+                ("xkey", "a b"),
+            ],
+            &[
+                (
+                    "cache-control",
+                    "public, max-age=9, stale-while-revalidate=5",
+                ),
+                ("xkey", "b c"),
+            ],
+            &[("cache-control", "public, no-cache")],
+            &[
+                ("cache-control", "public, max-age=7"),
+                ("cache-groups", "\"g\", \"h\""),
+            ],
+            &[],
+        ];
+        let parts: Vec<PartPolicy> = lines
+            .iter()
+            .map(|lines| {
+                let mut headers = HeaderMap::new();
+                for (name, value) in *lines {
+                    let name = HeaderName::from_bytes(name.as_bytes()).expect("a name");
+                    headers.append(name, HeaderValue::from_str(value).expect("a value"));
+                }
+                PartPolicy::of_fetched(&headers, None, SystemTime::now())
+            })
+            .collect();
+        let skeleton = &parts[0];
+        for unsaid in [0, 30] {
+            let manner = Manner {
+                unsaid: Duration::from_secs(unsaid),
+                ..MANNER
+            };
+            for one in &parts {
+                for two in &parts {
+                    for three in &parts {
+                        let mut single = PageHead::new(skeleton, manner);
+                        for part in [one, two, three] {
+                            single.add(part);
+                        }
+                        let mut joined = one.clone();
+                        joined.join(two);
+                        joined.join(three);
+                        let mut together = PageHead::new(skeleton, manner);
+                        together.add(&joined);
+                        let written = |head: &PageHead| {
+                            let mut headers = HeaderMap::new();
+                            head.write(&mut headers);
+                            headers.remove(DATE);
+                            headers
+                        };
+                        assert_eq!(written(&together), written(&single));
+                    }
+                }
+            }
         }
     }
 

@@ -6,6 +6,10 @@
 
 use http::HeaderValue;
 
+use crate::compose::runs::Run;
+use crate::gateway::gzip::Made;
+use crate::gateway::origin_request::Coding;
+
 /// Changes with how pages are composed.
 const VERSION: u64 = 1;
 
@@ -22,6 +26,16 @@ pub fn tag(bytes: &[u8], coding: &[u8]) -> HeaderValue {
     let text = format!("W/\"{:016x}{:016x}\"", digest.0, digest.1);
     // Quotes, a W and hexadecimal digits are a value.
     HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("W/\"\""))
+}
+
+/// The same for bytes that are remembered: their tag is remembered with them.
+pub fn of_run(run: &Run, coding: Coding) -> HeaderValue {
+    let made = Made::of(run);
+    // There is a place for each coding.
+    let place = &made.tags[coding as usize];
+    place
+        .get_or_init(|| tag(run.bytes(), coding.as_str().as_bytes()))
+        .clone()
 }
 
 /// Two lanes of folded multiplications, sixteen bytes at a time.

@@ -55,7 +55,7 @@ impl Gateway {
             None => {}
         }
         if !named {
-            let target = self.counted(&visit.host, &visit.target);
+            let target = self.counted(&visit.host, visit.target());
             purged = self.purge_key(&visit.key(&visit.host, &target), soft);
         }
         tracing::info!(client = %visit.client, host = %visit.host, path = visit.path(), by_key = named, soft, purged, "purged");

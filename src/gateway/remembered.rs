@@ -58,7 +58,7 @@ impl Remembered {
             .young
             .get(&name)
             .or_else(|| generations.old.get(&name))?;
-        let variant = Variant::of(&known.fields, asker.fields).digest();
+        let variant = Variant::of(&known.fields, asker.fields.all()).digest();
         known
             .variants
             .contains(&variant)

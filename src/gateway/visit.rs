@@ -1,7 +1,9 @@
 //! One client's request as the gateway understands it: who asks, for what, with which credentials; and what of its head may go
 //! on to upstreams.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::OnceLock;
 
 use http::header::{AUTHORIZATION, COOKIE, HOST};
 use http::uri::PathAndQuery;
@@ -29,9 +31,7 @@ pub struct Visit {
     pub host: String,
     /// The host that the client named to a trusted proxy before us; else the same as `host`.
     pub public_host: String,
-    /// The path, dot segments removed, and the query exactly as it came.
-    pub target: String,
-    /// The same, as a request's target.
+    /// The path, dot segments removed, and the query exactly as it came: the target of a request.
     pub uri: Uri,
     /// Who asks, behind trusted proxies.
     pub client: IpAddr,
@@ -43,16 +43,16 @@ pub struct Visit {
     pub debug: bool,
     /// Names the request in logs.
     pub id: RequestId,
-    /// The trace that it belongs to.
-    pub trace_context: TraceContext,
+    /// The trace that it belongs to; begun when it is first asked for.
+    trace_context: OnceLock<TraceContext>,
     /// All its cookies as one line.
     pub cookie: Option<HeaderValue>,
     /// Its `Authorization`.
     pub authorization: Option<HeaderValue>,
     /// Whether a logged-in user asks.
     pub logged_in: bool,
-    /// The fields that go on to every upstream: no credentials, no hop-by-hop fields, no framing, none that a client may not say.
-    pub headers: HeaderMap,
+    /// The fields that go on to every upstream, made when they are first asked for: an answer from store needs none of them.
+    headers: OnceLock<HeaderMap>,
     /// The headers as they came, for templates: what they may read of them is decided there.
     pub client_headers: HeaderMap,
 }
@@ -110,10 +110,8 @@ impl Visit {
             .then(|| client_headers.get(headers::X_REQUEST_ID)?.to_str().ok())
             .flatten()
             .and_then(RequestId::parse);
-        let target = target(head.uri.path_and_query())?;
         let visit = Self {
-            uri: target.parse().map_err(|_| TargetError::NotAbsolute)?,
-            target,
+            uri: target(head.uri)?,
             scheme,
             public_host: public_host(&client_headers, from_proxy).map_or_else(
                 || host.clone(),
@@ -129,7 +127,7 @@ impl Visit {
             cookie: cookie::joined(&client_headers),
             authorization: client_headers.get(AUTHORIZATION).cloned(),
             logged_in: is_logged_in(&client_headers, &trust.session_cookies),
-            headers: passed_on(&client_headers, &head.method, from_proxy),
+            headers: OnceLock::new(),
             client_headers,
             method: head.method,
             version: head.version,
@@ -139,7 +137,26 @@ impl Visit {
 
     /// The path without the query.
     pub fn path(&self) -> &str {
-        self.target.split('?').next().unwrap_or_default()
+        self.uri.path()
+    }
+
+    /// Path and query.
+    pub fn target(&self) -> &str {
+        // A target always has both; the path alone is what there is where the query is missing.
+        self.uri
+            .path_and_query()
+            .map_or_else(|| self.uri.path(), PathAndQuery::as_str)
+    }
+
+    /// The fields that go on to every upstream: no credentials, no hop-by-hop fields, no framing, none that a client may not say.
+    pub fn headers(&self) -> &HeaderMap {
+        let fields = || passed_on(&self.client_headers, &self.method, self.from_proxy);
+        self.headers.get_or_init(fields)
+    }
+
+    /// The trace that it belongs to.
+    pub fn trace_context(&self) -> TraceContext {
+        *self.trace_context.get_or_init(TraceContext::fresh)
     }
 
     /// The key of a URL as this visitor's upstreams see it: what they are told of the client's host is part of it.
@@ -202,15 +219,19 @@ fn passed_on(client: &HeaderMap, method: &Method, from_proxy: bool) -> HeaderMap
     fields
 }
 
-fn target(path_and_query: Option<&PathAndQuery>) -> Result<String, TargetError> {
-    let Some(whole) = path_and_query else {
-        return Err(TargetError::NotAbsolute);
-    };
+/// The target without scheme and host, and without dot segments; most come so.
+fn target(uri: Uri) -> Result<Uri, TargetError> {
+    let whole = uri.path_and_query().ok_or(TargetError::NotAbsolute)?;
     let path = target::remove_dot_segments(whole.path())?;
-    Ok(match whole.query() {
+    let plain = matches!(path, Cow::Borrowed(_)) && whole.as_str().starts_with('/');
+    if plain && uri.authority().is_none() {
+        return Ok(uri);
+    }
+    let target = match whole.query() {
         None => path.into_owned(),
         Some(query) => format!("{path}?{query}"),
-    })
+    };
+    target.parse().map_err(|_| TargetError::NotAbsolute)
 }
 
 fn scheme(headers: &HeaderMap, connection: Option<Connection>, from_proxy: bool) -> &'static str {
@@ -282,13 +303,13 @@ fn forwarded_address(member: &str) -> Option<IpAddr> {
     bare.unwrap_or(member).parse().ok().or_else(with_port)
 }
 
-fn trace_context(headers: &HeaderMap, from_proxy: bool) -> TraceContext {
+/// The trace that a trusted proxy is in.
+fn trace_context(headers: &HeaderMap, from_proxy: bool) -> OnceLock<TraceContext> {
     let parent = from_proxy
         .then(|| headers.get(headers::TRACEPARENT)?.to_str().ok())
         .flatten();
-    parent
-        .and_then(TraceContext::parse)
-        .map_or_else(TraceContext::fresh, TraceContext::child)
+    let given = parent.and_then(TraceContext::parse);
+    given.map_or_else(OnceLock::new, |parent| parent.child().into())
 }
 
 fn is_logged_in(headers: &HeaderMap, session_cookies: &[String]) -> bool {
@@ -364,7 +385,7 @@ mod tests {
             ),
             ("198.51.100.7", "http", false)
         );
-        assert!(!stranger.headers.contains_key("x-forwarded-proto"));
+        assert!(!stranger.headers().contains_key("x-forwarded-proto"));
     }
 
     #[test]
@@ -401,14 +422,14 @@ mod tests {
                 ("accept", "*/*"),
             ],
         );
-        let left: Vec<_> = visit.headers.keys().map(HeaderName::as_str).collect();
+        let left: Vec<_> = visit.headers().keys().map(HeaderName::as_str).collect();
         assert_eq!(left, ["accept"]);
         assert_eq!(
             visit.cookie.as_ref().expect("there are cookies"),
             "session=1; b=2"
         );
         assert_eq!(
-            (visit.host.as_str(), visit.target.as_str()),
+            (visit.host.as_str(), visit.target()),
             ("shop", "/b?q=%2e%2e")
         );
         assert!(visit.logged_in);

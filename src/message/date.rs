@@ -3,7 +3,10 @@
 //! All three forms are read: IMF-fixdate, RFC 850, asctime. The day of the week may be the wrong one and letters may be of
 //! either case; what else is off makes the date invalid, which for `Expires` means expired.
 
+use std::cell::RefCell;
 use std::time::{Duration, SystemTime};
+
+use http::HeaderValue;
 
 const MONTHS: [&[u8]; 12] = [
     b"jan", b"feb", b"mar", b"apr", b"may", b"jun", b"jul", b"aug", b"sep", b"oct", b"nov", b"dec",
@@ -18,6 +21,28 @@ const DAYS: [&[u8]; 7] = [
     b"saturday",
     b"sunday",
 ];
+
+thread_local! {
+    /// The date of the last second that was asked for.
+    static LATEST: RefCell<(u64, HeaderValue)> = const { RefCell::new((0, EPOCH)) };
+}
+
+const EPOCH: HeaderValue = HeaderValue::from_static("Thu, 01 Jan 1970 00:00:00 GMT");
+
+/// The date of now.
+pub fn now() -> HeaderValue {
+    let now = SystemTime::now();
+    let since = now.duration_since(SystemTime::UNIX_EPOCH);
+    let second = since.map_or(0, |since| since.as_secs());
+    LATEST.with_borrow_mut(|latest| {
+        if latest.0 != second {
+            // A date is a value.
+            let date = HeaderValue::from_str(&httpdate::fmt_http_date(now)).unwrap_or(EPOCH);
+            *latest = (second, date);
+        }
+        latest.1.clone()
+    })
+}
 
 /// Reads a date; `None` when it is none.
 pub fn parse(text: &[u8]) -> Option<SystemTime> {

@@ -38,17 +38,6 @@ pub const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-po
 /// The labels by which an answer can be purged.
 pub const SURROGATE_KEY: HeaderName = HeaderName::from_static("surrogate-key");
 
-/// Fields that are consumed here and never passed on to clients.
-const CONSUMED: [HeaderName; 2] = [SURROGATE_CONTROL, MARQUETRY_CACHE_CONTROL];
-
-/// Fields of surrogate keys, which only surrogates are given.
-const KEYS: [HeaderName; 4] = [
-    SURROGATE_KEY,
-    HeaderName::from_static("xkey"),
-    HeaderName::from_static("cache-tag"),
-    HeaderName::from_static("x-magento-tags"),
-];
-
 /// Fields that say a second time what the request is, besides all of `X-Forwarded-*`, which only a trusted proxy may say: an application that believes one of
 /// them would answer for another URL than the one that names the stored copy.
 const SECOND_NAMES: [&str; 6] = [
@@ -191,54 +180,75 @@ pub fn remove_content_fields(headers: &mut HeaderMap) {
     }
 }
 
-/// Removes what is addressed to us from an answer; of surrogate keys see [`remove_keys`].
-pub fn remove_consumed(headers: &mut HeaderMap) {
-    for name in CONSUMED {
-        headers.remove(name);
-    }
-}
-
-/// Removes surrogate keys, which are for surrogates alone.
-pub fn remove_keys(headers: &mut HeaderMap) {
-    for name in KEYS {
-        headers.remove(name);
-    }
-}
-
-/// Removes what was true of a document before it was composed and is not true of the page.
-pub fn remove_skeleton_only(headers: &mut HeaderMap) {
-    for name in [
-        "content-length",
-        "content-encoding",
-        "content-md5",
-        "content-range",
-        "digest",
-        "repr-digest",
-        "content-digest",
-        "etag",
-        "last-modified",
-        "accept-ranges",
-        "trailer",
-    ] {
-        headers.remove(name);
-    }
-}
-
-/// Removes what a document says to caches in front of us apart from `Cache-Control` (RFC 9213 fields of whatever cache, nginx's
-/// `X-Accel-Expires`, Akamai's `Edge-Control`): they obey it before `private`, and it was said of the skeleton alone.
-pub fn remove_for_other_caches(headers: &mut HeaderMap) {
+/// Removes the fields whose names are such. Most heads have none of them, and looking is cheaper than removing.
+fn remove_where(headers: &mut HeaderMap, is_such: impl Fn(&str) -> bool) {
     let named: Vec<HeaderName> = headers
         .keys()
-        .filter(|name| {
-            name.as_str().ends_with("-cache-control")
-                || **name == EDGE_CONTROL
-                || name.as_str() == "x-accel-expires"
-        })
+        .filter(|name| is_such(name.as_str()))
         .cloned()
         .collect();
     for name in named {
         headers.remove(name);
     }
+}
+
+/// Removes from an answer what is addressed to us, and what only we say to clients; surrogate keys stay for a surrogate.
+pub fn remove_consumed(headers: &mut HeaderMap, for_surrogate: bool) {
+    remove_where(headers, |name| {
+        is_consumed(name) || (!for_surrogate && is_key(name))
+    });
+}
+
+/// Fields that are consumed here and never passed on to clients, and the one that only we write.
+fn is_consumed(name: &str) -> bool {
+    matches!(
+        name,
+        "surrogate-control" | "marquetry-cache-control" | "server-timing"
+    )
+}
+
+/// Fields of surrogate keys, which only surrogates are given.
+fn is_key(name: &str) -> bool {
+    matches!(
+        name,
+        "surrogate-key" | "xkey" | "cache-tag" | "x-magento-tags"
+    )
+}
+
+/// Removes what was true of a document before it was composed and is not true of the page: what speaks of its bytes, its age, its
+/// keys, and what it says to caches in front of us apart from `Cache-Control` (RFC 9213 fields of whatever cache, nginx's
+/// `X-Accel-Expires`, Akamai's `Edge-Control`): they obey it before `private`, and it was said of the skeleton alone.
+pub fn remove_skeleton_only(headers: &mut HeaderMap) {
+    remove_where(headers, |name| {
+        matches!(
+            name,
+            "content-length"
+                | "content-encoding"
+                | "content-md5"
+                | "content-range"
+                | "digest"
+                | "repr-digest"
+                | "content-digest"
+                | "etag"
+                | "last-modified"
+                | "accept-ranges"
+                | "trailer"
+                | "age"
+                | "expires"
+                | "pragma"
+        ) || is_for_other_caches(name)
+            || is_key(name)
+    });
+}
+
+/// Removes what is said to caches in front of us apart from `Cache-Control`.
+pub fn remove_for_other_caches(headers: &mut HeaderMap) {
+    remove_where(headers, is_for_other_caches);
+}
+
+/// RFC 9213 fields of whatever cache, Akamai's and nginx's own.
+fn is_for_other_caches(name: &str) -> bool {
+    matches!(name, "edge-control" | "x-accel-expires") || name.ends_with("-cache-control")
 }
 
 /// Appends this gateway to `Via` (RFC 9110 7.6.3); `version` is how the message was received.
@@ -256,6 +266,17 @@ pub fn media_type(headers: &HeaderMap) -> Option<String> {
     let value = headers.get(CONTENT_TYPE)?.to_str().ok()?;
     let essence = value.split(';').next()?.trim();
     (!essence.is_empty()).then(|| essence.to_ascii_lowercase())
+}
+
+/// Whether the media type is one of these, which are in lower case.
+pub fn has_media_type(headers: &HeaderMap, types: &[String]) -> bool {
+    let Some(Ok(value)) = headers.get(CONTENT_TYPE).map(HeaderValue::to_str) else {
+        return false;
+    };
+    let essence = value.split(';').next().unwrap_or_default().trim();
+    types
+        .iter()
+        .any(|media| essence.eq_ignore_ascii_case(media))
 }
 
 /// Whether an answer declares that it wants to be composed: `Surrogate-Control: content="ESI/1.0"` (or `SSI/1.0`, in a list
@@ -399,7 +420,7 @@ mod tests {
             ("x-accel-expires", "9"),
             ("cache-control", "private"),
         ]);
-        remove_for_other_caches(&mut headers);
+        remove_skeleton_only(&mut headers);
         let left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
         assert_eq!(left, ["cache-control"]);
     }

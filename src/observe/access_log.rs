@@ -231,9 +231,9 @@ impl Scribe {
         }
     }
 
-    fn write(&mut self, page: &Waterfall) {
+    fn write(&mut self, page: &Arc<Waterfall>) {
         self.line.clear();
-        if let Err(error) = serde_json::to_writer(&mut self.line, &Line::of(page)) {
+        if let Err(error) = serde_json::to_writer(&mut self.line, &Line::of(&page.unfolded())) {
             tracing::error!(%error, "a page could not be written as JSON");
             return;
         }

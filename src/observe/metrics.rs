@@ -4,26 +4,22 @@
 //! its handle ([`RouteMetrics`], [`UpstreamMetrics`], [`CacheMetrics`]) and then only adds to a number.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry};
 
 use crate::observe::exposition::Exposition;
 use crate::observe::gauges::{Gauges, Watched};
+use crate::observe::histogram::Histogram;
 use crate::observe::outcome::{CacheUse, Outcome};
 use crate::observe::text::{Name, Seconds};
 
-/// Upper ends of the buckets of all histograms, in seconds: from a hit in memory to the longest page time.
-const BUCKETS: [f64; 15] = [
-    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
-];
-
-/// A family of histograms with our buckets.
-type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
+/// A family of histograms.
+type Histograms<L> = Family<L, Histogram>;
 
 /// All metrics of the process.
 pub(super) struct Metrics {
@@ -80,11 +76,11 @@ impl Metrics {
                 "undeclared",
                 "Answers with tags that were not declared and passed unchanged",
             ),
-            page_seconds: build.histograms(
+            page_seconds: build.add(
                 "page_seconds",
                 "From a request's head to the end of its answer",
             ),
-            first_byte_seconds: build.histograms(
+            first_byte_seconds: build.add(
                 "first_byte_seconds",
                 "From a request's head to the first byte of its answer",
             ),
@@ -92,11 +88,11 @@ impl Metrics {
                 "fragments",
                 "Tries to fetch a fragment, by upstream and outcome",
             ),
-            fragment_seconds: build.histograms(
+            fragment_seconds: build.add(
                 "fragment_seconds",
                 "From a fragment's start to its end, waiting included",
             ),
-            queue_seconds: build.histograms(
+            queue_seconds: build.add(
                 "upstream_queue_seconds",
                 "How long fetches waited for servers",
             ),
@@ -122,6 +118,7 @@ impl Metrics {
         };
         RouteMetrics(Arc::new(RouteSeries {
             requests: self.requests.clone(),
+            ok: OnceLock::new(),
             undeclared: self.undeclared.get_or_create_owned(&route),
             page_seconds: self.page_seconds.get_or_create_owned(&route),
             first_byte_seconds: self.first_byte_seconds.get_or_create_owned(&route),
@@ -177,15 +174,6 @@ impl Build {
         self.0.register(name, help, metric.clone());
         metric
     }
-
-    fn histograms<L>(&mut self, name: &str, help: &str) -> Histograms<L>
-    where
-        L: EncodeLabelSet + Clone + Eq + std::hash::Hash + fmt::Debug + Send + Sync + 'static,
-    {
-        let family: Histograms<L> = Family::new_with_constructor(|| Histogram::new(BUCKETS));
-        self.0.register(name, help, family.clone());
-        family
-    }
 }
 
 /// What is counted for one route.
@@ -195,6 +183,8 @@ pub struct RouteMetrics(Arc<RouteSeries>);
 struct RouteSeries {
     name: Name,
     requests: Family<RouteStatus, Counter>,
+    /// That of the status that most answers have, once there was one.
+    ok: OnceLock<Counter>,
     undeclared: Counter,
     page_seconds: Histogram,
     first_byte_seconds: Histogram,
@@ -218,16 +208,19 @@ impl RouteMetrics {
 
     /// A request was answered.
     pub(super) fn answered(&self, status: u16, seconds: Seconds, first_byte: Option<Seconds>) {
-        let labels = RouteStatus {
-            route: self.0.name.clone(),
-            status,
+        let counter = || {
+            let route = self.0.name.clone();
+            let labels = RouteStatus { route, status };
+            self.0.requests.get_or_create_owned(&labels)
         };
-        self.0.requests.get_or_create(&labels).inc();
-        self.0.page_seconds.observe(seconds.0.as_secs_f64());
+        if status == 200 {
+            self.0.ok.get_or_init(counter).inc();
+        } else {
+            counter().inc();
+        }
+        self.0.page_seconds.observe(seconds.0);
         if let Some(first_byte) = first_byte {
-            self.0
-                .first_byte_seconds
-                .observe(first_byte.0.as_secs_f64());
+            self.0.first_byte_seconds.observe(first_byte.0);
         }
     }
 }
@@ -258,7 +251,7 @@ impl UpstreamMetrics {
 
     /// A fetch has waited so long for servers, all tries together. Spans tell it themselves.
     pub(super) fn waited(&self, time: Seconds) {
-        self.0.queue_seconds.observe(time.0.as_secs_f64());
+        self.0.queue_seconds.observe(time.0);
     }
 
     /// A try to fetch a fragment has ended. Spans tell it themselves.
@@ -266,7 +259,15 @@ impl UpstreamMetrics {
         if let Some(counter) = self.0.fragments.get(outcome as usize) {
             counter.inc();
         }
-        self.0.fragment_seconds.observe(seconds.0.as_secs_f64());
+        self.0.fragment_seconds.observe(seconds.0);
+    }
+
+    /// So many fragments were at hand.
+    pub(super) fn hits(&self, count: u64) {
+        if let Some(counter) = self.0.fragments.get(Outcome::Hit as usize) {
+            counter.inc_by(count);
+        }
+        self.0.fragment_seconds.observe_all(Duration::ZERO, count);
     }
 }
 
@@ -319,6 +320,11 @@ impl CacheMetrics {
             CacheUse::Pass => &self.passes,
         };
         counter.inc();
+    }
+
+    /// So many hits.
+    pub fn hits(&self, count: u64) {
+        self.hits.inc_by(count);
     }
 
     /// An object was stored.

@@ -7,6 +7,8 @@
 pub mod access_log;
 pub mod exposition;
 pub mod gauges;
+mod histogram;
+pub mod hits;
 pub mod log;
 pub mod metrics;
 pub mod open;

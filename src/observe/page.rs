@@ -13,6 +13,7 @@ use http::{HeaderMap, Method, header};
 use tokio::time::Instant;
 
 use crate::observe::Observer;
+use crate::observe::hits::{self, HitList, Hits};
 use crate::observe::metrics::{RouteMetrics, UpstreamMetrics};
 use crate::observe::open::Ticket;
 use crate::observe::outcome::{CacheUse, Outcome, PageEnd};
@@ -80,6 +81,7 @@ pub(super) struct State {
     bytes: u64,
     template_errors: u64,
     pub(super) spans: Vec<SpanRecord>,
+    folded: Vec<Hits>,
     pub(super) fragments: FragmentCounts,
 }
 
@@ -203,6 +205,26 @@ impl PageTrace {
         })
     }
 
+    /// The skeleton came from the store on the spot: where it was routed, what the store had to do with it, and its whole span,
+    /// at the cost of one lock.
+    pub fn skeleton_hit(&self, served: &Served<'_>) {
+        let Some(page) = &self.0 else { return };
+        let now = page.now();
+        page.note(|state| {
+            state.cache = Some(served.cache);
+            state.enter(
+                &FragmentStart {
+                    url: &page.head.url,
+                    depth: 0,
+                    parent: None,
+                    offset: None,
+                },
+                served,
+                now,
+            );
+        });
+    }
+
     /// A fragment is asked for.
     pub fn fragment(&self, start: &FragmentStart<'_>) -> Span {
         self.span(start)
@@ -212,26 +234,27 @@ impl PageTrace {
     pub fn hit(&self, start: &FragmentStart<'_>, served: &Served<'_>) {
         let Some(page) = &self.0 else { return };
         let now = page.now();
-        page.note(|state| {
-            if let Some(index) = state.start(start, now) {
-                // `start` has just given the index of the span that it pushed.
-                let span = &mut state.spans[index];
-                span.route = Some(served.route.name().clone());
-                span.upstream = Some(served.upstream.name().clone());
-                span.outcome = Some(served.outcome);
-                span.cache = Some(served.cache);
-                span.bytes = served.bytes as u64;
-                span.done = Some(now);
-            }
-        });
+        page.note(|state| state.enter(start, served, now));
         served.upstream.fragment(served.outcome, Seconds::default());
+    }
+
+    /// Fragments that are remembered together came from the store on the spot, for the document with that span.
+    pub fn hits(&self, list: &Arc<HitList>, parent: Option<SpanId>) {
+        let Some(page) = &self.0 else { return };
+        let at = page.now();
+        page.note(|state| state.fold(list, parent, at));
+        list.count();
     }
 
     /// The value of `Server-Timing` for what is known by now.
     pub fn server_timing(&self) -> Option<http::HeaderValue> {
         let page = self.0.as_ref()?;
         let now = page.now();
-        let value = server_timing::value(now, &page.state().spans);
+        let state = page.state();
+        let folded = state.folded.iter().flat_map(Hits::spans);
+        let spans: Vec<SpanRecord> = state.spans.iter().cloned().chain(folded).collect();
+        drop(state);
+        let value = server_timing::value(now, &spans);
         http::HeaderValue::try_from(value).ok()
     }
 
@@ -283,7 +306,10 @@ impl OpenPage {
     /// The record as it would be, had the page ended now.
     pub fn so_far(&self) -> Waterfall {
         let state = self.state();
-        self.record(&state, state.spans.clone(), PageEnd::ClientLeft)
+        let mut page = self.record(&state, state.spans.clone(), PageEnd::ClientLeft);
+        drop(state);
+        page.unfold();
+        page
     }
 
     /// Since the page's start.
@@ -338,17 +364,53 @@ impl OpenPage {
             bytes: state.bytes,
             template_errors: state.template_errors,
             spans,
+            folded: state.folded.clone(),
             fragments: state.fragments,
         }
     }
 }
 
 impl State {
+    /// A whole span of what was at hand.
+    fn enter(&mut self, start: &FragmentStart<'_>, served: &Served<'_>, now: Seconds) {
+        if self.admits(start.depth) {
+            self.spans.push(SpanRecord {
+                started: now,
+                done: Some(now),
+                ..hits::record(start, served)
+            });
+        }
+    }
+
+    /// Spans of what was at hand together.
+    fn fold(&mut self, list: &Arc<HitList>, parent: Option<SpanId>, at: Seconds) {
+        let shown = list.len().min(MAX_SPANS.saturating_sub(self.recorded()));
+        self.fragments.count += list.len();
+        self.fragments.unrecorded += list.len() - shown;
+        self.folded.push(Hits {
+            list: Arc::clone(list),
+            shown,
+            parent: parent.map(|SpanId(index)| index),
+            at,
+        });
+    }
+
+    fn recorded(&self) -> usize {
+        let folded: usize = self.folded.iter().map(|hits| hits.shown).sum();
+        self.spans.len() + folded
+    }
+
+    /// Counts a fetch; whether there is room for its span.
+    fn admits(&mut self, depth: usize) -> bool {
+        self.fragments.count += usize::from(depth > 0);
+        let room = self.recorded() < MAX_SPANS;
+        self.fragments.unrecorded += usize::from(!room);
+        room
+    }
+
     /// Begins a span; nothing when the page has enough of them.
     fn start(&mut self, start: &FragmentStart<'_>, now: Seconds) -> Option<usize> {
-        self.fragments.count += usize::from(start.depth > 0);
-        if self.spans.len() >= MAX_SPANS {
-            self.fragments.unrecorded += 1;
+        if !self.admits(start.depth) {
             return None;
         }
         self.spans.push(SpanRecord {

@@ -82,7 +82,7 @@ impl Recent {
             pages.extend(ring.pages.iter().map(|(page, _)| page.clone()));
         }
         pages.sort_by_key(|page| std::cmp::Reverse(page.head.time));
-        pages
+        pages.iter().map(Waterfall::unfolded).collect()
     }
 
     /// The latest page with this id.

@@ -17,7 +17,15 @@ impl RequestId {
         reason = "each one differs, so there is no default"
     )]
     pub fn new() -> Self {
-        Self(format!("{:032x}", rand::random::<u128>()).into())
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut text = [0; 32];
+        let random: [u8; 16] = rand::random();
+        for (pair, byte) in text.chunks_exact_mut(2).zip(random) {
+            pair[0] = DIGITS[usize::from(byte >> 4)];
+            pair[1] = DIGITS[usize::from(byte & 15)];
+        }
+        // Digits are text.
+        Self(Arc::from(std::str::from_utf8(&text).unwrap_or_default()))
     }
 
     /// One that somebody else has made; whether that somebody is trusted is the caller's question. `None` when it is empty, too

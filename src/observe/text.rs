@@ -132,6 +132,9 @@ pub fn cut(text: &str, limit: usize) -> Box<str> {
 
 /// Where `user:password@` stands (RFC 3986 3.2.1): from the byte after `//` to the one after the last `@` of the authority.
 fn credentials(url: &str) -> Option<(usize, usize)> {
+    if url.starts_with('/') && !url.starts_with("//") {
+        return None;
+    }
     let start = if url.starts_with("//") {
         2
     } else {

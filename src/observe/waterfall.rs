@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::observe::hits::Hits;
 use crate::observe::outcome::{CacheUse, Outcome, PageEnd};
 use crate::observe::request_id::RequestId;
 use crate::observe::text::{Moment, Name, Seconds};
@@ -61,6 +62,8 @@ pub struct Waterfall {
     /// The fetch of the skeleton (depth 0) and of the fragments (depth 1 and more), in the order of their starts; those beyond
     /// the first few hundred are counted only.
     pub spans: Vec<SpanRecord>,
+    /// Fragments that were at hand together, without spans of their own yet.
+    pub(super) folded: Vec<Hits>,
     /// The counts of all fragments, recorded or not.
     pub fragments: FragmentCounts,
 }
@@ -157,6 +160,23 @@ impl SpanRecord {
 }
 
 impl Waterfall {
+    /// The same with a span for each fragment; those that were at hand together stand behind the others.
+    #[must_use]
+    pub fn unfolded(self: &Arc<Self>) -> Arc<Self> {
+        if self.folded.is_empty() {
+            return Arc::clone(self);
+        }
+        let mut page = Self::clone(self);
+        page.unfold();
+        Arc::new(page)
+    }
+
+    pub(super) fn unfold(&mut self) {
+        for hits in std::mem::take(&mut self.folded) {
+            self.spans.extend(hits.spans());
+        }
+    }
+
     /// The fragments that have a span, each with its place in the list.
     pub fn recorded_fragments(&self) -> impl Iterator<Item = (usize, &SpanRecord)> {
         self.spans
@@ -175,10 +195,11 @@ impl Waterfall {
     /// What the record takes in memory, roughly, in bytes.
     pub fn weight(&self) -> usize {
         let spans: usize = self.spans.iter().map(span_weight).sum();
+        let folded: usize = self.folded.iter().map(Hits::weight).sum();
         let head = &self.head;
         let texts = [&head.user_agent, &head.referer];
         let texts: usize = texts.into_iter().flatten().map(|text| text.len()).sum();
-        size_of::<Self>() + head.url.len() + head.host.len() + texts + spans
+        size_of::<Self>() + head.url.len() + head.host.len() + texts + spans + folded
     }
 
     /// The line of this page in the list of recent pages.
@@ -219,7 +240,7 @@ impl Waterfall {
     }
 }
 
-fn span_weight(span: &SpanRecord) -> usize {
+pub(super) fn span_weight(span: &SpanRecord) -> usize {
     let texts = [&span.server, &span.reason];
     let texts: usize = texts.into_iter().flatten().map(|text| text.len()).sum();
     size_of::<SpanRecord>() + span.url.len() + texts

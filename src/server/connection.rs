@@ -58,7 +58,8 @@ pub async fn serve<S, H>(
             handler: Arc::clone(&handler),
         };
         let (activity, stalled) = (Arc::clone(&activity), Arc::clone(&stalled));
-        async move {
+        // hyper keeps room for the future as long as the connection lives: a kept one that rests holds a pointer, not 5 KiB.
+        Box::pin(async move {
             let multiplexed = request.version() == Version::HTTP_2;
             let chunks = request.version() != Version::HTTP_10;
             let answering = activity.begin(multiplexed);
@@ -78,7 +79,7 @@ pub async fn serve<S, H>(
             } else {
                 response.map(Download::unframed)
             })
-        }
+        })
     });
     let builder = builder(&limits);
     let connection = builder.serve_connection(socket, service);

@@ -224,8 +224,13 @@ impl Accepted {
         let Some(acceptor) = self.tls else {
             return connection::serve(self.stream, facts, self.limits, handler, drain).await;
         };
-        match tokio::time::timeout(self.limits.header_timeout, acceptor.accept(self.stream)).await {
-            Ok(Ok(stream)) => connection::serve(stream, facts, self.limits, handler, drain).await,
+        let accepted = Box::pin(acceptor.accept(self.stream));
+        match tokio::time::timeout(self.limits.header_timeout, accepted).await {
+            // A cleartext connection is not to hold room for what TLS needs.
+            Ok(Ok(stream)) => {
+                let served = connection::serve(stream, facts, self.limits, handler, drain);
+                Box::pin(served).await;
+            }
             Ok(Err(error)) => tracing::debug!(%error, peer = %self.peer, "TLS handshake failed"),
             Err(_) => {
                 self.limits.hit.tell("server.header_timeout");

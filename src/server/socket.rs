@@ -134,6 +134,11 @@ impl<S: Break> Break for tokio_rustls::server::TlsStream<S> {
     }
 }
 
+/// A pipe in memory knows no reset; benches speak with a connection through one.
+impl Break for tokio::io::DuplexStream {
+    fn break_on_close(&self, _: bool) {}
+}
+
 /// The socket. Reads end in `TimedOut` when the client has kept us waiting for too long, writes when it does not read.
 pub struct Socket<S: Break> {
     stream: S,

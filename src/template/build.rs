@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::Settings;
 use super::issue::{IssueKind, Issues};
+use super::memo::Memo;
 use super::outline::{Paired, Role};
 use super::scan::{Finder, Token, TokenKind, Tokens};
 use super::tree::{
@@ -65,6 +66,8 @@ pub(super) fn build(
         root,
         issues: builder.issues.finish(),
         document,
+        runs: Memo::default(),
+        url: Memo::default(),
     }
 }
 

@@ -125,6 +125,8 @@ fn untagged(document: Bytes, settings: &Settings, issues: Issues) -> Template {
         reads_values: false,
         escape: settings.escape,
         document,
+        runs: memo::Memo::default(),
+        url: memo::Memo::default(),
     }
 }
 

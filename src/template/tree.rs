@@ -26,9 +26,21 @@ pub struct Template {
     pub(super) writes_head: bool,
     pub(super) reads_values: bool,
     pub(super) escape: Escape,
+    pub(super) runs: Memo,
+    pub(super) url: Memo,
 }
 
 impl Template {
+    /// Where the gateway notes the URL at which the document was last asked for.
+    pub fn url(&self) -> &Memo {
+        &self.url
+    }
+
+    /// Where the composer notes what it remembers of the composed document.
+    pub fn runs(&self) -> &Memo {
+        &self.runs
+    }
+
     /// The document as it came.
     pub fn document(&self) -> &Bytes {
         &self.document

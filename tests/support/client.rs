@@ -205,6 +205,16 @@ impl Incoming<'_> {
         &self.body.bytes
     }
 
+    /// Reads a little more; the body so far.
+    ///
+    /// # Panics
+    /// When it has ended.
+    pub async fn more(&mut self) -> &[u8] {
+        assert!(self.body.end.is_none(), "the body has ended");
+        self.body.step(&mut self.client.wire).await;
+        &self.body.bytes
+    }
+
     /// Reads to the end.
     pub async fn finish(mut self) -> Answer {
         let read = self.body.finish(&mut self.client.wire);

@@ -1,0 +1,610 @@
+//! Runs: stretches of a document that are text and fragments at hand, whose composed bytes are remembered while none of the fragments
+//! has changed. Long text alone is a run too: its bytes cost nothing, but what is made of them (a content coding) does.
+//!
+//! A run stands in the outermost content of a document, between two nodes that are something else: a fragment that is fetched, a
+//! value, a block. Its bytes are those that composing it would give, and they are used again only when the source says of this
+//! page's request that every fragment of the run would be given at hand just as it was ([`FragmentSource::still`]). What a source
+//! gives no [`Ticket`] for is in no run.
+//!
+//! Runs are kept in a budget of their own ([`Kept`]); the template of the document only knows where they are.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use bytes::{Bytes, BytesMut};
+
+use crate::compose::evaluate::Thread;
+use crate::compose::output::Piece;
+use crate::compose::page::{Page, Rules};
+use crate::compose::source::{Bundle, FragmentSource, Part, Ticket};
+use crate::compose::url::Url;
+use crate::template::Template;
+use crate::template::memo::Memo;
+
+/// What is needed around the bytes of a run and around one of its fragments, about.
+const RUN_OVERHEAD: usize = 256;
+const FRAGMENT_OVERHEAD: usize = 384;
+
+/// Shorter text between two other things is not remembered by itself.
+const LONG_TEXT: usize = 256;
+
+/// The runs of one document may take this part of the budget.
+const LARGEST_SHARE: usize = 8;
+
+/// The composed bytes of a stretch of a document.
+#[derive(Debug)]
+pub struct Run {
+    /// Its nodes: the first, and the one behind the last.
+    start: u32,
+    end: u32,
+    bytes: Bytes,
+    /// The URLs of its fragments.
+    urls: Box<[Arc<Url>]>,
+    /// None: it is text alone, remembered for what is made of it.
+    bundle: Option<Bundle>,
+    /// What somebody made of the bytes and wants to find again with them.
+    memo: Memo,
+}
+
+impl Run {
+    /// The bytes.
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// Where a note may be left that is true of these bytes.
+    pub fn memo(&self) -> &Memo {
+        &self.memo
+    }
+
+    fn weight(&self) -> usize {
+        // What is made of the bytes in several codings is about half as large. Text alone stays where it is in its document.
+        let bytes = self.bytes.len();
+        let own = self.bundle.as_ref().map_or(0, |_| bytes);
+        own + bytes / 2 + self.urls.len() * FRAGMENT_OVERHEAD + RUN_OVERHEAD
+    }
+}
+
+/// The runs of one document, in its order.
+#[derive(Debug)]
+pub(super) struct Runs {
+    /// What its references were relative to, and whether it was the page itself: then the bytes are the same again.
+    base: Arc<Url>,
+    is_page: bool,
+    list: Vec<Arc<Run>>,
+    weight: usize,
+    /// Since the last time that room was looked for.
+    used: AtomicBool,
+}
+
+/// What a template knows of its runs.
+enum Note {
+    /// It was composed lately; the next time its runs are recorded.
+    Seen(Arc<Url>, bool),
+    /// They are there, unless room was needed.
+    Recorded(Weak<Runs>),
+}
+
+/// The runs of all documents, within a budget of bytes. Clones are one store.
+#[derive(Debug, Clone)]
+pub struct Kept(Arc<Mutex<Shelf>>);
+
+#[derive(Debug)]
+struct Shelf {
+    most: usize,
+    held: usize,
+    /// Oldest first; what was used meanwhile goes round once more.
+    all: VecDeque<Arc<Runs>>,
+}
+
+impl Kept {
+    /// At most so many bytes of composed pages.
+    pub fn new(most: usize) -> Self {
+        Self(Arc::new(Mutex::new(Shelf {
+            most,
+            held: 0,
+            all: VecDeque::new(),
+        })))
+    }
+
+    /// Bytes that are held now.
+    pub fn held(&self) -> usize {
+        self.shelf().held
+    }
+
+    fn shelf(&self) -> std::sync::MutexGuard<'_, Shelf> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn keep(&self, runs: Runs) -> Option<Weak<Runs>> {
+        let mut shelf = self.shelf();
+        if runs.weight > shelf.most / LARGEST_SHARE {
+            return None;
+        }
+        let mut gone = Vec::new();
+        while shelf.held + runs.weight > shelf.most {
+            let oldest = shelf.all.pop_front()?;
+            // Nobody can find what no template knows any more.
+            if Arc::weak_count(&oldest) > 0 && oldest.used.swap(false, Ordering::Relaxed) {
+                shelf.all.push_back(oldest);
+            } else {
+                shelf.held -= oldest.weight;
+                gone.push(oldest);
+            }
+        }
+        shelf.held += runs.weight;
+        let runs = Arc::new(runs);
+        let place = Arc::downgrade(&runs);
+        shelf.all.push_back(runs);
+        drop(shelf);
+        // Bytes are given back after the lock is.
+        drop(gone);
+        Some(place)
+    }
+}
+
+/// The run that a whole page is, if it is one that still holds; and what it means for the head. What evaluating the page would check
+/// and count is checked here, so that it need not be begun.
+pub(super) fn whole_page<S: FragmentSource>(
+    rules: &Rules,
+    template: &Template,
+    url: &Arc<Url>,
+    source: &S,
+) -> Option<(Arc<Run>, S::Policy)> {
+    rules.kept.as_ref()?;
+    let runs = template.runs().read(|note: &Note| match note {
+        Note::Recorded(runs) => runs.upgrade(),
+        Note::Seen(..) => None,
+    })??;
+    let [run] = &runs.list[..] else { return None };
+    let root = template.root();
+    let config = &rules.config;
+    let fits = runs.is_page
+        && runs.base.resolves_like(url)
+        && (run.start, run.end) == (root.start, root.end)
+        && template.issues().is_empty()
+        && run.urls.len() <= config.max_includes
+        && config.max_depth > 0
+        && run.bytes.len() as u64 <= config.max_page.as_u64()
+        && !run.urls.iter().any(|include| include.names_the_same(url));
+    if !fits {
+        return None;
+    }
+    // One that does not hold is found out again, and replaced, by evaluation.
+    let policy = source.still(run.bundle.as_ref()?)?;
+    if !runs.used.load(Ordering::Relaxed) {
+        runs.used.store(true, Ordering::Relaxed);
+    }
+    Some((Arc::clone(run), policy))
+}
+
+/// What evaluation of one document does with its runs.
+#[derive(Debug)]
+pub(super) enum Runner {
+    /// They are used, as far as they still hold.
+    Using {
+        runs: Arc<Runs>,
+        next: usize,
+        /// One does not hold any more, or there could be more.
+        outdated: bool,
+    },
+    /// They are recorded.
+    Recording { open: Option<Open>, done: Vec<Run> },
+    /// It is composed for the first time in a while: only that is noted.
+    Passing,
+}
+
+/// A place in the outermost content of a document, and in its output.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Mark {
+    node: u32,
+    list: usize,
+    pieces: usize,
+}
+
+/// A run being recorded.
+#[derive(Debug)]
+pub(super) struct Open {
+    start: u32,
+    first_piece: usize,
+    urls: Vec<Arc<Url>>,
+    tickets: Vec<Ticket>,
+}
+
+impl Runner {
+    /// Whether the source is asked for tickets.
+    pub(super) fn wants_tickets(&self) -> bool {
+        !matches!(self, Self::Passing)
+    }
+}
+
+impl<S: FragmentSource> Page<S> {
+    /// How a document that begins is run through.
+    pub(super) fn runner(
+        &self,
+        template: &Template,
+        base: &Arc<Url>,
+        is_page: bool,
+    ) -> Option<Runner> {
+        self.rules.kept.as_ref()?;
+        let same = |known: &Arc<Url>, page: bool| page == is_page && known.resolves_like(base);
+        let known = template.runs().read(|note: &Note| match note {
+            Note::Seen(known, page) if same(known, *page) => Some(Runner::Recording {
+                open: None,
+                done: Vec::new(),
+            }),
+            Note::Seen(..) => None,
+            Note::Recorded(runs) => {
+                let runs = runs.upgrade()?;
+                if !same(&runs.base, runs.is_page) {
+                    return None;
+                }
+                if !runs.used.load(Ordering::Relaxed) {
+                    runs.used.store(true, Ordering::Relaxed);
+                }
+                Some(Runner::Using {
+                    runs,
+                    next: 0,
+                    outdated: false,
+                })
+            }
+        });
+        Some(known.flatten().unwrap_or(Runner::Passing))
+    }
+
+    /// Takes the run that begins at a node, if there is one and it still holds; gives the node behind it.
+    pub(super) fn take_run(&mut self, thread: &mut Thread, unit: usize, node: u32) -> Option<u32> {
+        let Some(Runner::Using {
+            runs,
+            next,
+            outdated,
+        }) = &mut thread.runner
+        else {
+            return None;
+        };
+        while runs.list.get(*next).is_some_and(|run| run.start < node) {
+            *next += 1;
+        }
+        let run = Arc::clone(runs.list.get(*next).filter(|run| run.start == node)?);
+        *next += 1;
+        if let Some(bundle) = &run.bundle {
+            let policy = self
+                .may_take(thread.document, unit, &run)
+                .then(|| self.source.still(bundle))
+                .flatten();
+            let Some(policy) = policy else {
+                *outdated = true;
+                return None;
+            };
+            self.includes += run.urls.len();
+            self.settle_part(None, Part::Here(policy));
+        }
+        self.count(run.bytes.len());
+        let end = run.end;
+        self.lists[thread.list].pieces.push(Piece::Run(run));
+        Some(end)
+    }
+
+    /// Whether each include of a run would be let through and answered by nothing else.
+    fn may_take(&self, document: usize, unit: usize, run: &Run) -> bool {
+        let config = &self.rules.config;
+        self.documents[document].inlines.is_empty()
+            && self.includes + run.urls.len() <= config.max_includes
+            && self.units[unit].depth < config.max_depth
+            && run
+                .urls
+                .iter()
+                .all(|url| self.refuse_ancestor(unit, url).is_ok())
+    }
+
+    /// Where the output of a document's outermost content stands before a node of it.
+    pub(super) fn mark(&self, thread: &Thread, node: u32) -> Mark {
+        Mark {
+            node,
+            list: thread.list,
+            pieces: self.lists[thread.list].pieces.len(),
+        }
+    }
+
+    /// The node at the mark was a text.
+    pub(super) fn record_text(thread: &mut Thread, mark: Mark) {
+        if let Some(Runner::Recording { open, .. }) = &mut thread.runner {
+            open.get_or_insert_with(|| Open::at(mark));
+        }
+    }
+
+    /// The node at the mark was another one: a fragment that stands in the page as it came, with its ticket, or anything else.
+    pub(super) fn record_node(&mut self, thread: &mut Thread, mark: Mark) {
+        let shown = self.shown.take();
+        match &mut thread.runner {
+            Some(Runner::Recording { open, .. }) => match shown {
+                Some((url, ticket)) => {
+                    let open = open.get_or_insert_with(|| Open::at(mark));
+                    open.urls.push(url);
+                    open.tickets.push(ticket);
+                }
+                None => self.close_run(thread, mark),
+            },
+            // More could be remembered than was.
+            Some(Runner::Using { outdated, .. }) => *outdated |= shown.is_some(),
+            Some(Runner::Passing) | None => {}
+        }
+    }
+
+    /// The run being recorded ends at a mark.
+    fn close_run(&self, thread: &mut Thread, mark: Mark) {
+        let Some(Runner::Recording { open, done }) = &mut thread.runner else {
+            return;
+        };
+        let Some(open) = open.take() else { return };
+        let pieces = &self.lists[mark.list].pieces[open.first_piece..mark.pieces];
+        if open.urls.is_empty() {
+            let run = self.text_run(pieces, open.start..mark.node);
+            done.extend(run);
+            return;
+        }
+        let Some(bundle) = self.source.join(open.tickets) else {
+            return;
+        };
+        let mut bytes =
+            BytesMut::with_capacity(pieces.iter().map(|piece| self.shared(piece).len()).sum());
+        for piece in pieces {
+            bytes.extend_from_slice(self.shared(piece));
+        }
+        done.push(Run {
+            start: open.start,
+            end: mark.node,
+            bytes: bytes.freeze(),
+            urls: open.urls.into(),
+            bundle: Some(bundle),
+            memo: Memo::default(),
+        });
+    }
+
+    /// Text between two other things, where it is long enough that what is made of it is worth remembering.
+    fn text_run(&self, pieces: &[Piece], nodes: Range<u32>) -> Option<Run> {
+        let [Piece::Text(unit, span)] = pieces else {
+            return None;
+        };
+        let document = self.units[*unit as usize].template.document();
+        let bytes = document.slice(span.start as usize..span.end as usize);
+        (bytes.len() >= LONG_TEXT).then(|| Run {
+            start: nodes.start,
+            end: nodes.end,
+            bytes,
+            urls: Box::default(),
+            bundle: None,
+            memo: Memo::default(),
+        })
+    }
+
+    /// The bytes of a piece between two marks: text, or a fragment as it came.
+    fn shared<'p>(&'p self, piece: &'p Piece) -> &'p [u8] {
+        match piece {
+            Piece::Text(unit, span) => self.units[*unit as usize].template.text(*span),
+            Piece::Bytes(bytes) => bytes,
+            Piece::Run(run) => &run.bytes,
+            // Values, slots and lists are what ends a run.
+            Piece::Owned(_) | Piece::Slot(_) | Piece::List(_) => &[],
+        }
+    }
+
+    /// A document has been evaluated to its end, which is at `mark`.
+    pub(super) fn finish_runs(&self, thread: &mut Thread, unit: usize, mark: Mark) {
+        self.close_run(thread, mark);
+        let (Some(runner), Some(kept)) = (thread.runner.take(), &self.rules.kept) else {
+            return;
+        };
+        let (base, is_page) = (self.url(unit), self.units[unit].parent.is_none());
+        let template = &self.units[unit].template;
+        let seen = || Note::Seen(Arc::clone(base), is_page);
+        match runner {
+            Runner::Using {
+                outdated: false, ..
+            } => {}
+            Runner::Using { .. } | Runner::Passing => template.runs().leave(seen()),
+            Runner::Recording { done, .. } if done.is_empty() => {}
+            Runner::Recording { done, .. } => {
+                let runs = Runs {
+                    base: Arc::clone(base),
+                    is_page,
+                    weight: done.iter().map(Run::weight).sum(),
+                    list: done.into_iter().map(Arc::new).collect(),
+                    used: AtomicBool::new(false),
+                };
+                if let Some(place) = kept.keep(runs) {
+                    template.runs().leave(Note::Recorded(place));
+                }
+            }
+        }
+    }
+}
+
+impl Open {
+    fn at(mark: Mark) -> Self {
+        Self {
+            start: mark.node,
+            first_piece: mark.pieces,
+            urls: Vec::new(),
+            tickets: Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+    use std::time::Duration;
+
+    use futures::FutureExt;
+
+    use super::*;
+    use crate::compose::source::{Fetched, Fragment, FragmentRequest};
+    use crate::compose::watch::Unwatched;
+    use crate::compose::{Composed, Composer, Skeleton};
+    use crate::config::ComposeConfig;
+    use crate::expr::RequestFacts;
+    use crate::message::deadline::Deadline;
+    use crate::template::{Settings, compile};
+
+    /// Gives each fragment its path as its body, and a ticket, unless its path begins with `/mine`.
+    #[derive(Clone, Default)]
+    struct Shelf(Arc<Given>);
+
+    #[derive(Default)]
+    struct Given {
+        asked: AtomicUsize,
+        changed: AtomicBool,
+    }
+
+    impl FragmentSource for Shelf {
+        type Policy = ();
+
+        fn fetch(&self, request: FragmentRequest, _: Option<&Memo>) -> Fetched<()> {
+            self.0.asked.fetch_add(1, Ordering::Relaxed);
+            let path = request.url.path();
+            let fragment = Fragment {
+                status: 200,
+                body: Bytes::copy_from_slice(path.as_bytes()),
+                template: None,
+                policy: (),
+                set_cookies: Vec::new(),
+                reservation: None,
+            };
+            if request.keeps && !path.starts_with("/mine") {
+                Fetched::Kept(fragment, Box::new(()))
+            } else {
+                Fetched::Now(Ok(fragment))
+            }
+        }
+
+        fn join(&self, tickets: Vec<Ticket>) -> Option<Bundle> {
+            Some(Arc::new(tickets.len()))
+        }
+
+        fn still(&self, _: &Bundle) -> Option<()> {
+            (!self.0.changed.load(Ordering::Relaxed)).then_some(())
+        }
+
+        fn request(&self) -> Arc<RequestFacts> {
+            Arc::default()
+        }
+    }
+
+    struct Site {
+        composer: Composer,
+        template: Arc<Template>,
+        shelf: Shelf,
+    }
+
+    impl Site {
+        fn new(page: &str, config: ComposeConfig, kept: &Kept) -> Self {
+            let document = Bytes::copy_from_slice(page.as_bytes());
+            Self {
+                composer: Composer::new(config).remembering(kept.clone()),
+                template: Arc::new(compile(document, &Settings::default())),
+                shelf: Shelf::default(),
+            }
+        }
+
+        fn compose(&self) -> Composed<()> {
+            let skeleton = Skeleton {
+                template: Arc::clone(&self.template),
+                url: Arc::new(Url::new(false, b"www.example.com", b"/page").expect("a URL")),
+                deadline: Deadline::after(Duration::from_secs(30)),
+                reservation: None,
+            };
+            self.composer
+                .compose(skeleton, self.shelf.clone(), Arc::new(Unwatched))
+                .now_or_never()
+                .expect("all is at hand")
+                .expect("a page")
+        }
+
+        /// Composes so many times; each body, and how many fragments were asked for.
+        fn bodies(&self, count: usize) -> Vec<(String, usize)> {
+            let mut all = Vec::new();
+            for _ in 0..count {
+                let before = self.shelf.0.asked.load(Ordering::Relaxed);
+                let composed = self.compose();
+                let body = composed.body.as_full().expect("all is at hand");
+                let asked = self.shelf.0.asked.load(Ordering::Relaxed) - before;
+                all.push((String::from_utf8_lossy(body).into_owned(), asked));
+            }
+            all
+        }
+    }
+
+    const PAGE: &str = "<p><esi:include src='/a'/> and <esi:include src='/b'/></p>";
+
+    #[tokio::test]
+    async fn a_page_is_taken_whole_while_it_holds() {
+        let kept = Kept::new(1 << 20);
+        let site = Site::new(PAGE, ComposeConfig::default(), &kept);
+        let body = || "<p>/a and /b</p>".to_owned();
+        let wanted = [(body(), 2), (body(), 2), (body(), 0), (body(), 0)];
+        assert_eq!(site.bodies(4), wanted);
+        assert!(site.compose().run.is_some());
+        // It does not hold any more: composed, recorded anew, taken again.
+        site.shelf.0.changed.store(true, Ordering::Relaxed);
+        assert_eq!(site.bodies(1), [(body(), 2)]);
+        site.shelf.0.changed.store(false, Ordering::Relaxed);
+        assert_eq!(site.bodies(2), [(body(), 2), (body(), 0)]);
+    }
+
+    #[tokio::test]
+    async fn what_is_something_else_stands_between_runs() {
+        let page = "<esi:include src='/a'/>1<esi:include src='/mine'/>2<esi:include src='/b'/><esi:vars>$(UNKNOWN|'v')</esi:vars>3";
+        let kept = Kept::new(1 << 20);
+        let site = Site::new(page, ComposeConfig::default(), &kept);
+        let body = || "/a1/mine2/bv3".to_owned();
+        let wanted = [(body(), 3), (body(), 3), (body(), 1), (body(), 1)];
+        assert_eq!(site.bodies(4), wanted);
+        assert!(site.compose().run.is_none());
+    }
+
+    #[tokio::test]
+    async fn bounds_and_what_answers_for_a_url_hold_as_before() {
+        let few = ComposeConfig {
+            max_includes: 1,
+            ..ComposeConfig::default()
+        };
+        let kept = Kept::new(1 << 20);
+        let site = Site::new(PAGE, few, &kept);
+        let short = ("<p>/a and </p>".to_owned(), 1);
+        assert!(site.bodies(4).iter().all(|body| body.0 == short.0));
+        let inline =
+            "<esi:inline name='/a' fetchable='yes'>here</esi:inline>1<esi:include src='/a'/>2";
+        let site = Site::new(inline, ComposeConfig::default(), &kept);
+        let bodies = site.bodies(4);
+        assert!(bodies.iter().all(|body| *body == bodies[0]), "{bodies:?}");
+    }
+
+    #[tokio::test]
+    async fn no_more_is_kept_than_the_budget_and_what_is_used_stays() {
+        let kept = Kept::new(16 * 1024);
+        let page = |number: usize| {
+            let text = "x".repeat(300);
+            let page = format!("{text}<esi:include src='/{number}'/>{text}");
+            Site::new(&page, ComposeConfig::default(), &kept)
+        };
+        let used = page(0);
+        used.bodies(3);
+        let others: Vec<Site> = (1..50).map(page).collect();
+        for other in &others {
+            // Recorded, and not used since.
+            other.bodies(2);
+            assert!(kept.held() <= 16 * 1024, "{}", kept.held());
+            assert_eq!(used.bodies(1)[0].1, 0, "what is used stays");
+        }
+        let forgotten = others.iter().filter(|other| other.bodies(1)[0].1 > 0);
+        assert!(forgotten.count() > 30);
+        // One that would take too large a part is not kept at all.
+        let text = "y".repeat(4 * 1024);
+        let large = format!("<esi:include src='/a'/>{text}");
+        let large = Site::new(&large, ComposeConfig::default(), &kept);
+        assert!(large.bodies(4).iter().all(|body| body.1 == 1));
+    }
+}
