@@ -58,7 +58,7 @@ pub struct Failure {
 }
 
 impl Failure {
-    fn new(fault: Fault, words: impl ToString) -> Self {
+    fn new(fault: Fault, words: impl std::fmt::Display) -> Self {
         let words = words.to_string();
         Self { fault, words }
     }

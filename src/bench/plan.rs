@@ -87,7 +87,9 @@ impl Requests {
         let heads = paths.iter().map(|path| {
             let mut head = format!("{method} {path} HTTP/1.1\r\n");
             if !own_host {
-                head += &format!("Host: {}\r\n", target.authority);
+                head += "Host: ";
+                head += &target.authority;
+                head += "\r\n";
             }
             if !bodiless {
                 head += "Content-Length: 0\r\n";

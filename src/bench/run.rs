@@ -375,14 +375,13 @@ impl Driver {
     /// the method may be sent again.
     async fn exchange(&mut self) -> Result<Exchange, Failure> {
         loop {
-            let mut connection = match self.connection.take() {
-                Some(connection) => connection,
-                None => {
-                    let address = self.shared.target.address;
-                    let opened = Connection::open(address, &mut self.guard).await?;
-                    self.tally.borrow_mut().connections += 1;
-                    opened
-                }
+            let mut connection = if let Some(connection) = self.connection.take() {
+                connection
+            } else {
+                let address = self.shared.target.address;
+                let opened = Connection::open(address, &mut self.guard).await?;
+                self.tally.borrow_mut().connections += 1;
+                opened
             };
             let keep = if self.shared.plan.expect.looks() {
                 self.body.clear();

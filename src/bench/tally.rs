@@ -369,7 +369,9 @@ mod tests {
         whole.fault(Fault::Cut, || "a".to_owned(), Duration::from_secs(99));
         parts[2].fault(Fault::Cut, || "a".to_owned(), Duration::from_secs(99));
         let mut merged = Tally::default();
-        parts.into_iter().for_each(|part| merged.add(part));
+        for part in parts {
+            merged.add(part);
+        }
         assert_eq!(merged.answers(), 3000);
         assert_eq!(merged.faults, whole.faults);
         assert_eq!((merged.body_bytes, merged.wire_bytes), (30_000, 45_000));

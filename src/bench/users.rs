@@ -63,7 +63,7 @@ mod tests {
         assert_eq!(users.value(0), users.value(3));
         assert_ne!(users.value(0), users.value(1));
         assert_eq!(
-            users.value(2).map(|it| it.as_ref()),
+            users.value(2).map(AsRef::as_ref),
             Some(&b"mqbench-00000abc-000002"[..])
         );
         assert_eq!(Users::new(0, 1).value(5), None);

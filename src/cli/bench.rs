@@ -29,7 +29,7 @@ const SLOWEST: usize = 5;
 /// What to send, where, and how to tell of it.
 #[derive(Debug, Args)]
 pub struct BenchArguments {
-    /// The server: http://host[:port][/path].
+    /// The server: `http://host[:port][/path]`.
     url: String,
     /// Connections, each with one request at a time.
     #[arg(short = 'c', long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100_000))]
@@ -109,8 +109,8 @@ enum Fault {
 }
 
 /// Measures. 0 when it is a result, 1 when it is none, 2 when the arguments make no sense.
-pub fn bench(arguments: BenchArguments) -> ExitCode {
-    let (code, words) = match measure(&arguments) {
+pub fn bench(arguments: &BenchArguments) -> ExitCode {
+    let (code, words) = match measure(arguments) {
         Ok(report) if report.valid => return ExitCode::SUCCESS,
         Ok(report) => (
             1,

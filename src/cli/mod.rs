@@ -120,7 +120,7 @@ pub fn main() -> ExitCode {
         Command::Lint(arguments) => lint::run(&arguments),
         Command::Case { files } => case::case(&files),
         Command::Compose(options) => compose::compose(options),
-        Command::Bench(arguments) => bench::bench(*arguments),
+        Command::Bench(arguments) => bench::bench(&arguments),
         Command::Demo { port } => demo::demo(port),
     }
 }

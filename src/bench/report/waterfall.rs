@@ -13,7 +13,7 @@ const LEFT: f64 = 250.0;
 const RIGHT: f64 = 70.0;
 const TOP: f64 = 26.0;
 /// Most letters of a URL.
-const LETTERS: usize = 36;
+const LETTERS: usize = 34;
 
 /// Draws the pages.
 pub fn draw(pages: &[Page]) -> Markup {
@@ -55,7 +55,7 @@ fn one(page: &Page) -> Markup {
                 }
                 @for (index, span) in page.spans.iter().take(MOST).enumerate() {
                     @let y = TOP + index as f64 * ROW;
-                    text.part x=(fixed(f64::from(span.depth.min(6)) * 12.0)) y=(fixed(y + 13.0)) { (shortened(&span.url)) title { (span.url) } }
+                    text.part x=(fixed(f64::from(span.depth.min(6)) * 12.0)) y=(fixed(y + 13.0)) { (shortened(path(&span.url))) title { (bare(&span.url)) } }
                     @for (class, from, to) in phases(span, end) {
                         rect.(class) x=(fixed(at(from))) y=(fixed(y + 3.0)) width=(fixed((at(to) - at(from)).max(1.5))) height=(ROW - 6.0) {}
                     }
@@ -104,6 +104,20 @@ fn phases(span: &Span, end: f64) -> Vec<(&'static str, f64, f64)> {
     ]
 }
 
+/// Without its scheme: the page refers to nothing outside.
+fn bare(url: &str) -> &str {
+    url.split_once("://").map_or(url, |(_, rest)| rest)
+}
+
+/// Without its host: what tells the parts of a page apart.
+fn path(url: &str) -> &str {
+    match url.split_once("://") {
+        Some((_, rest)) => rest.find('/').map_or("/", |at| &rest[at..]),
+        None => url,
+    }
+}
+
+/// The end of it, where it is too long.
 fn shortened(url: &str) -> String {
     let letters = url.chars().count();
     if letters <= LETTERS {
