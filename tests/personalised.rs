@@ -349,10 +349,11 @@ async fn a_template_cannot_make_a_personal_page_cacheable() {
         ("Expires", "Thu, 01 Jan 2099 00:00:00 GMT"),
         ("X-Own", "kept"),
     ];
-    let add: String = add
-        .iter()
-        .map(|(name, value)| format!("$add_header('{name}', '{}')", value.replace('\'', "\\'")))
-        .collect();
+    let add = add.map(|(name, value)| {
+        let value = value.replace('\'', "\\'");
+        format!("$add_header('{name}', '{value}')")
+    });
+    let add = add.concat();
     let page = format!("<esi:vars>{add}</esi:vars><esi:include src=\"/me\"/>");
     origin.on("/adding", Reply::html(page));
     let answer = gateway.get_as("/adding", "session=ann").await;
