@@ -26,7 +26,7 @@ fn requests() -> usize {
     wanted.and_then(|it| it.parse().ok()).unwrap_or(3000)
 }
 
-/// What a server does is written into the target: `/work/NUMBER`.
+/// What a server does is written into the target: `/job/NUMBER`.
 fn script(target: &str) -> Work {
     let number: usize = target
         .rsplit('/')
@@ -61,7 +61,7 @@ fn config(meters: &[Meter], round: usize, http2: bool) -> UpstreamConfig {
         http2,
         health: Some(HealthConfig {
             interval: Duration::from_millis(20),
-            ..HealthConfig::new("/work/0")
+            ..HealthConfig::new("/job/0")
         }),
         ..UpstreamConfig::new(entries.collect())
     }
@@ -84,7 +84,7 @@ async fn client(current: Arc<RwLock<Upstreams>>, tally: Arc<Tally>, all: usize) 
         let upstreams = current.read().expect("no panic holds it").clone();
         let upstream: Arc<Upstream> = Arc::clone(upstreams.get("app").expect("it is configured"));
         let mut request = Request::new(Body::empty());
-        *request.uri_mut() = format!("/work/{number}").parse().expect("a target");
+        *request.uri_mut() = format!("/job/{number}").parse().expect("a target");
         if number.is_multiple_of(5) {
             *request.method_mut() = Method::POST;
         }

@@ -167,6 +167,31 @@ async fn alt_is_asked_for_only_after_src_has_failed() {
 }
 
 #[tokio::test]
+async fn the_others_of_a_failed_attempt_are_left_to_finish() {
+    let origin = Origin::start().await;
+    let (bad, slow) = (Gate::new(), Gate::new());
+    origin.on(
+        "/page",
+        Reply::html(
+            "[<esi:try><esi:attempt><esi:include src=\"/slow\"/><esi:include src=\"/bad\"/></esi:attempt>\
+             <esi:except>plain</esi:except></esi:try>]",
+        ),
+    );
+    origin.on("/slow", Reply::html("SLOW").behind(&slow));
+    origin.on("/bad", Reply::error(500).behind(&bad));
+    let gateway = Setup::composing(&origin).start().await;
+    let mut client = gateway.client().await;
+    client.send(ask("GET", "/page").bytes()).await;
+    origin.arrived("/slow", 1).await;
+    origin.arrived("/bad", 1).await;
+    bad.open();
+    client.answer().await.is(200, "[plain]");
+    // The page is complete, and its server is still let to say what it was asked for.
+    slow.open();
+    origin.has_answered(3).await;
+}
+
+#[tokio::test]
 async fn a_failing_ssi_include_takes_its_stub_or_says_so() {
     let origin = Origin::start().await;
     origin.on(

@@ -205,6 +205,9 @@ async fn run_case(case: Case) -> Result<(), String> {
     let took = started.elapsed();
 
     let mut faults = case.faults_of_answer(&answer, took);
+    // A page may be complete before the last fetch of an attempt that has failed has come to the origin.
+    let all = origin.arrived_in_all(1 + case.expected_fetches.len());
+    let _ = tokio::time::timeout(Duration::from_millis(500), all).await;
     faults.extend(case.faults_of_requests(&origin));
     if case.flags.iter().any(|flag| flag == "error_logged") && !error_is_logged(&gateway).await {
         faults.push("no error was logged and counted".to_owned());

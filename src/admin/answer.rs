@@ -4,13 +4,14 @@ use std::sync::LazyLock;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use maud::Markup;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use crate::admin::access;
 use crate::admin::dashboard::{SCRIPT, STYLE};
-use crate::message::{Body, Response};
+use crate::message::{Body, Request, Response};
 
 /// What every answer says to a browser: do not keep it, do not guess its type, do not show it inside another page, do not tell
 /// others where you were.
@@ -59,6 +60,22 @@ pub fn streamed(content_type: &'static str, body: Body) -> Response {
     headers.insert(header::CONTENT_SECURITY_POLICY, POLICY.clone());
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     response
+}
+
+/// What is answered to a request that would change something and may not; `open` says that no token is asked for.
+pub fn refusal(request: &Request, open: bool) -> Option<Response> {
+    if *request.method() != Method::POST {
+        let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only POST");
+        let allow = HeaderValue::from_static("POST");
+        response.headers_mut().insert(header::ALLOW, allow);
+        return Some(response);
+    }
+    (open && !access::is_own_doing(request.headers())).then(|| {
+        text(
+            StatusCode::FORBIDDEN,
+            "without a token this takes Content-Type: application/json and no Origin but this one",
+        )
+    })
 }
 
 /// A line of text.

@@ -3,10 +3,9 @@
 //! It changes something, so it stands behind the same doors as a purge.
 
 use futures::future::BoxFuture;
-use http::{HeaderValue, Method, StatusCode, header};
+use http::StatusCode;
 use serde::Deserialize;
 
-use crate::admin::access;
 use crate::admin::answer;
 use crate::message::{Request, Response};
 use crate::observe::status::ServerStatus;
@@ -93,17 +92,8 @@ pub(super) async fn answer(
     operator: Option<&dyn Operator>,
     open: bool,
 ) -> Response {
-    if *request.method() != Method::POST {
-        let mut response = answer::text(StatusCode::METHOD_NOT_ALLOWED, "only POST");
-        let allow = HeaderValue::from_static("POST");
-        response.headers_mut().insert(header::ALLOW, allow);
-        return response;
-    }
-    if open && !access::is_own_doing(request.headers()) {
-        return answer::text(
-            StatusCode::FORBIDDEN,
-            "without a token this takes Content-Type: application/json and no Origin but this one",
-        );
+    if let Some(refusal) = answer::refusal(&request, open) {
+        return refusal;
     }
     let path = request.uri().path().to_owned();
     let order = match read(request).await {

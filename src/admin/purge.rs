@@ -3,9 +3,8 @@
 //! It changes something, so a browser that was led here must not be able to send it: [`access`] asks for the token,
 //! or for the proof that the request comes from no other site.
 
-use http::{HeaderValue, Method, StatusCode, header};
+use http::StatusCode;
 
-use crate::admin::access;
 use crate::admin::answer;
 use crate::cache::order::Order;
 use crate::message::{Request, Response};
@@ -21,17 +20,8 @@ pub trait Purger: Send + Sync {
 
 /// Answers a request for `/purge` that carries the token, if there is one; `open` says that there is none.
 pub(super) async fn answer(request: Request, purger: Option<&dyn Purger>, open: bool) -> Response {
-    if *request.method() != Method::POST {
-        let mut response = answer::text(StatusCode::METHOD_NOT_ALLOWED, "only POST");
-        let allow = HeaderValue::from_static("POST");
-        response.headers_mut().insert(header::ALLOW, allow);
-        return response;
-    }
-    if open && !access::is_own_doing(request.headers()) {
-        return answer::text(
-            StatusCode::FORBIDDEN,
-            "without a token this takes Content-Type: application/json and no Origin but this one",
-        );
+    if let Some(refusal) = answer::refusal(&request, open) {
+        return refusal;
     }
     let order = match read(request).await {
         Ok(order) => order,

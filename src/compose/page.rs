@@ -1,7 +1,7 @@
 //! One page being composed: its documents, what they emit, and the fragments in flight.
 //!
 //! No task is spawned: whoever polls the page (the composer before its head, the body afterwards) drives it, and dropping it drops
-//! all fetches. Evaluation runs ahead in *threads*, one for each document and a few for content whose turn comes late
+//! all fetches; those that a page no longer needs when it is complete are handed to its source. Evaluation runs ahead in *threads*, one for each document and a few for content whose turn comes late
 //! (`except`, `stub`); nesting is this queue of threads, not recursion.
 
 use std::cell::Cell;
@@ -11,6 +11,7 @@ use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll};
 
 use futures::StreamExt;
+use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 
 use crate::compose::attempt::Attempt;
@@ -259,6 +260,20 @@ impl<S: FragmentSource> Page<S> {
                 Poll::Pending => return Poll::Pending,
             }
         }
+    }
+
+    /// What is still fetched although the page is complete; afterwards nothing is in flight.
+    pub(super) fn rest(&mut self) -> Option<BoxFuture<'static, ()>> {
+        let mut flying = std::mem::take(&mut self.flying);
+        let mut waiting = std::mem::take(&mut self.waiting);
+        if flying.is_empty() {
+            return None;
+        }
+        Some(Box::pin(async move {
+            while flying.next().await.is_some() {
+                flying.extend(waiting.pop_front());
+            }
+        }))
     }
 
     /// Whether nothing is in flight and nothing is left to evaluate.

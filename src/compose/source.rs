@@ -48,6 +48,12 @@ pub trait FragmentSource: Send + Sync + 'static {
         None
     }
 
+    /// The page is complete, and these fetches are not: an attempt that asked for them has failed by another one, and they are left
+    /// to finish (language reference, section 9). They end within their own time; dropping the future breaks them off.
+    fn let_finish(&self, rest: BoxFuture<'static, ()>) {
+        drop(rest);
+    }
+
     /// A part that became known only after the head had left: it may be stricter than what the head promised.
     fn late_part(&self, part: &Part<Self::Policy>) {
         let _ = part;

@@ -77,6 +77,9 @@ impl<S: FragmentSource> HttpBody for Stream<S> {
         }
         if this.cursor.at_end() {
             this.ended = true;
+            if let Some(rest) = this.page.rest() {
+                this.page.source.let_finish(rest);
+            }
             return Poll::Ready(None);
         }
         if idle {

@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use futures::future::BoxFuture;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
@@ -189,6 +190,12 @@ impl FragmentSource for PageFragments {
 
     fn still(&self, bundle: &source::Bundle) -> Option<PartPolicy> {
         bundle.downcast_ref::<Bundle>()?.still(self)
+    }
+
+    fn let_finish(&self, rest: BoxFuture<'static, ()>) {
+        // Each fetch has a time of its own; none outlives the page's.
+        let deadline = self.deadline;
+        tokio::spawn(async move { deadline.bound(rest).await });
     }
 
     fn late_part(&self, part: &Part<PartPolicy>) {

@@ -62,6 +62,7 @@ pub async fn play(vector: &Arc<Vector>) -> Result<Outcome, String> {
         Some(gateway) => ask(vector, gateway).await,
         None => Err("the gateway does not listen".to_owned()),
     };
+    settle(vector, &origin).await;
     // Once the connections are over, so is the account of the page.
     running.drain().await;
     stage.start();
@@ -75,6 +76,22 @@ pub async fn play(vector: &Arc<Vector>) -> Result<Outcome, String> {
         seen: origin.seen(),
         errors: pages.iter().map(|page| page.template_errors).sum(),
     })
+}
+
+/// A page may be complete before the last fetch of an attempt that has failed has come to the origin: it gets a moment.
+async fn settle(vector: &Vector, origin: &Origin) {
+    for _ in 0..50 {
+        let seen = origin.seen();
+        if vector
+            .expected
+            .fetches
+            .iter()
+            .all(|url| seen.contains_key(url))
+        {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 /// Opens the origin on a free port.
