@@ -1,6 +1,6 @@
 //! `POST /purge`: empties the cache by URL, surrogate key, prefix, or all of it.
 //!
-//! It changes something, so a browser that was led here must not be able to send it: [`access`] asks for the token,
+//! It changes something, so a browser that was led here must not be able to send it: [`access`](crate::admin::access) asks for the token,
 //! or for the proof that the request comes from no other site.
 
 use http::StatusCode;
