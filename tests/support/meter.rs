@@ -185,9 +185,7 @@ impl Meter {
     /// Listens again at the same port.
     pub async fn restart(&mut self) {
         self.stop().await;
-        let listener = TcpListener::bind(self.address)
-            .await
-            .expect("the port that was ours before");
+        let listener = super::listen_again(self.address).await;
         let task = tokio::spawn(accept(listener, self.manner.clone(), self.shared.clone()));
         self.task = task.abort_handle();
     }

@@ -20,7 +20,10 @@ pub mod reply;
 pub mod wire;
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::time::Duration;
+
+use tokio::net::TcpListener;
 
 pub use client::{Answer, Ask, Client, End, ask};
 pub use gate::Gate;
@@ -38,6 +41,20 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     let waited = tokio::time::timeout(PATIENCE, future).await;
     waited.unwrap_or_else(|_| panic!("waited {PATIENCE:?} for {what}"))
+}
+
+/// Listens at an address that was ours a moment ago. A test beside this one may have been given its port meanwhile, for as long as a
+/// connection lasts; no event tells when that is over.
+pub async fn listen_again(address: SocketAddr) -> TcpListener {
+    within("the port that was ours before", async {
+        loop {
+            match TcpListener::bind(address).await {
+                Ok(listener) => return listener,
+                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        }
+    })
+    .await
 }
 
 /// What the function makes of each item, one after the other.

@@ -211,9 +211,7 @@ impl Origin {
     /// Listens again on the same port.
     pub async fn restart(&mut self) {
         self.stop().await;
-        let listener = TcpListener::bind(self.address)
-            .await
-            .expect("the port that was ours before");
+        let listener = super::listen_again(self.address).await;
         self.task = Some(tokio::spawn(accept(listener, self.shared.clone())));
     }
 
