@@ -128,8 +128,8 @@ impl Worth {
         }
     }
 
-    /// In thousandths: all texts here have at most three digits behind the point.
-    fn thousandths(&self) -> Option<i128> {
+    /// Whether it is below zero, the length of its whole part, and all its digits, without the zeros that say nothing.
+    fn number(&self) -> Option<(bool, usize, String)> {
         let text = self.text();
         let digits = text.strip_prefix('-').unwrap_or(&text);
         let (whole, fraction) = digits.split_once('.').unwrap_or((digits, "0"));
@@ -137,15 +137,20 @@ impl Worth {
         if !are_digits(whole) || !are_digits(fraction) {
             return None;
         }
-        let size =
-            whole.parse::<i128>().ok()? * 1000 + format!("{fraction:0<3}").parse::<i128>().ok()?;
-        Some(if text.starts_with('-') { -size } else { size })
+        let whole = whole.trim_start_matches('0');
+        let all = format!("{whole}{}", fraction.trim_end_matches('0'));
+        Some((text.starts_with('-') && !all.is_empty(), whole.len(), all))
+    }
+
+    fn is_zero(&self) -> bool {
+        self.number()
+            .is_some_and(|(_, _, digits)| digits.is_empty())
     }
 
     fn truth(&self) -> bool {
         match self {
             Self::Boolean(truth) => *truth,
-            other => !other.text().is_empty() && other.thousandths() != Some(0),
+            other => !other.text().is_empty() && !other.is_zero(),
         }
     }
 
@@ -158,8 +163,13 @@ impl Worth {
 }
 
 fn holds(symbol: &str, left: &Worth, right: &Worth) -> bool {
-    let order = match (left.thousandths(), right.thousandths()) {
-        (Some(left), Some(right)) => left.cmp(&right),
+    let order = match (left.number(), right.number()) {
+        (Some((true, long, digits)), Some((true, other_long, others))) => {
+            (other_long, others).cmp(&(long, digits))
+        }
+        (Some((below, long, digits)), Some((other_below, other_long, others))) => {
+            (!below, long, digits).cmp(&(!other_below, other_long, others))
+        }
         _ => left.text().as_bytes().cmp(right.text().as_bytes()),
     };
     let both = !left.text().is_empty() && !right.text().is_empty();
