@@ -29,7 +29,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::runtime::Runtime;
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: marquetry::allocator::Mimalloc = marquetry::allocator::Mimalloc;
 
 /// Answers before the counting begins: they fill the cache and whatever is remembered.
 const WARM: usize = 10;

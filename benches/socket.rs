@@ -30,7 +30,7 @@ use tokio::runtime::{Builder, Runtime};
 
 // As in the program.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: marquetry::allocator::Mimalloc = marquetry::allocator::Mimalloc;
 
 /// Rounds of each case, and answers of one server in a round.
 const ROUNDS: usize = 7;

@@ -5,6 +5,7 @@
 //! and streams the composed page. `ARCHITECTURE.md` draws the plan of the house; the modules below stand in reading order.
 
 pub mod admin;
+pub mod allocator;
 pub mod bench;
 pub mod cache;
 pub mod cli;

@@ -2,7 +2,7 @@
 
 /// Many small allocations a page: mimalloc takes them faster than the system's.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: marquetry::allocator::Mimalloc = marquetry::allocator::Mimalloc;
 
 fn main() -> std::process::ExitCode {
     marquetry::cli::main()

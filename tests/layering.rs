@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 /// A folder and what of ours it may import besides itself.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
+    ("allocator", &[]),
     ("diagnostic", &[]),
     ("config", &["diagnostic"]),
     ("message", &[]),
@@ -96,6 +97,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("prometheus_client", &["observe/"]),
     ("maud", &["admin/", "bench/report/", "demo/"]),
     ("httparse", &["bench/answer"]),
+    ("libmimalloc_sys", &["allocator"]),
 ];
 
 /// A folder and the outside crates that it must never know.
