@@ -59,6 +59,7 @@ impl Status for FourServers {
 
 fn open_page(observer: &Observer, id: &str) -> OpenPage {
     let page = observer.page(&PageStart {
+        came: Instant::now(),
         id: &RequestId::parse(id).unwrap(),
         client: [192, 0, 2, 7].into(),
         method: &Method::GET,
@@ -66,6 +67,7 @@ fn open_page(observer: &Observer, id: &str) -> OpenPage {
         url: EVIL,
         headers: &HeaderMap::new(),
     });
+    page.trace().waits();
     page.trace().composed();
     let start = FragmentStart {
         url: EVIL,

@@ -132,8 +132,19 @@ impl Cache {
 
     /// Looks `key` up for a request that would go upstream so; `stale` says whether its user may be given what is stale.
     pub fn look_up(&self, key: &CacheKey, asker: Asker<'_>, stale: bool) -> Lookup {
+        self.look_up_at(key, asker, stale, Instant::now())
+    }
+
+    /// The same for one who knows what time it is.
+    pub fn look_up_at(
+        &self,
+        key: &CacheKey,
+        asker: Asker<'_>,
+        stale: bool,
+        now: Instant,
+    ) -> Lookup {
         match self.memory.get(key, asker, &self.epochs) {
-            Ok(object) => match object.freshness(Instant::now()) {
+            Ok(object) => match object.freshness(now) {
                 Freshness::Fresh => Lookup::Hit(object),
                 Freshness::WhileRevalidating if stale => Lookup::Stale(object),
                 Freshness::WhileRevalidating | Freshness::Expired => Lookup::Expired(object),

@@ -127,7 +127,12 @@ impl Object {
 
     /// How old it is now (RFC 9111 4.2.3).
     pub fn age(&self) -> Duration {
-        self.times.age(self.stored.elapsed())
+        self.age_at(Instant::now())
+    }
+
+    /// How old it is at `now`.
+    pub fn age_at(&self, now: Instant) -> Duration {
+        self.times.age(now.saturating_duration_since(self.stored))
     }
 
     /// How long it is fresh from its making.
@@ -137,29 +142,34 @@ impl Object {
 
     /// How long it stays fresh from now; zero once it is stale.
     pub fn fresh_for(&self) -> Duration {
-        if self.is_fresh() {
-            self.times.lifetime().saturating_sub(self.age())
+        let now = Instant::now();
+        if self.freshness(now) == Freshness::Fresh {
+            self.times.lifetime().saturating_sub(self.age_at(now))
         } else {
             Duration::ZERO
         }
     }
 
-    /// Seconds until it is stale; since when it is, below zero.
-    pub fn ttl(&self) -> i64 {
+    /// Seconds from `now` until it is stale; since when it is, below zero.
+    pub fn ttl(&self, now: Instant) -> i64 {
         let seconds = |duration: Duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
-        if self.is_fresh() {
-            return seconds(self.fresh_for());
+        let age = self.age_at(now);
+        if self.freshness(now) == Freshness::Fresh {
+            return seconds(self.times.lifetime().saturating_sub(age));
         }
         let end = self.ended().map_or(self.times.lifetime(), |ended| {
             self.times.lifetime().min(self.times.age(ended))
         });
-        -seconds(self.age().saturating_sub(end))
+        -seconds(age.saturating_sub(end))
     }
 
     /// What it may be used for at `now`.
     pub fn freshness(&self, now: Instant) -> Freshness {
-        self.times
-            .freshness(now.saturating_duration_since(self.stored), self.ended())
+        let ended = self.ended();
+        let resident = now.saturating_duration_since(self.stored);
+        // Who has looked at the clock before a purge was found is bound by it too.
+        let resident = resident.max(ended.unwrap_or_default());
+        self.times.freshness(resident, ended)
     }
 
     /// Whether it answers by itself now.
@@ -342,12 +352,19 @@ pub(crate) mod tests {
         let freshness = || stored.freshness(Instant::now());
         tokio::time::advance(Duration::from_secs(10)).await;
         assert_eq!(freshness(), Freshness::Fresh);
-        assert_eq!(stored.ttl(), 50);
+        assert_eq!(stored.ttl(Instant::now()), 50);
+        let before = Instant::now() - Duration::from_secs(1);
         stored.end();
         assert_eq!(freshness(), Freshness::WhileRevalidating);
+        let late = stored.freshness(before);
+        assert_eq!(
+            late,
+            Freshness::WhileRevalidating,
+            "a clock read before the purge was found"
+        );
         tokio::time::advance(Duration::from_secs(29)).await;
         assert_eq!(freshness(), Freshness::WhileRevalidating);
-        assert_eq!(stored.ttl(), -29);
+        assert_eq!(stored.ttl(Instant::now()), -29);
         tokio::time::advance(Duration::from_secs(1)).await;
         assert_eq!(freshness(), Freshness::Expired);
     }

@@ -145,10 +145,31 @@ impl Composer {
         source: S,
         watcher: Arc<dyn Watcher>,
     ) -> Result<Composed<S::Policy>, ComposeError> {
-        self.compose_coded(skeleton, source, watcher, None).await
+        match self.at_hand(&skeleton, &source) {
+            Some(composed) => Ok(composed),
+            None => self.compose_coded(skeleton, source, watcher, None).await,
+        }
     }
 
-    /// The same, with a body that is coded; but for one that is a single [run](Composed::run), or that its tags replace.
+    /// The page, where all of it is remembered as one [run](Composed::run) that still holds.
+    pub fn at_hand<S: FragmentSource>(
+        &self,
+        skeleton: &Skeleton,
+        source: &S,
+    ) -> Option<Composed<S::Policy>> {
+        let (run, policy) =
+            runs::whole_page(&self.rules, &skeleton.template, &skeleton.url, source)?;
+        Some(Composed {
+            edits: HeadEdits::default(),
+            parts: vec![Part::Here(policy)],
+            set_cookies: Vec::new(),
+            body: Body::full(run.bytes().clone()),
+            is_coded: false,
+            run: Some(run),
+        })
+    }
+
+    /// As [`compose`](Self::compose), with a body that is coded; but for one that is a single [run](Composed::run), or that its tags replace.
     ///
     /// # Errors
     /// As [`compose`](Self::compose).
@@ -159,17 +180,6 @@ impl Composer {
         watcher: Arc<dyn Watcher>,
         coded: Option<Coded>,
     ) -> Result<Composed<S::Policy>, ComposeError> {
-        let whole = runs::whole_page(&self.rules, &skeleton.template, &skeleton.url, &source);
-        if let Some((run, policy)) = whole {
-            return Ok(Composed {
-                edits: HeadEdits::default(),
-                parts: vec![Part::Here(policy)],
-                set_cookies: Vec::new(),
-                body: Body::full(run.bytes().clone()),
-                is_coded: false,
-                run: Some(run),
-            });
-        }
         let mut page = Page::new(Arc::clone(&self.rules), source, watcher, now());
         page.reservations.extend(skeleton.reservation);
         let writes_head = skeleton.template.writes_head();

@@ -161,14 +161,16 @@ pub(super) fn whole_page<S: FragmentSource>(
     let [run] = &runs.list[..] else { return None };
     let root = template.root();
     let config = &rules.config;
+    // Most requests for a page bring the very URL that its run was recorded for.
+    let same = Arc::ptr_eq(&runs.base, url);
     let fits = runs.is_page
-        && runs.base.resolves_like(url)
+        && (same || runs.base.resolves_like(url))
         && (run.start, run.end) == (root.start, root.end)
         && template.issues().is_empty()
         && run.urls.len() <= config.max_includes
         && config.max_depth > 0
         && run.bytes.len() as u64 <= config.max_page.as_u64()
-        && !run.urls.iter().any(|include| include.names_the_same(url));
+        && (same || !run.urls.iter().any(|include| include.names_the_same(url)));
     if !fits {
         return None;
     }

@@ -15,6 +15,7 @@ use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, Method, StatusCode};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use crate::cache::coalesce::{self, Interest, Landed, Lead, Role, Wait};
 use crate::cache::filling::Filling;
@@ -143,13 +144,20 @@ impl Fetcher {
         &self.observer
     }
 
-    /// What is at hand for a GET with these fields, without waiting.
-    pub fn at_hand(&self, key: &CacheKey, fields: &dyn Fields, policy: Policy) -> Lookup {
+    /// What is at hand `now` for a GET with these fields, without waiting.
+    pub fn at_hand(
+        &self,
+        key: &CacheKey,
+        fields: &dyn Fields,
+        policy: Policy,
+        now: Instant,
+    ) -> Lookup {
         let asker = Asker {
             fields,
             keyed: policy.keyed,
         };
-        let found = heeded(self.cache.look_up(key, asker, policy.stale), policy.control);
+        let found = self.cache.look_up_at(key, asker, policy.stale, now);
+        let found = heeded(found, policy.control);
         match found {
             Lookup::Hit(_) => self.observer.cache().used(CacheUse::Hit),
             Lookup::Stale(_) => self.observer.cache().used(CacheUse::Stale),
@@ -165,8 +173,8 @@ impl Fetcher {
     /// # Errors
     /// [`FetchError`], after the retries that the upstream allows.
     pub async fn fetch(&self, ask: Ask) -> Result<Fetched, FetchError> {
-        let found =
-            may_look_up(&ask).then(|| self.at_hand(&ask.key, ask.request.headers(), ask.policy));
+        let found = may_look_up(&ask)
+            .then(|| self.at_hand(&ask.key, ask.request.headers(), ask.policy, Instant::now()));
         self.fetch_after(ask, found).await
     }
 

@@ -62,7 +62,7 @@ impl Answer {
         if visit.method == Method::HEAD {
             response = head_only(response);
         }
-        let trace = page.trace().clone();
+        let trace = page.trace();
         trace.status(response.status());
         let fields = response.headers_mut();
         headers::remove_consumed(fields, visit.is_surrogate());
@@ -103,19 +103,21 @@ pub fn insert_age(fields: &mut http::HeaderMap, age: std::time::Duration) {
 
 /// Tells the page what becomes of its body, and the fetch that it streams from, if it is still under way.
 pub(super) fn watched(body: Body, page: Page, fetch: Option<Span>) -> Body {
-    let trace = page.trace().clone();
-    let mut watched = Watched {
+    if let Some(bytes) = body.as_full() {
+        let length = bytes.len();
+        if let Some(fetch) = fetch {
+            fetch.notes().received(length);
+            fetch.finish(Outcome::Ok);
+        }
+        page.finish_whole(length);
+        return body;
+    }
+    let watched = Watched {
         body,
-        trace,
+        trace: page.trace().clone(),
         page: Some(page),
         fetch,
     };
-    if let Some(bytes) = watched.body.as_full() {
-        let bytes = bytes.clone();
-        watched.sent(bytes.len());
-        watched.finish(PageEnd::Complete);
-        return Body::full(bytes);
-    }
     watched.sent(0);
     Body::stream(watched)
 }

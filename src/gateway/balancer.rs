@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderValue, Method, Version};
+use tokio::time::Instant;
 
 use crate::config::UpstreamConfig;
 use crate::gateway::answer::{head_only, watched};
@@ -53,6 +54,7 @@ impl Balancer {
             Err(refused) => return respond::refusal(&refused.into(), version),
         };
         let page = gateway.observer.page(&PageStart {
+            came: Instant::now(),
             id: &visit.id,
             client: visit.client,
             method: &visit.method,
@@ -61,6 +63,7 @@ impl Balancer {
             headers: &visit.client_headers,
         });
         let trace = page.trace();
+        trace.waits();
         trace.routed(&self.route, &self.upstream_metrics);
         let span = trace.skeleton();
         span.routed(&self.route, &self.upstream_metrics);

@@ -66,7 +66,7 @@ struct Asked {
     gateway: u64,
     scheme: &'static str,
     host: String,
-    public_host: String,
+    public_host: Option<String>,
 }
 
 /// One of them.

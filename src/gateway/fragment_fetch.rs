@@ -8,6 +8,7 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http::header::SET_COOKIE;
 use http_body::Body as _;
+use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::cache::Lookup;
@@ -51,7 +52,7 @@ pub(super) fn stored(
         status: object.status.as_u16(),
         template,
         body: document.body,
-        policy: PartPolicy::of_stored(object)
+        policy: PartPolicy::of_stored(object, Instant::now())
             .or_personal(reads_request)
             .or_foreign(foreign),
         set_cookies: Vec::new(),

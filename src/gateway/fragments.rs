@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures::future::BoxFuture;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use tokio::time::Instant;
 
 use crate::cache::Lookup;
 use crate::cache::changes::Changes;
@@ -108,7 +109,9 @@ impl FragmentSource for PageFragments {
                 let place = Changes::place(&key);
                 self.fetcher.cache().changes().at(place)
             });
-            let at_hand = self.fetcher.at_hand(&key, &outgoing, policy);
+            let at_hand = self
+                .fetcher
+                .at_hand(&key, &outgoing, policy, Instant::now());
             match &at_hand {
                 Lookup::Hit(object) => {
                     let fragment = self.at_hand(&request, route, object, CacheUse::Hit, foreign);

@@ -34,7 +34,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
+use tokio::time::Instant;
+
 use crate::cache::key::{CacheKey, Fields};
+use crate::cache::object::Object;
 use crate::cache::{Cache, Lookup};
 use crate::compose::Composer;
 use crate::compose::limits::Memory;
@@ -45,11 +49,12 @@ use crate::config::{ComposeConfig, Config, OnError, ServerConfig};
 use crate::fetch::error::FetchError;
 use crate::fetch::gather::{Gathered, gather};
 use crate::fetch::validate::is_on_the_origins_conditions;
-use crate::fetch::{Ask, Fetched, Fetcher};
+use crate::fetch::{Ask, Fetched, Fetcher, Policy};
 use crate::gateway::answer::Answer;
 use crate::gateway::documents::Documents;
 use crate::gateway::error::GatewayError;
 use crate::gateway::origin_request::{Outgoing, Purpose};
+use crate::gateway::page::{Begun, Made};
 use crate::gateway::remembered::Remembered;
 use crate::gateway::route::Route;
 use crate::gateway::visit::{Trust, Visit};
@@ -193,30 +198,37 @@ impl Gateway {
     }
 
     /// Answers one request.
-    pub async fn answer(&self, request: Request) -> Response {
-        let version = request.version();
-        let (visit, body) = match Visit::new(request, &self.trust) {
-            Ok(visit) => visit,
-            Err(refused) => return respond::refusal(&refused.into(), version),
-        };
-        let visit = Arc::new(visit);
-        let page = self.observer.page(&PageStart {
-            id: &visit.id,
-            client: visit.client,
-            method: &visit.method,
-            host: &visit.host,
-            url: visit.target(),
-            headers: &visit.client_headers,
-        });
-        let walked = self.walk(&visit, body, page.trace()).await;
-        let answer = walked.unwrap_or_else(|error| {
-            tell(&error, &visit);
-            if let Some(setting) = error.limit() {
-                self.observer.limit_hit(setting);
-            }
-            Answer::plain(respond::error(&error))
-        });
-        answer.send(&visit, page)
+    ///
+    /// Answers from store are the many, so what only others need across a wait is boxed: the future is small, and little is moved.
+    pub fn answer(&self, request: Request) -> impl Future<Output = Response> + Send {
+        // A block, because a function keeps its arguments twice.
+        async move {
+            let version = request.version();
+            let (visit, body) = match Visit::new(request, &self.trust) {
+                Ok(visit) => visit,
+                Err(refused) => return respond::refusal(&refused.into(), version),
+            };
+            let visit = Arc::new(visit);
+            let came = Instant::now();
+            let page = self.observer.page(&PageStart {
+                came,
+                id: &visit.id,
+                client: visit.client,
+                method: &visit.method,
+                host: &visit.host,
+                url: visit.target(),
+                headers: &visit.client_headers,
+            });
+            let walked = self.walk(&visit, body, page.trace(), came).await;
+            let answer = walked.unwrap_or_else(|error| {
+                tell(&error, &visit);
+                if let Some(setting) = error.limit() {
+                    self.observer.limit_hit(setting);
+                }
+                Answer::plain(respond::error(&error))
+            });
+            answer.send(&visit, page)
+        }
     }
 
     /// Route, skeleton, page.
@@ -225,6 +237,7 @@ impl Gateway {
         visit: &Arc<Visit>,
         body: Body,
         trace: &PageTrace,
+        came: Instant,
     ) -> Result<Answer, GatewayError> {
         if self.is_purge(visit) {
             return Ok(Answer::plain(self.purge_for(visit)));
@@ -234,81 +247,136 @@ impl Gateway {
             .find(&visit.host, visit.path())
             .ok_or(GatewayError::NoRoute)?;
         trace.routed(&route.metrics, &route.upstream_metrics);
-        let body = if visit.is_safe() {
-            drop_body(body).await?
-        } else if route.upstream.is_bounded() {
-            settle_body(body).await?
+        let (body, now) = if body.as_full().is_some_and(Bytes::is_empty) {
+            (body, came)
         } else {
-            body
+            trace.waits();
+            let body = Box::pin(settled(visit, route, body)).await?;
+            (body, Instant::now())
         };
-        let deadline = self.deadline(&body);
+        let deadline = self.deadline(&body, now);
         let mut key = None;
-        let skeleton = self.skeleton(visit, route, body, deadline, trace, &mut key);
-        let fetched = skeleton.await?;
-        let answer = self.page(visit, route, fetched, deadline, trace).await?;
+        let made = match self.skeleton_at_hand(visit, route, trace, now, &mut key) {
+            Ok(object) => self.stored(visit, route, &object, CacheUse::Hit, now)?,
+            Err(wanted) => {
+                trace.waits();
+                let made = self.fetched(wanted, visit, route, body, deadline, trace);
+                Box::pin(made).await?
+            }
+        };
+        let answer = match made {
+            Made::Answer(answer) => answer,
+            Made::Page(page) => match self.begun(visit, page, deadline, trace)? {
+                Begun::Answer(answer) => answer,
+                Begun::Page(composing) => {
+                    trace.waits();
+                    Box::pin(self.composed(visit, composing, trace)).await?
+                }
+            },
+        };
         Ok(Answer { key, ..answer })
     }
 
     /// A page's time; the time that a body may take to arrive comes on top.
-    fn deadline(&self, body: &Body) -> Deadline {
+    fn deadline(&self, body: &Body, now: Instant) -> Deadline {
         let upload = if body.as_full().is_some() {
             Duration::ZERO
         } else {
             self.server.body_timeout
         };
-        Deadline::after(self.compose.page_timeout + upload)
+        Deadline::from(now, self.compose.page_timeout + upload)
     }
 
-    async fn skeleton(
+    /// The skeleton, where it is stored and this visitor may have it; else what is asked for.
+    fn skeleton_at_hand(
         &self,
         visit: &Visit,
         route: &Route,
-        body: Body,
-        deadline: Deadline,
         trace: &PageTrace,
+        now: Instant,
         told_key: &mut Option<CacheKey>,
-    ) -> Result<Fetched, FetchError> {
+    ) -> Result<Arc<Object>, Box<Wanted>> {
         let (config, host) = (&route.config, &visit.host);
         let outgoing = Outgoing::new(visit, config, host, || {
             Arc::new(origin_request::fields(visit, config, host, Purpose::Page))
         });
         let (key, keyed) = cache_policy::key(visit, config, host, visit.target(), &outgoing);
         let policy = cache_policy::policy(visit, config, keyed);
-        *told_key = visit.debug.then(|| key.clone());
+        if visit.debug {
+            *told_key = Some(key.clone());
+        }
         let mut found = None;
         if policy.cacheable && visit.is_safe() && !is_for_the_origin(visit, &outgoing) {
-            match self.fetcher.at_hand(&key, &outgoing, policy) {
+            match self.fetcher.at_hand(&key, &outgoing, policy, now) {
                 Lookup::Hit(object) => {
-                    trace.skeleton_hit(&Served {
+                    let served = Served {
                         route: &route.metrics,
                         upstream: &route.upstream_metrics,
                         outcome: Outcome::Ok,
                         cache: CacheUse::Hit,
                         bytes: object.body.len(),
-                    });
-                    return Ok(Fetched::Stored(object, CacheUse::Hit));
+                    };
+                    trace.skeleton_hit(&served, now);
+                    return Ok(object);
                 }
                 other => found = Some(other),
             }
         }
+        let fields = Arc::unwrap_or_clone(outgoing.into_fields());
+        Err(Box::new(Wanted {
+            key,
+            policy,
+            found,
+            fields,
+        }))
+    }
+
+    /// What becomes of a skeleton that is not at hand.
+    async fn fetched(
+        &self,
+        wanted: Box<Wanted>,
+        visit: &Visit,
+        route: &Route,
+        body: Body,
+        deadline: Deadline,
+        trace: &PageTrace,
+    ) -> Result<Made, GatewayError> {
+        let fetched = self.skeleton(wanted, visit, route, body, deadline, trace);
+        match fetched.await? {
+            Fetched::Stored(object, used) => {
+                self.stored(visit, route, &object, used, Instant::now())
+            }
+            Fetched::Streamed(streamed) => self.streamed(visit, route, streamed, deadline).await,
+        }
+    }
+
+    /// The skeleton by its upstream.
+    async fn skeleton(
+        &self,
+        wanted: Box<Wanted>,
+        visit: &Visit,
+        route: &Route,
+        body: Body,
+        deadline: Deadline,
+        trace: &PageTrace,
+    ) -> Result<Fetched, FetchError> {
         let mut request = Request::new(body);
         *request.method_mut() = visit.method.clone();
-        *request.headers_mut() = Arc::unwrap_or_clone(outgoing.into_fields());
-        *request.uri_mut() = cache_policy::uri(visit, config);
+        *request.headers_mut() = wanted.fields;
+        *request.uri_mut() = cache_policy::uri(visit, &route.config);
         let span = trace.skeleton();
         span.routed(&route.metrics, &route.upstream_metrics);
         let ask = Ask {
-            key,
+            key: wanted.key,
             request,
             upstream: Arc::clone(&route.upstream),
-            policy,
+            policy: wanted.policy,
             ttl: None,
             deadline,
             prepare: Arc::clone(&route.documents) as Arc<_>,
             notes: span.notes().clone(),
         };
-        // What a hit does not need is not carried through it.
-        let fetched = Box::pin(self.fetcher.fetch_after(ask, found)).await;
+        let fetched = self.fetcher.fetch_after(ask, wanted.found).await;
         match &fetched {
             Ok(Fetched::Stored(object, used)) => {
                 span.notes().received(object.body.len());
@@ -332,6 +400,27 @@ impl Gateway {
     }
 }
 
+/// A skeleton that is not at hand.
+struct Wanted {
+    key: CacheKey,
+    policy: Policy,
+    /// What a look-up has found, where there was one.
+    found: Option<Lookup>,
+    /// The request's fields.
+    fields: http::HeaderMap,
+}
+
+/// The body of a request that has one, as it goes on.
+async fn settled(visit: &Visit, route: &Route, body: Body) -> Result<Body, GatewayError> {
+    if visit.is_safe() {
+        drop_body(body).await
+    } else if route.upstream.is_bounded() {
+        settle_body(body).await
+    } else {
+        Ok(body)
+    }
+}
+
 /// Whether the request's conditions are the origin's to decide, if they go upstream at all.
 fn is_for_the_origin(visit: &Visit, outgoing: &dyn Fields) -> bool {
     is_on_the_origins_conditions(&visit.client_headers)
@@ -349,9 +438,6 @@ async fn drop_body(mut body: Body) -> Result<Body, GatewayError> {
 /// Where servers take few requests at a time, a small body is read before one is asked for, so that a client that dribbles holds
 /// none of their slots; a large one streams.
 async fn settle_body(body: Body) -> Result<Body, GatewayError> {
-    if body.as_full().is_some() {
-        return Ok(body);
-    }
     match gather(body, SETTLED)
         .await
         .map_err(GatewayError::RequestBody)?

@@ -13,6 +13,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use tokio::time::Instant;
 
 use crate::cache::object::Object;
 use crate::compose::coder::Coded;
@@ -20,16 +21,16 @@ use crate::compose::limits::Reservation;
 use crate::compose::source::{FragmentError, Part, Place};
 use crate::compose::url::{Url, UrlError};
 use crate::compose::watch::{Fallback, Watcher};
-use crate::compose::{ComposeError, Composed, HeadEdits, Skeleton};
+use crate::compose::{ComposeError, Composed, Composer, HeadEdits, Skeleton};
 use crate::config::{DownstreamAge, RouteConfig};
-use crate::fetch::{Fetched, Streamed};
+use crate::fetch::Streamed;
 use crate::gateway::answer::{Answer, insert_age};
 use crate::gateway::cache_status::Told;
 use crate::gateway::documents::Documents;
 use crate::gateway::error::GatewayError;
 use crate::gateway::fragment_fetch;
 use crate::gateway::fragments::PageFragments;
-use crate::gateway::gzip::{Gzip, Made};
+use crate::gateway::gzip::{self, Gzip};
 use crate::gateway::origin_request::{Coding, preferred, preferred_of};
 use crate::gateway::page_head::{ByCapability, Manner, PageHead, PartPolicy};
 use crate::gateway::range::Wanted;
@@ -49,8 +50,16 @@ use crate::template::Template;
 /// A body at hand that is smaller than this, in bytes, is sent plain: with the head it fits into one packet anyway.
 const WORTH_ENCODING: usize = 1000;
 
+/// What has become of a skeleton.
+pub(super) enum Made {
+    /// It is the answer.
+    Answer(Answer),
+    /// It is to be composed.
+    Page(Page),
+}
+
 /// A document that is to be composed.
-struct Page {
+pub(super) struct Page {
     status: StatusCode,
     /// The head of the skeleton.
     headers: HeaderMap,
@@ -64,80 +73,60 @@ struct Page {
 }
 
 impl Gateway {
-    /// The page of a skeleton.
-    pub(super) async fn page(
+    /// What becomes of a skeleton at hand.
+    pub(super) fn stored(
         &self,
-        visit: &Arc<Visit>,
-        route: &Arc<Route>,
-        fetched: Fetched,
-        deadline: Deadline,
-        trace: &PageTrace,
-    ) -> Result<Answer, GatewayError> {
-        match fetched {
-            Fetched::Stored(object, used) => {
-                self.stored(visit, route, &object, used, deadline, trace)
-                    .await
-            }
-            Fetched::Streamed(streamed) => {
-                self.streamed(visit, route, streamed, deadline, trace).await
-            }
-        }
-    }
-
-    async fn stored(
-        &self,
-        visit: &Arc<Visit>,
+        visit: &Visit,
         route: &Route,
         object: &Object,
         used: CacheUse,
-        deadline: Deadline,
-        trace: &PageTrace,
-    ) -> Result<Answer, GatewayError> {
+        now: Instant,
+    ) -> Result<Made, GatewayError> {
         let told = Told {
             cache: used,
-            ttl: Some(object.ttl()),
+            ttl: Some(object.ttl(now)),
             forwarded: Some(object.status),
             personal: None,
         };
         let known = route.documents.known(object);
         if known.is_none() && !route.documents.is_document(object.status, &object.headers) {
-            return Ok(pass_stored(visit, route, object, told));
+            return Ok(Made::Answer(pass_stored(visit, route, object, told, now)));
         }
         if let Some(control) = delegate::delegated(visit, &route.config, &object.headers) {
-            return Ok(handed_down(
-                pass_stored(visit, route, object, told),
-                control,
-            ));
+            let answer = pass_stored(visit, route, object, told, now);
+            return Ok(Made::Answer(handed_down(answer, control)));
         }
         let document = route
             .documents
             .of(object)
             .map_err(|error| GatewayError::Document(error.to_string()))?;
-        match document.template.filter(|template| template.has_tags()) {
-            None => Ok(negotiated(route, pass_stored(visit, route, object, told))),
-            Some(template) => {
-                let page = Page {
+        Ok(
+            match document.template.filter(|template| template.has_tags()) {
+                None => Made::Answer(negotiated(
+                    route,
+                    pass_stored(visit, route, object, told, now),
+                )),
+                Some(template) => Made::Page(Page {
                     status: object.status,
-                    headers: object.headers.clone(),
+                    headers: with_room(&object.headers),
                     template,
-                    policy: PartPolicy::of_stored(object),
+                    policy: PartPolicy::of_stored(object, now),
                     reservation: None,
                     told,
                     manner: self.manner(visit, &route.config),
-                };
-                self.composed(visit, page, deadline, trace).await
-            }
-        }
+                }),
+            },
+        )
     }
 
-    async fn streamed(
+    /// What becomes of a skeleton that streams.
+    pub(super) async fn streamed(
         &self,
-        visit: &Arc<Visit>,
-        route: &Arc<Route>,
+        visit: &Visit,
+        route: &Route,
         streamed: Streamed,
         deadline: Deadline,
-        trace: &PageTrace,
-    ) -> Result<Answer, GatewayError> {
+    ) -> Result<Made, GatewayError> {
         let Streamed {
             response,
             cache,
@@ -145,15 +134,16 @@ impl Gateway {
             came,
             stored,
         } = streamed;
+        let now = Instant::now();
         let told = Told {
             cache,
-            ttl: stored.as_ref().map(|object| object.ttl()),
+            ttl: stored.as_ref().map(|object| object.ttl(now)),
             forwarded: Some(response.status()),
             personal,
         };
         let (mut head, body) = response.into_parts();
-        if let Some(object) = stored.filter(|object| !object.age().is_zero()) {
-            tell_age(&mut head.headers, &route.config, &object);
+        if let Some(object) = stored.filter(|object| !object.age_at(now).is_zero()) {
+            tell_age(&mut head.headers, &route.config, &object, now);
         }
         if !route.documents.is_document(head.status, &head.headers) {
             let undeclared = route.documents.is_undeclared(head.status, &head.headers);
@@ -162,19 +152,18 @@ impl Gateway {
             } else {
                 body
             };
-            return Ok(Answer::told(Response::from_parts(head, body), told));
+            let answer = Answer::told(Response::from_parts(head, body), told);
+            return Ok(Made::Answer(answer));
         }
         if let Some(control) = delegate::delegated(visit, &route.config, &head.headers) {
             let answer = Answer::told(Response::from_parts(head, body), told);
-            return Ok(handed_down(answer, control));
+            return Ok(Made::Answer(handed_down(answer, control)));
         }
         if visit.method == Method::HEAD {
             // It is not here to be looked into, so it counts as holding tags.
             page_head::unknown(&mut head.headers, self.manner(visit, &route.config));
-            return Ok(Answer::told(
-                Response::from_parts(head, Body::empty()),
-                told,
-            ));
+            let response = Response::from_parts(head, Body::empty());
+            return Ok(Made::Answer(Answer::told(response, told)));
         }
         let collected =
             fragment_fetch::collect(body, self.compose.max_document.as_usize(), &self.memory);
@@ -190,14 +179,14 @@ impl Gateway {
         let Some(template) = document.template.filter(|template| template.has_tags()) else {
             head.headers.remove(CONTENT_LENGTH);
             let answer = Answer::told(Response::from_parts(head, Body::full(bytes)), told);
-            return Ok(negotiated(route, answer));
+            return Ok(Made::Answer(negotiated(route, answer)));
         };
         let mut reservation = reservation;
         if coding::is_encoded(&head.headers) && !reservation.grow(document.body.len() as u64) {
             return Err(GatewayError::Memory);
         }
         let policy = PartPolicy::of_fetched(&head.headers, personal, came);
-        let page = Page {
+        Ok(Made::Page(Page {
             status: head.status,
             headers: head.headers,
             template,
@@ -205,8 +194,7 @@ impl Gateway {
             reservation: Some(reservation),
             told,
             manner: self.manner(visit, &route.config),
-        };
-        self.composed(visit, page, deadline, trace).await
+        }))
     }
 
     /// What is made of the policies of a page's parts. It is another page for surrogates of other capabilities where the origin was
@@ -226,17 +214,26 @@ impl Gateway {
         }
     }
 
-    /// Composes a page up to its head, and writes what the head may promise.
-    async fn composed(
+    /// Begins to compose a page; most that are asked for again and again are done with it.
+    pub(super) fn begun(
         &self,
         visit: &Arc<Visit>,
         page: Page,
         deadline: Deadline,
         trace: &PageTrace,
-    ) -> Result<Answer, GatewayError> {
+    ) -> Result<Begun, GatewayError> {
         trace.composed();
         let promised = Arc::new(Mutex::new(None));
         let head_only = visit.method == Method::HEAD;
+        let url = page_url(visit, &page.template)
+            .map_err(|error| GatewayError::Document(error.to_string()))?;
+        if head_only && page.template.writes_head() {
+            // What its functions would say is known only when all of it is composed.
+            let mut response = Response::new(Body::empty());
+            *response.headers_mut() = page.headers;
+            page_head::unknown(response.headers_mut(), page.manner);
+            return Ok(Begun::Answer(Answer::told(response, page.told)));
+        }
         let source = PageFragments {
             visit: Arc::clone(visit),
             routes: Arc::clone(&self.routes),
@@ -253,36 +250,97 @@ impl Gateway {
             gateway: self.number,
             head_only,
         };
-        let url = page_url(visit, &page.template)
-            .map_err(|error| GatewayError::Document(error.to_string()))?;
-        let reads_request = page.template.reads_values();
-        if head_only && page.template.writes_head() {
-            // What its functions would say is known only when all of it is composed.
-            let mut response = Response::new(Body::empty());
-            *response.headers_mut() = page.headers;
-            page_head::unknown(response.headers_mut(), page.manner);
-            return Ok(Answer::told(response, page.told));
-        }
+        let headless = Headless {
+            status: page.status,
+            headers: page.headers,
+            policy: page.policy,
+            told: page.told,
+            manner: page.manner,
+            reads_request: page.template.reads_values(),
+            promised,
+        };
         let skeleton = Skeleton {
             template: page.template,
             url,
             deadline,
             reservation: page.reservation,
         };
-        let composer = if head_only {
-            &self.peeking
-        } else {
-            &self.composer
-        };
+        Ok(match self.composer(head_only).at_hand(&skeleton, &source) {
+            Some(composed) => Begun::Answer(headless.finish(visit, composed)),
+            None => Begun::Page(Box::new(Composing {
+                headless,
+                skeleton,
+                source,
+            })),
+        })
+    }
+
+    /// Composes a page up to its head, and writes what the head may promise.
+    pub(super) async fn composed(
+        &self,
+        visit: &Visit,
+        composing: Box<Composing>,
+        trace: &PageTrace,
+    ) -> Result<Answer, GatewayError> {
+        let Composing {
+            headless,
+            skeleton,
+            source,
+        } = *composing;
         let watcher = Arc::new(PageWatcher {
             trace: trace.clone(),
             observer: self.observer.clone(),
         });
-        let composed = composer
+        let composed = self
+            .composer(source.head_only)
             .compose_coded(skeleton, source, watcher, coded(visit))
             .await
             .map_err(failed)?;
-        let mut head = PageHead::new(&page.policy, page.manner);
+        Ok(headless.finish(visit, composed))
+    }
+
+    fn composer(&self, head_only: bool) -> &Composer {
+        if head_only {
+            &self.peeking
+        } else {
+            &self.composer
+        }
+    }
+}
+
+/// What has become of a page that was begun.
+pub(super) enum Begun {
+    /// All of it was at hand.
+    Answer(Answer),
+    /// It is evaluated, and perhaps waits.
+    Page(Box<Composing>),
+}
+
+/// A page that is about to be evaluated.
+pub(super) struct Composing {
+    headless: Headless,
+    skeleton: Skeleton,
+    source: PageFragments,
+}
+
+/// What is needed for the head of a page.
+struct Headless {
+    status: StatusCode,
+    /// The head of the skeleton.
+    headers: HeaderMap,
+    policy: PartPolicy,
+    told: Told,
+    manner: Manner,
+    /// Whether the template reads what the request says.
+    reads_request: bool,
+    /// What the head promises, for fragments that come later.
+    promised: Arc<Mutex<Option<PageHead>>>,
+}
+
+impl Headless {
+    /// The answer, once it is known what the head may promise.
+    fn finish(self, visit: &Visit, composed: Composed<PartPolicy>) -> Answer {
+        let mut head = PageHead::new(&self.policy, self.manner);
         composed.parts.iter().for_each(|part| match part {
             Part::Here(policy) | Part::Expected(policy) => head.add(policy),
             Part::Unknown => head.add_unknown(),
@@ -293,12 +351,12 @@ impl Gateway {
             .headers
             .iter()
             .any(|(name, _)| name == SET_COOKIE);
-        if reads_request || sets_cookies || !composed.set_cookies.is_empty() {
+        if self.reads_request || sets_cookies || !composed.set_cookies.is_empty() {
             head.add_unknown();
         }
-        let response = written(visit, page.status, page.headers, &head, composed);
-        *promised.lock().unwrap_or_else(PoisonError::into_inner) = Some(head);
-        Ok(Answer::told(response, page.told))
+        let response = written(visit, self.status, self.headers, &head, composed);
+        *self.promised.lock().unwrap_or_else(PoisonError::into_inner) = Some(head);
+        Answer::told(response, self.told)
     }
 }
 
@@ -433,7 +491,7 @@ fn encoded(visit: &Visit, composed: &mut Composed<PartPolicy>) -> Coding {
         return Coding::Identity;
     };
     let best = preferred(&wish);
-    match Made::of(run).body(run, best) {
+    match gzip::Made::of(run).body(run, best) {
         Some(body) => {
             composed.body = Body::full(body);
             best
@@ -458,11 +516,11 @@ fn negotiated(route: &Route, mut answer: Answer) -> Answer {
 }
 
 /// A stored answer as it is, or 304 when the client has it, or the part of it that is wanted.
-fn pass_stored(visit: &Visit, route: &Route, object: &Object, told: Told) -> Answer {
+fn pass_stored(visit: &Visit, route: &Route, object: &Object, told: Told, now: Instant) -> Answer {
     let mut response = Response::new(Body::full(object.body.clone()));
     *response.status_mut() = object.status;
-    *response.headers_mut() = object.headers.clone();
-    tell_age(response.headers_mut(), &route.config, object);
+    *response.headers_mut() = with_room(&object.headers);
+    tell_age(response.headers_mut(), &route.config, object, now);
     let asked = &visit.client_headers;
     if visit.is_safe() && conditional::not_modified(asked, object.status, &object.headers) {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
@@ -490,6 +548,16 @@ fn pass_stored(visit: &Visit, route: &Route, object: &Object, told: Told) -> Ans
     Answer::told(response, told)
 }
 
+/// A copy of stored fields that need not grow for those that an answer is given on its way.
+fn with_room(fields: &HeaderMap) -> HeaderMap {
+    const MORE: usize = 5;
+    let mut copy = HeaderMap::with_capacity(fields.len() + MORE);
+    for (name, value) in fields {
+        copy.append(name.clone(), value.clone());
+    }
+    copy
+}
+
 fn insert_range(headers: &mut HeaderMap, range: &str) {
     // Digits and signs are a value.
     if let Ok(value) = HeaderValue::from_str(range) {
@@ -499,7 +567,7 @@ fn insert_range(headers: &mut HeaderMap, range: &str) {
 
 /// Its age; or none and the date of today, where the route wants those behind us to count from now although a field that they
 /// do not read gave the lifetime (RFC 9213 2.3).
-fn tell_age(headers: &mut HeaderMap, route: &RouteConfig, object: &Object) {
+fn tell_age(headers: &mut HeaderMap, route: &RouteConfig, object: &Object, now: Instant) {
     let targeted = || {
         [
             SURROGATE_CONTROL,
@@ -510,7 +578,7 @@ fn tell_age(headers: &mut HeaderMap, route: &RouteConfig, object: &Object) {
         .any(|name| object.headers.contains_key(name))
     };
     if route.downstream_age == DownstreamAge::Keep || !targeted() {
-        insert_age(headers, object.age());
+        insert_age(headers, object.age_at(now));
         return;
     }
     headers.remove(AGE);

@@ -13,7 +13,9 @@ use http::header::{
     AGE, CACHE_CONTROL, COOKIE, DATE, ETAG, EXPIRES, HeaderName, HeaderValue, LAST_MODIFIED,
     PRAGMA, SET_COOKIE, VARY,
 };
+use tokio::time::Instant;
 
+use crate::cache::freshness::Freshness;
 use crate::cache::object::Object;
 use crate::cache::storable::Reason;
 use crate::cache::surrogate::{self, CACHE_GROUPS};
@@ -73,14 +75,14 @@ enum Vary {
 
 impl PartPolicy {
     /// Of a stored object, as old as it is now.
-    pub fn of_stored(object: &Object) -> Self {
+    pub fn of_stored(object: &Object, now: Instant) -> Self {
         // Its head is read once, as if it had just been made.
         let made = object.reading(|object| {
             let terms = Terms::downstream(&object.headers, object.came);
             Self::new(terms, &object.headers, Duration::ZERO, terms.personal)
         });
-        let mut policy = made.aged(object.age());
-        if !object.is_fresh() {
+        let mut policy = made.aged(object.age_at(now));
+        if object.freshness(now) != Freshness::Fresh {
             // What is stale here is not to be kept by others, whatever they were told besides.
             policy.spend();
         }

@@ -29,7 +29,8 @@ impl Current {
 }
 
 impl Handler for Current {
-    async fn handle(&self, request: Request) -> Response {
-        self.now().answer(request).await
+    fn handle(&self, request: Request) -> impl Future<Output = Response> + Send {
+        let gateway = self.now();
+        async move { gateway.answer(request).await }
     }
 }

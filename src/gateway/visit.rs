@@ -29,8 +29,8 @@ pub struct Visit {
     pub scheme: &'static str,
     /// The client's `Host`: lower case, its port unless that is the scheme's own.
     pub host: String,
-    /// The host that the client named to a trusted proxy before us; else the same as `host`.
-    pub public_host: String,
+    /// The host that the client named to a trusted proxy before us, where it is not `host`.
+    pub public_host: Option<String>,
     /// The path, dot segments removed, and the query exactly as it came: the target of a request.
     pub uri: Uri,
     /// Who asks, behind trusted proxies.
@@ -113,10 +113,9 @@ impl Visit {
         let visit = Self {
             uri: target(head.uri)?,
             scheme,
-            public_host: public_host(&client_headers, from_proxy).map_or_else(
-                || host.clone(),
-                |host| without_default_port(&host, scheme).to_owned(),
-            ),
+            public_host: public_host(&client_headers, from_proxy)
+                .map(|public| without_default_port(&public, scheme).to_owned())
+                .filter(|public| *public != host),
             host,
             client,
             peer,
@@ -161,19 +160,16 @@ impl Visit {
 
     /// The key of a URL as this visitor's upstreams see it: what they are told of the client's host is part of it.
     pub fn key(&self, host: &str, target: &str) -> CacheKey {
-        if host == self.host && self.public_host != self.host {
-            return CacheKey::new(self.scheme, &format!("{host}^{}", self.public_host), target);
+        if let Some(public) = self.public_host.as_ref().filter(|_| host == self.host) {
+            return CacheKey::new(self.scheme, &format!("{host}^{public}"), target);
         }
         CacheKey::new(self.scheme, host, target)
     }
 
     /// The host that upstreams are told the client named, for a request to `host`.
     pub fn told_host<'a>(&'a self, host: &'a str) -> &'a str {
-        if host == self.host {
-            &self.public_host
-        } else {
-            host
-        }
+        let public = self.public_host.as_deref();
+        public.filter(|_| host == self.host).unwrap_or(host)
     }
 
     /// Whether a surrogate asks that is believed: a trusted proxy that says what it can do.

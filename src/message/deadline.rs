@@ -17,8 +17,12 @@ pub struct Passed;
 impl Deadline {
     /// So long from now.
     pub fn after(duration: Duration) -> Self {
+        Self::from(Instant::now(), duration)
+    }
+
+    /// So long from `now`.
+    pub fn from(now: Instant, duration: Duration) -> Self {
         // A duration that no clock can hold is as good as for ever.
-        let now = Instant::now();
         Self(
             now.checked_add(duration)
                 .unwrap_or(now + Duration::from_secs(86_400 * 365)),

@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::SystemTime;
 
 use http::{HeaderMap, Method, header};
@@ -35,6 +35,8 @@ pub(super) const MAX_TEXT: usize = 512;
 /// What a request's head says.
 #[derive(Debug)]
 pub struct PageStart<'a> {
+    /// When it came.
+    pub came: Instant,
     /// Its id.
     pub id: &'a RequestId,
     /// Who asks, as read behind trusted proxies.
@@ -53,7 +55,6 @@ pub struct PageStart<'a> {
 #[derive(Debug)]
 pub struct Page {
     trace: PageTrace,
-    ticket: Option<Ticket>,
 }
 
 /// A page under way, for those who only add to its record. Cheap to clone.
@@ -66,6 +67,8 @@ pub struct OpenPage {
     started: Instant,
     head: Arc<PageHead>,
     state: Mutex<State>,
+    /// Its place among those under way.
+    ticket: OnceLock<Ticket>,
 }
 
 /// The record in the making.
@@ -87,6 +90,8 @@ pub(super) struct State {
 
 impl Page {
     /// A page that begins now.
+    ///
+    /// It is not among those [under way](Observer::open) before it [waits](PageTrace::waits) for something.
     pub(super) fn start(observer: &Observer, start: &PageStart<'_>) -> Self {
         let text = |name| {
             let value = start.headers.get(name)?;
@@ -94,7 +99,7 @@ impl Page {
         };
         let open = Arc::new(OpenPage {
             observer: observer.clone(),
-            started: Instant::now(),
+            started: start.came,
             head: Arc::new(PageHead {
                 id: start.id.clone(),
                 time: Moment(SystemTime::now()),
@@ -106,11 +111,10 @@ impl Page {
                 referer: text(header::REFERER).map(|referer| recorded_url(&referer)),
             }),
             state: Mutex::default(),
+            ticket: OnceLock::new(),
         });
-        let ticket = observer.open().enter(open.clone());
         Self {
             trace: PageTrace(Some(open)),
-            ticket: Some(ticket),
         }
     }
 
@@ -118,7 +122,6 @@ impl Page {
     pub fn unobserved() -> Self {
         Self {
             trace: PageTrace::default(),
-            ticket: None,
         }
     }
 
@@ -129,21 +132,28 @@ impl Page {
 
     /// The page has ended.
     pub fn finish(mut self, end: PageEnd) {
-        self.end(end);
+        self.end(end, 0);
     }
 
-    fn end(&mut self, end: PageEnd) {
-        let (Some(open), Some(ticket)) = (&self.trace.0, self.ticket.take()) else {
-            return;
-        };
-        open.observer.open().leave(&ticket);
-        open.end(end);
+    /// All of its body, so many bytes, is handed to the listener at once, and the page has ended.
+    pub fn finish_whole(mut self, bytes: usize) {
+        self.end(PageEnd::Complete, bytes);
+    }
+
+    /// The page has ended, with so many bytes of its body that were not told of before.
+    fn end(&mut self, end: PageEnd, bytes: usize) {
+        if let Some(open) = &self.trace.0 {
+            if let Some(ticket) = open.ticket.get() {
+                open.observer.open().leave(ticket);
+            }
+            open.end(end, bytes);
+        }
     }
 }
 
 impl Drop for Page {
     fn drop(&mut self) {
-        self.end(PageEnd::ClientLeft);
+        self.end(PageEnd::ClientLeft, 0);
     }
 }
 
@@ -151,6 +161,14 @@ impl PageTrace {
     /// A trace of which nothing is recorded.
     pub fn unobserved() -> Self {
         Self::default()
+    }
+
+    /// The page waits for something: it is seen among those under way from now on.
+    pub fn waits(&self) {
+        if let Some(page) = &self.0 {
+            page.ticket
+                .get_or_init(|| page.observer.open().enter(Arc::clone(page)));
+        }
     }
 
     /// The route that was found for the page, and its upstream.
@@ -205,11 +223,11 @@ impl PageTrace {
         })
     }
 
-    /// The skeleton came from the store on the spot: where it was routed, what the store had to do with it, and its whole span,
+    /// The skeleton came from the store on the spot, `now`: where it was routed, what the store had to do with it, and its whole span,
     /// at the cost of one lock.
-    pub fn skeleton_hit(&self, served: &Served<'_>) {
+    pub fn skeleton_hit(&self, served: &Served<'_>, now: Instant) {
         let Some(page) = &self.0 else { return };
-        let now = page.now();
+        let now = Seconds(now.saturating_duration_since(page.started));
         page.note(|state| {
             state.cache = Some(served.cache);
             state.enter(
@@ -306,7 +324,8 @@ impl OpenPage {
     /// The record as it would be, had the page ended now.
     pub fn so_far(&self) -> Waterfall {
         let state = self.state();
-        let mut page = self.record(&state, state.spans.clone(), PageEnd::ClientLeft);
+        let spans = state.spans.clone();
+        let mut page = self.record(&state, spans, PageEnd::ClientLeft, self.now());
         drop(state);
         page.unfold();
         page
@@ -330,14 +349,19 @@ impl OpenPage {
     }
 
     /// Closes the record and hands it out.
-    fn end(&self, end: PageEnd) {
+    fn end(&self, end: PageEnd, bytes: usize) {
         let mut state = self.state();
         if state.finished {
             return;
         }
         state.finished = true;
+        let now = self.now();
+        if bytes > 0 || end == PageEnd::Complete {
+            state.first_byte.get_or_insert(now);
+            state.bytes += bytes as u64;
+        }
         let spans = std::mem::take(&mut state.spans);
-        let mut page = self.record(&state, spans, end);
+        let mut page = self.record(&state, spans, end, now);
         let route = state.route.take();
         drop(state);
         for span in &mut page.spans {
@@ -350,7 +374,13 @@ impl OpenPage {
         self.observer.ended(route.as_ref(), page);
     }
 
-    fn record(&self, state: &State, spans: Vec<SpanRecord>, end: PageEnd) -> Waterfall {
+    fn record(
+        &self,
+        state: &State,
+        spans: Vec<SpanRecord>,
+        end: PageEnd,
+        now: Seconds,
+    ) -> Waterfall {
         Waterfall {
             head: self.head.clone(),
             route: state.route.as_ref().map(|route| route.name().clone()),
@@ -359,7 +389,7 @@ impl OpenPage {
             cache: state.cache,
             composed: state.composed,
             end,
-            seconds: self.now(),
+            seconds: now,
             first_byte: state.first_byte,
             bytes: state.bytes,
             template_errors: state.template_errors,
@@ -374,6 +404,8 @@ impl State {
     /// A whole span of what was at hand.
     fn enter(&mut self, start: &FragmentStart<'_>, served: &Served<'_>, now: Seconds) {
         if self.admits(start.depth) {
+            // Most pages at hand have no other span than that of their skeleton.
+            self.spans.reserve_exact(usize::from(self.spans.is_empty()));
             self.spans.push(SpanRecord {
                 started: now,
                 done: Some(now),

@@ -1,7 +1,16 @@
 //! The id of a request: what `X-Request-Id` carries, what logs and pages are found by.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
+
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+
+thread_local! {
+    /// Ids are to differ, not to be kept secret.
+    static NUMBERS: RefCell<SmallRng> = RefCell::new(SmallRng::from_os_rng());
+}
 
 /// Longest id that is taken over from a proxy in front.
 const MAX: usize = 128;
@@ -19,7 +28,7 @@ impl RequestId {
     pub fn new() -> Self {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
         let mut text = [0; 32];
-        let random: [u8; 16] = rand::random();
+        let random: [u8; 16] = NUMBERS.with_borrow_mut(Rng::random);
         for (pair, byte) in text.chunks_exact_mut(2).zip(random) {
             pair[0] = DIGITS[usize::from(byte >> 4)];
             pair[1] = DIGITS[usize::from(byte & 15)];

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tokio::time::Instant;
 
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use proptest::prelude::*;
@@ -28,6 +29,7 @@ fn page(observer: &Observer, id: &str, url: &str) -> Page {
     headers.insert("cookie", HeaderValue::from_static("session=secret"));
     headers.insert("authorization", HeaderValue::from_static("Bearer secret"));
     observer.page(&PageStart {
+        came: Instant::now(),
         id: &RequestId::parse(id).unwrap(),
         client: [192, 0, 2, 7].into(),
         method: &Method::GET,
@@ -394,6 +396,8 @@ fn recent_pages_are_bounded_in_bytes() {
 async fn open_pages_tell_what_they_wait_for() {
     let observer = silent();
     let page = page(&observer, "one", "/");
+    assert_eq!(observer.open().count(), 0, "it waits for nothing yet");
+    page.trace().waits();
     let span = page.trace().fragment(&fragment("/f"));
     let phase = || observer.open().list()[0].so_far().spans[0].phase();
     assert_eq!(phase(), "started");

@@ -1,17 +1,22 @@
 //! One client connection: HTTP/1.1 or HTTP/2 by hyper, each request checked and handed to the handler.
 
+use std::borrow::Cow;
 use std::convert::Infallible;
+use std::fmt::Display;
+use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use futures::FutureExt;
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST};
 use http::{HeaderValue, Request, Response, StatusCode, Version};
 use hyper::body::{Body as _, Incoming};
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Notify;
 
@@ -22,7 +27,7 @@ use crate::server::body::{Download, StallWatch, Upload};
 use crate::server::drain::Drain;
 use crate::server::framing::{self, Refusal};
 use crate::server::handler::Handler;
-use crate::server::socket::{Activity, Break, Socket};
+use crate::server::socket::{Activity, Answering, Break, Socket, Spoken};
 
 /// Streams that one HTTP/2 connection may have open; RFC 9113 5.1.2 asks for at least 100.
 const STREAMS: u32 = 128;
@@ -34,61 +39,107 @@ const SMALL: usize = 16 * 1024;
 const HEADERS: usize = 128;
 
 /// Serves a connection until it ends, or until it has nothing in flight once `drain` has started.
-pub async fn serve<S, H>(
+///
+/// What it returns is what a connection that rests holds, so it is kept small: blocks in the place of functions, which would keep
+/// their arguments twice, and nothing that only the beginning needs.
+pub fn serve<S, H>(
     stream: S,
     facts: Connection,
     limits: Arc<Limits>,
     handler: Arc<H>,
     drain: Drain,
-) where
+) -> impl Future<Output = ()> + Send
+where
     S: AsyncRead + AsyncWrite + Break + Unpin + Send + 'static,
     H: Handler,
 {
     let activity = Activity::new();
-    let socket = TokioIo::new(Socket::new(
-        stream,
-        Arc::clone(&activity),
-        Arc::clone(&limits),
-    ));
-    let stalled = Arc::new(Notify::new());
-    let service = service_fn(|request: Request<Incoming>| {
-        let visit = Visit {
-            facts,
-            limits: Arc::clone(&limits),
-            handler: Arc::clone(&handler),
-        };
-        let (activity, stalled) = (Arc::clone(&activity), Arc::clone(&stalled));
-        // hyper keeps room for the future as long as the connection lives: a kept one that rests holds a pointer, not 5 KiB.
-        Box::pin(async move {
-            let multiplexed = request.version() == Version::HTTP_2;
-            let chunks = request.version() != Version::HTTP_10;
-            let answering = activity.begin(multiplexed);
-            let timeout = visit.limits.write_timeout;
-            let response = visit.answer(request).await;
-            // A small body at hand keeps nothing but itself waiting.
-            let small = response
-                .body()
-                .as_full()
-                .is_some_and(|bytes| bytes.len() <= SMALL);
-            let watched = multiplexed && !small;
-            let stall = watched.then(|| StallWatch::new(timeout, stalled));
-            let framed = chunks || response.body().size_hint().exact().is_some();
-            let response = response.map(|body| Download::new(body, answering, stall));
-            Ok::<_, Infallible>(if framed {
-                response
-            } else {
-                response.map(Download::unframed)
-            })
-        })
+    let socket = Socket::new(stream, Arc::clone(&activity), Arc::clone(&limits));
+    let mut socket = TokioIo::new(socket);
+    let visits = Arc::new(Visits {
+        facts,
+        limits,
+        handler,
+        activity,
     });
-    let builder = builder(&limits);
+    async move {
+        let spoken = tokio::select! {
+            spoken = socket.inner_mut().spoken() => spoken,
+            () = drain.started() => return,
+        };
+        match spoken {
+            Ok(Spoken::Http1) => speak_http1(socket, visits, drain).await,
+            // A connection of HTTP/1 is not to hold room for what HTTP/2 needs.
+            Ok(Spoken::Http2) => Box::pin(speak_http2(socket, visits, drain)).await,
+            Err(error) => visits.ended_early(&error),
+        }
+    }
+}
+
+fn speak_http1<S, H>(
+    socket: TokioIo<Socket<S>>,
+    visits: Arc<Visits<H>>,
+    drain: Drain,
+) -> impl Future<Output = ()> + Send
+where
+    S: AsyncRead + AsyncWrite + Break + Unpin + Send + 'static,
+    H: Handler,
+{
+    let served = Arc::clone(&visits);
+    // hyper keeps room for the future as long as the connection lives: a kept one that rests holds a pointer.
+    let service = service_fn(move |request| Box::pin(Arc::clone(&served).serve(request, None)));
+    let mut connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        // Heads are timed by the socket, which can tell them from rest.
+        .header_read_timeout(None::<Duration>)
+        .max_buf_size(visits.limits.max_request_head.max(8192))
+        .max_headers(HEADERS)
+        .serve_connection(socket, service);
+    let mut draining = Some(Box::pin(async move { drain.started().await }));
+    poll_fn(move |context| {
+        loop {
+            if let Poll::Ready(ended) = Pin::new(&mut connection).poll(context) {
+                if let Err(error) = ended {
+                    visits.ended_early(&error);
+                }
+                return Poll::Ready(());
+            }
+            let Some(started) = &mut draining else {
+                return Poll::Pending;
+            };
+            ready!(started.as_mut().poll(context));
+            draining = None;
+            Pin::new(&mut connection).graceful_shutdown();
+        }
+    })
+}
+
+async fn speak_http2<S, H>(socket: TokioIo<Socket<S>>, visits: Arc<Visits<H>>, drain: Drain)
+where
+    S: AsyncRead + AsyncWrite + Break + Unpin + Send + 'static,
+    H: Handler,
+{
+    let limits = Arc::clone(&visits.limits);
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS)
+        .max_header_list_size(u32::try_from(limits.max_request_head).unwrap_or(u32::MAX))
+        .max_send_buf_size(64 * 1024)
+        .keep_alive_interval(Some(limits.write_timeout))
+        .keep_alive_timeout(limits.write_timeout);
+    let stalled = Arc::new(Notify::new());
+    let service = service_fn(|request| {
+        let stalled = Some(Arc::clone(&stalled));
+        Box::pin(Arc::clone(&visits).serve(request, stalled))
+    });
     let connection = builder.serve_connection(socket, service);
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = stalled.notified() => {
             limits.hit.tell("server.write_timeout");
-            return tracing::debug!(peer = %facts.peer, "a client did not read");
+            return tracing::debug!(peer = %visits.facts.peer, "a client did not read");
         }
         () = drain.started() => {
             connection.as_mut().graceful_shutdown();
@@ -96,66 +147,99 @@ pub async fn serve<S, H>(
         }
     };
     if let Err(error) = ended {
-        tracing::debug!(%error, peer = %facts.peer, "a client connection ended early");
+        visits.ended_early(&error);
     }
 }
 
-fn builder(limits: &Limits) -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        // Heads are timed by the socket, which can tell them from rest.
-        .header_read_timeout(None::<Duration>)
-        .max_buf_size(limits.max_request_head.max(8192))
-        .max_headers(HEADERS);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(STREAMS)
-        .max_header_list_size(u32::try_from(limits.max_request_head).unwrap_or(u32::MAX))
-        .max_send_buf_size(64 * 1024)
-        .keep_alive_interval(Some(limits.write_timeout))
-        .keep_alive_timeout(limits.write_timeout);
-    builder
-}
-
-/// One request on its way to the handler.
-struct Visit<H> {
+/// The requests of one connection on their way to the handler.
+struct Visits<H> {
     facts: Connection,
     limits: Arc<Limits>,
     handler: Arc<H>,
+    activity: Arc<Activity>,
 }
 
-impl<H: Handler> Visit<H> {
-    async fn answer(self, request: Request<Incoming>) -> Response<Body> {
-        let version = request.version();
-        let host = match self.admit(&request) {
-            Ok(host) => host,
-            Err(refused) => return close(refused, version),
-        };
-        let closes = framing::closes(&request);
-        let (mut head, incoming) = request.into_parts();
-        head.headers.insert(HOST, host);
-        head.extensions.insert(self.facts);
-        let request = Request::from_parts(head, Upload::open(incoming, &self.limits));
-        // A panic ends the request that it happened in, and no other one.
-        let answered = AssertUnwindSafe(self.handler.handle(request))
-            .catch_unwind()
-            .await;
-        let response = answered.unwrap_or_else(|_| {
-            tracing::error!("a request ended in a panic");
-            plain(StatusCode::INTERNAL_SERVER_ERROR, "Internal error")
-        });
-        if closes {
-            close(response, version)
-        } else {
-            response
+impl<H: Handler> Visits<H> {
+    fn ended_early(&self, error: &dyn Display) {
+        tracing::debug!(%error, peer = %self.facts.peer, "a client connection ended early");
+    }
+
+    /// One of them, until its answer is on its way; `stalled` is told when its client takes nothing of it, where the socket cannot
+    /// see that.
+    fn serve(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        stalled: Option<Arc<Notify>>,
+    ) -> impl Future<Output = Result<Response<Download>, Infallible>> {
+        // A block, because a function keeps its arguments twice.
+        async move {
+            let version = request.version();
+            let answering = self.activity.begin(version == Version::HTTP_2);
+            let response = match self.admit(&request) {
+                Err(refused) => close(refused, version),
+                Ok(host) => {
+                    let closes = framing::closes(&request);
+                    let request = self.admitted(request, host);
+                    // A panic ends the request that it happened in, and no other one.
+                    let answered = AssertUnwindSafe(self.handler.handle(request))
+                        .catch_unwind()
+                        .await;
+                    let response = answered.unwrap_or_else(|_| {
+                        tracing::error!("a request ended in a panic");
+                        plain(StatusCode::INTERNAL_SERVER_ERROR, "Internal error")
+                    });
+                    if closes {
+                        close(response, version)
+                    } else {
+                        response
+                    }
+                }
+            };
+            Ok(self.download(response, answering, version, stalled))
         }
     }
 
-    /// The host of a request that may go on, or what is answered instead.
-    fn admit(&self, request: &Request<Incoming>) -> Result<HeaderValue, Response<Body>> {
+    /// A request as handlers know it.
+    fn admitted(
+        &self,
+        request: Request<Incoming>,
+        host: Option<HeaderValue>,
+    ) -> crate::message::Request {
+        let mut request = request.map(|incoming| Upload::open(incoming, &self.limits));
+        if let Some(host) = host {
+            request.headers_mut().insert(HOST, host);
+        }
+        request.extensions_mut().insert(self.facts);
+        request
+    }
+
+    /// An answer on its way out.
+    fn download(
+        &self,
+        response: Response<Body>,
+        answering: Answering,
+        version: Version,
+        stalled: Option<Arc<Notify>>,
+    ) -> Response<Download> {
+        // A small body at hand keeps nothing but itself waiting.
+        let small = response
+            .body()
+            .as_full()
+            .is_some_and(|bytes| bytes.len() <= SMALL);
+        let stall = stalled
+            .filter(|_| !small)
+            .map(|stalled| StallWatch::new(self.limits.write_timeout, stalled));
+        let framed = version != Version::HTTP_10 || response.body().size_hint().exact().is_some();
+        let response = response.map(|body| Download::new(body, answering, stall));
+        if framed {
+            response
+        } else {
+            response.map(Download::unframed)
+        }
+    }
+
+    /// The host of a request that may go on, where it stands not yet so in its head; or what is answered instead.
+    fn admit(&self, request: &Request<Incoming>) -> Result<Option<HeaderValue>, Response<Body>> {
         let host = framing::check(request).map_err(|refusal| {
             let status = match refusal {
                 Refusal::Method => StatusCode::METHOD_NOT_ALLOWED,
@@ -171,7 +255,13 @@ impl<H: Handler> Visit<H> {
                 "The request body is too large",
             ));
         }
-        HeaderValue::from_str(&host).map_err(|_| plain(StatusCode::BAD_REQUEST, "Bad request"))
+        match host {
+            Cow::Borrowed(_) => Ok(None),
+            Cow::Owned(host) => match HeaderValue::try_from(host) {
+                Ok(host) => Ok(Some(host)),
+                Err(_) => Err(plain(StatusCode::BAD_REQUEST, "Bad request")),
+            },
+        }
     }
 }
 
@@ -203,4 +293,42 @@ fn close(mut response: Response<Body>, version: Version) -> Response<Body> {
             .insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Nobody;
+
+    impl Handler for Nobody {
+        async fn handle(&self, _: crate::message::Request) -> Response<Body> {
+            Response::new(Body::empty())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_rests_holds_little() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("loopback can be listened on");
+        let address = listener.local_addr().expect("it is bound");
+        let stream = tokio::net::TcpStream::connect(address)
+            .await
+            .expect("it listens");
+        let facts = Connection {
+            peer: address,
+            local: address,
+            tls: false,
+        };
+        let served = serve(
+            stream,
+            facts,
+            Arc::default(),
+            Arc::new(Nobody),
+            Drain::new(),
+        );
+        let bytes = size_of_val(&served);
+        assert!(bytes <= 1000, "{bytes} bytes");
+    }
 }

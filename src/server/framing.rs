@@ -3,9 +3,14 @@
 //! hyper already refuses lengths that differ or are no digits, spaces before a colon, folded lines, bare carriage returns, control
 //! characters, malformed chunks and versions other than 1.0 and 1.1. What it lets through is caught here.
 
+use std::borrow::Cow;
+
 use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Method, Request, Version};
+
+/// Longest name of a host (RFC 1035 2.3.4, without the final dot).
+const LONGEST_NAME: usize = 253;
 
 /// Why a request is refused; the connection is closed after the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -30,11 +35,12 @@ pub enum Refusal {
     Target,
 }
 
-/// Reads the host that a request is for, in lower case with its port, or says why the request is refused.
+/// Reads the host that a request is for, in lower case with its port, or says why the request is refused. It is borrowed where it
+/// stands so in `Host`.
 ///
 /// # Errors
 /// The [`Refusal`], to be answered with 400 (405 for the method).
-pub fn check<B>(request: &Request<B>) -> Result<String, Refusal> {
+pub fn check<B>(request: &Request<B>) -> Result<Cow<'_, str>, Refusal> {
     if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
         return Err(Refusal::Method);
     }
@@ -45,10 +51,14 @@ pub fn check<B>(request: &Request<B>) -> Result<String, Refusal> {
     if !request.uri().path().starts_with('/') || !scheme_is_known {
         return Err(Refusal::Target);
     }
-    let authority = request.uri().authority().map(plain_host).transpose()?;
+    let authority = request.uri().authority().map(plain_host);
+    let authority = authority.transpose()?.map(Cow::Owned);
     let mut lines = request.headers().get_all(HOST).iter();
     let host = match (lines.next(), lines.next()) {
-        (Some(line), None) => Some(plain_host(&parse_authority(line)?)?),
+        (Some(line), None) => Some(match as_most_send_it(line) {
+            Some(host) => Cow::Borrowed(host),
+            None => Cow::Owned(plain_host(&parse_authority(line)?)?),
+        }),
         // HTTP/2 says it in `:authority` alone.
         (None, None) if request.version() == Version::HTTP_2 => None,
         _ => return Err(Refusal::Hosts),
@@ -81,6 +91,24 @@ fn check_transfer_coding(headers: &HeaderMap) -> Result<(), Refusal> {
     }
 }
 
+/// A name in lower case, or an IPv4 address, and perhaps a port: what [`plain_host`] would give as it is.
+fn as_most_send_it(line: &HeaderValue) -> Option<&str> {
+    let line = std::str::from_utf8(line.as_bytes()).ok()?;
+    let (name, port) = match line.split_once(':') {
+        Some((name, port)) => (name, Some(port)),
+        None => (line, None),
+    };
+    let plain = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_');
+    let fits = (1..=LONGEST_NAME).contains(&name.len())
+        && name.bytes().all(plain)
+        && port.is_none_or(is_port);
+    fits.then_some(line)
+}
+
+fn is_port(port: &str) -> bool {
+    port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok()
+}
+
 fn parse_authority(line: &HeaderValue) -> Result<Authority, Refusal> {
     Authority::try_from(line.as_bytes()).map_err(|_| Refusal::Host)
 }
@@ -92,7 +120,7 @@ fn plain_host(authority: &Authority) -> Result<String, Refusal> {
     let rest = text.strip_prefix(host).ok_or(Refusal::Host)?;
     let port_is_plain = match rest.strip_prefix(':') {
         None => rest.is_empty(),
-        Some(port) => port.parse::<u16>().is_ok() && port.bytes().all(|byte| byte.is_ascii_digit()),
+        Some(port) => is_port(port),
     };
     let name_is_plain = match host
         .strip_prefix('[')
@@ -101,7 +129,7 @@ fn plain_host(authority: &Authority) -> Result<String, Refusal> {
         Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
         None => {
             !host.is_empty()
-                && host.len() <= 253
+                && host.len() <= LONGEST_NAME
                 && host
                     .bytes()
                     .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'))

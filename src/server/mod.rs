@@ -13,9 +13,11 @@ pub mod tls;
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
@@ -169,18 +171,22 @@ impl Listener {
             };
             match accepted {
                 Ok((stream, peer)) => {
-                    let connection = Accepted {
-                        stream,
-                        peer,
-                        tls: self.tls.clone(),
-                        limits: Arc::clone(&self.limits),
+                    let Ok(connection) = self.connection(&stream, peer) else {
+                        continue;
                     };
-                    let handler = Arc::clone(&handler);
-                    let drained = drain.clone();
-                    drain.track(async move {
-                        connection.serve(handler, drained).await;
-                        drop(permit);
-                    });
+                    let (limits, handler) = (Arc::clone(&self.limits), Arc::clone(&handler));
+                    let served = move |()| drop(permit);
+                    // What is tracked is what a connection that rests holds: no block around it that would hold it twice.
+                    match self.tls.clone() {
+                        None => drain.track(
+                            connection::serve(stream, connection, limits, handler, drain.clone())
+                                .map(served),
+                        ),
+                        Some(acceptor) => drain.track(
+                            encrypted(acceptor, stream, connection, limits, handler, drain.clone())
+                                .map(served),
+                        ),
+                    }
                 }
                 // Out of descriptors, or a client that left while it waited: others are served on, and no loop spins.
                 Err(error) => {
@@ -197,45 +203,44 @@ impl Listener {
             }
         }
     }
-}
 
-/// A connection that was accepted and not yet spoken on.
-struct Accepted {
-    stream: TcpStream,
-    peer: SocketAddr,
-    tls: Option<TlsAcceptor>,
-    limits: Arc<Limits>,
-}
-
-impl Accepted {
-    async fn serve<H: Handler>(self, handler: Arc<H>, drain: Drain) {
+    /// What is known of a connection that was accepted.
+    fn connection(&self, stream: &TcpStream, peer: SocketAddr) -> io::Result<Connection> {
         // Small writes (the head, the first text of a page) are not to wait for an acknowledgement.
-        if let Err(error) = self.stream.set_nodelay(true) {
+        if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "no TCP_NODELAY");
         }
-        let Ok(local) = self.stream.local_addr() else {
-            return;
-        };
-        let facts = Connection {
-            peer: self.peer,
-            local,
+        Ok(Connection {
+            peer,
+            local: stream.local_addr()?,
             tls: self.tls.is_some(),
-        };
-        let Some(acceptor) = self.tls else {
-            return connection::serve(self.stream, facts, self.limits, handler, drain).await;
-        };
-        let accepted = Box::pin(acceptor.accept(self.stream));
-        match tokio::time::timeout(self.limits.header_timeout, accepted).await {
-            // A cleartext connection is not to hold room for what TLS needs.
-            Ok(Ok(stream)) => {
-                let served = connection::serve(stream, facts, self.limits, handler, drain);
-                Box::pin(served).await;
-            }
-            Ok(Err(error)) => tracing::debug!(%error, peer = %self.peer, "TLS handshake failed"),
-            Err(_) => {
-                self.limits.hit.tell("server.header_timeout");
-                tracing::debug!(peer = %self.peer, "TLS handshake took too long");
-            }
-        }
+        })
     }
+}
+
+/// A connection of which the handshake is to come. Boxed: what a handshake needs is held by
+/// nothing else.
+fn encrypted<H: Handler>(
+    acceptor: TlsAcceptor,
+    stream: TcpStream,
+    facts: Connection,
+    limits: Arc<Limits>,
+    handler: Arc<H>,
+    drain: Drain,
+) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    Box::pin(async move {
+        let accepted = acceptor.accept(stream);
+        let stream = match tokio::time::timeout(limits.header_timeout, accepted).await {
+            Ok(Ok(stream)) => Box::new(stream),
+            Ok(Err(error)) => {
+                return tracing::debug!(%error, peer = %facts.peer, "TLS handshake failed");
+            }
+            Err(_) => {
+                limits.hit.tell("server.header_timeout");
+                return tracing::debug!(peer = %facts.peer, "TLS handshake took too long");
+            }
+        };
+        // Nor is an encrypted one to keep the room of its handshake.
+        Box::pin(connection::serve(stream, facts, limits, handler, drain)).await;
+    })
 }

@@ -4,7 +4,7 @@
 //! dribbles its head from one that rests. This one can: [`Activity`] says whether a request is being answered, and the socket sees the first byte of
 //! the next head arrive.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -134,14 +134,63 @@ impl<S: Break> Break for tokio_rustls::server::TlsStream<S> {
     }
 }
 
+impl<S: Break + ?Sized> Break for Box<S> {
+    fn break_on_close(&self, wanted: bool) {
+        (**self).break_on_close(wanted);
+    }
+}
+
 /// A pipe in memory knows no reset; benches speak with a connection through one.
 impl Break for tokio::io::DuplexStream {
     fn break_on_close(&self, _: bool) {}
 }
 
+/// How an HTTP/2 connection begins (RFC 9113 3.4); no request of HTTP/1 begins so.
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Which version a client speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spoken {
+    /// HTTP/1.0 or HTTP/1.1.
+    Http1,
+    /// HTTP/2, with prior knowledge or by ALPN.
+    Http2,
+}
+
+/// The first bytes of a connection: read to tell the version, then given to whoever reads it.
+#[derive(Default)]
+struct Ahead {
+    bytes: [u8; PREFACE.len()],
+    read: usize,
+    given: usize,
+}
+
+impl Ahead {
+    /// What they tell by now.
+    fn spoken(&self) -> Option<Spoken> {
+        let bytes = &self.bytes[..self.read];
+        if !PREFACE.starts_with(bytes) {
+            Some(Spoken::Http1)
+        } else if bytes.len() == PREFACE.len() {
+            Some(Spoken::Http2)
+        } else {
+            None
+        }
+    }
+
+    /// Gives what the buffer has room for.
+    fn give(&mut self, buffer: &mut ReadBuf<'_>) {
+        let left = &self.bytes[self.given..self.read];
+        let given = left.len().min(buffer.remaining());
+        buffer.put_slice(&left[..given]);
+        self.given += given;
+    }
+}
+
 /// The socket. Reads end in `TimedOut` when the client has kept us waiting for too long, writes when it does not read.
 pub struct Socket<S: Break> {
     stream: S,
+    ahead: Ahead,
     /// Whether its close would be a reset.
     breaks: bool,
     activity: Arc<Activity>,
@@ -156,6 +205,7 @@ impl<S: Break> Socket<S> {
         let read_timer = Box::pin(tokio::time::sleep(limits.idle_timeout));
         Self {
             stream,
+            ahead: Ahead::default(),
             breaks: false,
             activity,
             limits,
@@ -215,6 +265,48 @@ impl<S: Break> Socket<S> {
     }
 }
 
+impl<S: AsyncRead + Break + Unpin> Socket<S> {
+    /// Which version the client speaks; one that leaves before it can be told speaks HTTP/1.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub async fn spoken(&mut self) -> io::Result<Spoken> {
+        poll_fn(|context| self.poll_spoken(context)).await
+    }
+
+    fn poll_spoken(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Spoken>> {
+        loop {
+            if let Some(spoken) = self.ahead.spoken() {
+                return Poll::Ready(Ok(spoken));
+            }
+            let mut bytes = [0; PREFACE.len()];
+            let mut buffer = ReadBuf::new(&mut bytes[self.ahead.read..]);
+            ready!(self.poll_stream(context, &mut buffer))?;
+            let came = buffer.filled();
+            if came.is_empty() {
+                return Poll::Ready(Ok(Spoken::Http1));
+            }
+            self.ahead.bytes[self.ahead.read..][..came.len()].copy_from_slice(came);
+            self.ahead.read += came.len();
+        }
+    }
+
+    fn poll_stream(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        if let Poll::Ready(read) = Pin::new(&mut self.stream).poll_read(context, buffer) {
+            if buffer.filled().len() > before {
+                self.activity.bytes_came();
+            }
+            return Poll::Ready(read);
+        }
+        self.poll_too_late(context).map(Err)
+    }
+}
+
 impl<S: Break> Drop for Socket<S> {
     fn drop(&mut self) {
         self.mind_framing();
@@ -227,14 +319,16 @@ impl<S: AsyncRead + Break + Unpin> AsyncRead for Socket<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        if let Poll::Ready(read) = Pin::new(&mut self.stream).poll_read(context, buffer) {
-            if buffer.filled().len() > before {
-                self.activity.bytes_came();
-            }
-            return Poll::Ready(read);
+        if self.ahead.given == self.ahead.read {
+            return self.poll_stream(context, buffer);
         }
-        self.poll_too_late(context).map(Err)
+        self.ahead.give(buffer);
+        if buffer.remaining() > 0 {
+            // What else is there comes with them: a reader that was given 24 bytes alone would make room anew for the rest. Whatever
+            // this read ends in, the next one meets it again.
+            let _ = Pin::new(&mut self.stream).poll_read(context, buffer);
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -273,5 +367,58 @@ impl<S: AsyncWrite + Break + Unpin> AsyncWrite for Socket<S> {
         self.mind_framing();
         let shut = Pin::new(&mut self.stream).poll_shutdown(context);
         self.mind_write(shut, context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    fn socket() -> (Socket<tokio::io::DuplexStream>, tokio::io::DuplexStream) {
+        let (ours, client) = tokio::io::duplex(1024);
+        let socket = Socket::new(ours, Activity::new(), Arc::new(Limits::default()));
+        (socket, client)
+    }
+
+    #[tokio::test]
+    async fn the_first_bytes_tell_the_version_and_are_read_again() {
+        let mut whole = PREFACE.to_vec();
+        whole.extend_from_slice(b"more");
+        let rows: [(&[u8], Spoken); 5] = [
+            (b"GET / HTTP/1.1\r\nhost: a\r\n\r\n", Spoken::Http1),
+            (b"P", Spoken::Http1),
+            (b"PRI * HTTP/2.0\r\n\r\nXX", Spoken::Http1),
+            (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r", Spoken::Http1),
+            (&whole, Spoken::Http2),
+        ];
+        for (bytes, wanted) in rows {
+            let (mut socket, mut client) = socket();
+            client.write_all(bytes).await.expect("there is room");
+            client.shutdown().await.expect("it is open");
+            let spoken = socket.spoken().await.expect("nothing fails");
+            assert_eq!(spoken, wanted, "{}", bytes.escape_ascii());
+            let mut read = Vec::new();
+            socket.read_to_end(&mut read).await.expect("nothing fails");
+            assert_eq!(read, bytes);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_preface_may_come_byte_by_byte() {
+        let (mut socket, mut client) = socket();
+        for byte in PREFACE {
+            let mut early = std::pin::pin!(socket.spoken());
+            assert!(futures::poll!(early.as_mut()).is_pending());
+            client.write_all(&[*byte]).await.expect("there is room");
+        }
+        assert_eq!(socket.spoken().await.expect("nothing fails"), Spoken::Http2);
+        // It is given in parts where there is no room for more, and what came behind it with its end.
+        client.write_all(b"frames").await.expect("there is room");
+        let mut part = [0; 20];
+        assert_eq!(socket.read(&mut part).await.expect("nothing fails"), 20);
+        let mut rest = [0; 20];
+        let read = socket.read(&mut rest).await.expect("nothing fails");
+        assert_eq!(&rest[..read], b"\r\n\r\nframes");
     }
 }
