@@ -68,10 +68,17 @@ pub async fn exchange(
                 let close = HeaderValue::from_static("close");
                 request.headers_mut().insert(CONNECTION, close);
             }
+            if !request.body().is_end_stream() {
+                alone.move_apart();
+            }
             let sending = alone.sender().try_send_request(request);
-            tokio::pin!(sending);
-            let waited =
-                wait_for_head(sending.as_mut(), &progress, &flood, server.label(), limits).await;
+            let mut sending = std::pin::pin!(sending);
+            let moved = std::future::poll_fn(|context| {
+                alone.advance(context);
+                sending.as_mut().poll(context)
+            });
+            let moved = std::pin::pin!(moved);
+            let waited = wait_for_head(moved, &progress, &flood, server.label(), limits).await;
             (waited, Some(Line::Alone(alone)))
         }
         Connection::Shared(shared) => {
@@ -120,6 +127,7 @@ pub async fn exchange(
         reusable: keep,
         idle: limits.body_idle,
         timer: None,
+        cut: None,
     };
     match checked {
         Ok(reusable) => arrival.reusable &= reusable,
@@ -365,6 +373,8 @@ struct Arrival {
     reusable: bool,
     idle: Duration,
     timer: Option<Pin<Box<Sleep>>>,
+    /// Why it was cut, to be told at the next poll.
+    cut: Option<BodyError>,
 }
 
 /// What an answer is read from.
@@ -380,6 +390,26 @@ impl Arrival {
             return Body::empty();
         }
         Body::stream(self)
+    }
+
+    /// What has come of the body; the connection is moved for more.
+    fn poll_incoming(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let Some(incoming) = &mut self.incoming else {
+            return Poll::Ready(None);
+        };
+        let mut incoming = Pin::new(incoming);
+        let frame = incoming.as_mut().poll_frame(context);
+        match &mut self.line {
+            // hyper reads on only once it has been asked.
+            Some(Line::Alone(alone)) if frame.is_pending() => {
+                alone.advance(context);
+                incoming.poll_frame(context)
+            }
+            _ => frame,
+        }
     }
 
     /// The answer has been read to its end.
@@ -429,10 +459,10 @@ impl HttpBody for Arrival {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         loop {
-            let Some(incoming) = &mut self.incoming else {
-                return Poll::Ready(None);
-            };
-            let Poll::Ready(frame) = Pin::new(incoming).poll_frame(context) else {
+            if self.incoming.is_none() {
+                return Poll::Ready(self.cut.take().map(Err));
+            }
+            let Poll::Ready(frame) = self.poll_incoming(context) else {
                 let idle = self.idle;
                 let timer = self
                     .timer
@@ -453,7 +483,11 @@ impl HttpBody for Arrival {
                     // There is nothing more to come on a stream that was reset.
                     self.incoming = None;
                     self.line = None;
-                    return Poll::Ready(Some(Err(BodyError::Cut(describe(&error)))));
+                    self.cut = Some(BodyError::Cut(describe(&error)));
+                    // At the next turn: who writes the answer out writes what came before, and the head, and then learns of the end. Told
+                    // at once, it would close its connection with all of that unwritten.
+                    context.waker().wake_by_ref();
+                    return Poll::Pending;
                 }
                 Some(Ok(frame)) => {
                     // Trailers never become header fields.
@@ -470,12 +504,15 @@ impl HttpBody for Arrival {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.as_ref().is_none_or(HttpBody::is_end_stream)
+        self.cut.is_none() && self.incoming.as_ref().is_none_or(HttpBody::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        let incoming = self.incoming.as_ref();
-        incoming.map_or_else(|| SizeHint::with_exact(0), HttpBody::size_hint)
+        match &self.incoming {
+            Some(incoming) => incoming.size_hint(),
+            None if self.cut.is_some() => SizeHint::default(),
+            None => SizeHint::with_exact(0),
+        }
     }
 }
 
