@@ -8,7 +8,6 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http::header::SET_COOKIE;
 use http_body::Body as _;
-use tokio_util::task::AbortOnDropHandle;
 
 use crate::cache::Lookup;
 use crate::cache::object::Object;
@@ -82,17 +81,6 @@ fn wanted(
     }
 }
 
-/// Runs a fetch as a task that ends with the future: a client that reads slowly must not keep a server's slot taken, so what
-/// an answer brings is read whether or not the page can go on.
-pub(super) async fn apart(fetch: Pending) -> Result<Fragment<PartPolicy>, FragmentError> {
-    let task = AbortOnDropHandle::new(tokio::spawn(fetch.run()));
-    task.await.unwrap_or_else(|_| {
-        Err(FragmentError::Broken(
-            "the fetch ended in a panic".to_owned(),
-        ))
-    })
-}
-
 /// A fetch that begins when it is polled.
 pub(super) struct Pending {
     pub(super) ask: Result<Ask, FragmentError>,
@@ -111,7 +99,8 @@ pub(super) struct Pending {
 }
 
 impl Pending {
-    async fn run(self) -> Result<Fragment<PartPolicy>, FragmentError> {
+    /// Fetches.
+    pub(super) async fn run(self) -> Result<Fragment<PartPolicy>, FragmentError> {
         let Self {
             ask,
             found,

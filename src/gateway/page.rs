@@ -250,6 +250,7 @@ impl Gateway {
             documents: Arc::default(),
             promised: Arc::clone(&promised),
             plain: Mutex::default(),
+            carrier: Default::default(),
             gateway: self.number,
             head_only,
         };
