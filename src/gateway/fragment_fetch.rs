@@ -28,6 +28,9 @@ use crate::observe::span::Span;
 /// As much of an error's body is read as lets the connection be used again; it is never shown.
 const ERROR_BODY: usize = 64 * 1024;
 
+/// A body of at most so many bytes is copied out of what was read.
+const SMALL: usize = 4096;
+
 /// A fragment from store.
 pub(super) fn stored(
     route: &Route,
@@ -248,7 +251,17 @@ pub(super) async fn collect(
             None => rest.extend_from_slice(&bytes),
         }
     }
-    Ok((first.unwrap_or_else(|| rest.freeze()), reservation))
+    Ok((first.map_or_else(|| rest.freeze(), own), reservation))
+}
+
+/// A small body as bytes of its own. Those that came are a part of the buffer that its connection reads into, of 8 KB: held until the page is
+/// done they would make the connection take a new one, and the page hold more than it has reserved.
+fn own(body: Bytes) -> Bytes {
+    if body.len() <= SMALL {
+        Bytes::copy_from_slice(&body)
+    } else {
+        body
+    }
 }
 
 fn cut(error: &BodyError) -> FragmentError {

@@ -60,7 +60,7 @@ pub async fn exchange(
 ) -> Result<Response<Body>, Failed> {
     let server = Arc::clone(permit.server());
     let progress = request.body().progress.clone();
-    let flood = Flood::of(&mut request);
+    count_interim(&mut request);
     let (waited, line) = match connection {
         Connection::Alone(mut alone) => {
             alone.slot().put(permit);
@@ -78,19 +78,13 @@ pub async fn exchange(
                 sending.as_mut().poll(context)
             });
             let moved = std::pin::pin!(moved);
-            let waited = wait_for_head(moved, &progress, &flood, server.label(), limits).await;
+            let waited = wait_for_head(moved, &progress, server.label(), limits).await;
             (waited, Some(Line::Alone(alone)))
         }
         Connection::Shared(shared) => {
             let mut sending = Sending::begin(shared, permit, request, limits.linger);
-            let waited = wait_for_head(
-                Pin::new(&mut sending),
-                &progress,
-                &flood,
-                server.label(),
-                limits,
-            )
-            .await;
+            let waited =
+                wait_for_head(Pin::new(&mut sending), &progress, server.label(), limits).await;
             match waited {
                 Ok(answered) => (Ok(answered), sending.into_held().map(Line::Shared)),
                 Err(error) => {
@@ -142,36 +136,20 @@ pub async fn exchange(
     Ok(Response::from_parts(head, arrival.into_body()))
 }
 
-/// Counts the interim answers (1xx) of one request: a server that sends nothing else is broken.
-#[derive(Default)]
-struct Flood {
-    count: AtomicUsize,
-    full: Notify,
-}
-
-impl Flood {
-    /// Counts those of `request`.
-    fn of(request: &mut Request<Outbound>) -> Arc<Self> {
-        let flood = Arc::new(Self::default());
-        let counted = Arc::clone(&flood);
-        hyper::ext::on_informational(request, move |_| {
-            if counted.count.fetch_add(1, Ordering::Relaxed) == MOST_INTERIM {
-                counted.full.notify_one();
-            }
-        });
-        flood
-    }
-
-    fn is_full(&self) -> bool {
-        self.count.load(Ordering::Relaxed) > MOST_INTERIM
-    }
+/// Counts the interim answers (1xx) to a request: a server that sends nothing else is broken.
+fn count_interim(request: &mut Request<Outbound>) {
+    let progress = Arc::clone(&request.body().progress);
+    hyper::ext::on_informational(request, move |_| {
+        if progress.interim.fetch_add(1, Ordering::Relaxed) == MOST_INTERIM {
+            progress.flooded.notify_one();
+        }
+    });
 }
 
 /// Waits for the head, as long as the request still moves and then as long as the server may take.
 async fn wait_for_head<F: Future>(
     mut sending: Pin<&mut F>,
     progress: &Progress,
-    flood: &Flood,
     server: &str,
     limits: ExchangeLimits,
 ) -> Result<F::Output, UpstreamError> {
@@ -181,12 +159,12 @@ async fn wait_for_head<F: Future>(
     loop {
         tokio::select! {
             biased;
-            () = flood.full.notified() => {}
+            () = progress.flooded.notified() => {}
             // All of them may have come together with the answer.
-            answered = sending.as_mut() => if !flood.is_full() { return Ok(answered) },
+            answered = sending.as_mut() => if !progress.is_flooded() { return Ok(answered) },
             () = tokio::time::sleep_until(patience.instant()) => {}
         }
-        if flood.is_full() {
+        if progress.is_flooded() {
             let reason = "too many interim answers".to_owned();
             return Err(UpstreamError::Malformed {
                 server: server.to_owned(),
@@ -281,15 +259,22 @@ fn is_chunked_once(headers: &HeaderMap) -> bool {
     first && lines.next().is_none()
 }
 
-/// How far the body of a request has gone out.
+/// How far the body of a request has gone out, and what came before its answer.
 #[derive(Default)]
 pub struct Progress {
     bytes: AtomicU64,
     done: AtomicBool,
     error: std::sync::Mutex<Option<BodyError>>,
+    /// Interim answers so far.
+    interim: AtomicUsize,
+    flooded: Notify,
 }
 
 impl Progress {
+    fn is_flooded(&self) -> bool {
+        self.interim.load(Ordering::Relaxed) > MOST_INTERIM
+    }
+
     fn error(&self) -> Option<BodyError> {
         self.error
             .lock()
