@@ -11,6 +11,8 @@
 //! cargo bench --bench socket -- fanout       how long pages of personal fragments take
 //! ```
 
+#[path = "support/fan_out.rs"]
+mod fan_out;
 mod support;
 
 use std::convert::Infallible;
@@ -52,7 +54,11 @@ fn main() {
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     match arguments[..] {
         ["serve", "gateway"] => serve(|| async { serve_gateway(support::app()) }),
-        ["serve", "app"] => serve(|| async { support::app() }),
+        ["serve", "origin"] => serve(fan_out::origin),
+        ["serve", "floor", app] => {
+            let app = app.parse().expect("an address");
+            serve(|| fan_out::floor(app));
+        }
         ["serve", "gateway", app] => {
             let app = app.parse().expect("an address");
             serve(|| async move { serve_gateway(app) });
@@ -68,7 +74,7 @@ fn main() {
         }
         ["idle"] => idle(),
         ["connections"] => by_connections(),
-        ["fanout"] => fan_out(),
+        ["fanout"] => fanned_out(),
         [] => table(),
         _ => eprintln!("nothing, `idle`, `connections` or `fanout`"),
     }
@@ -226,18 +232,19 @@ impl Client {
         let since = || start.elapsed().as_secs_f64() * 1000.0;
         self.answer.clear();
         self.stream.write_all(request).await.expect("it listens");
-        let mut first = None;
+        let (mut first, mut body) = (None, None);
         loop {
             let read = self.stream.read_buf(&mut self.answer).await;
             assert!(read.expect("it answers") > 0, "it was cut");
-            let Some(end) = memchr::memmem::find(&self.answer, b"\r\n\r\n") else {
+            let end = || memchr::memmem::find(&self.answer, b"\r\n\r\n");
+            let Some(start) = body.or_else(|| Some(end()? + 4)) else {
                 continue;
             };
-            let body = &self.answer[end + 4..];
-            if !body.is_empty() {
+            body = Some(start);
+            if self.answer.len() > start {
                 first.get_or_insert_with(since);
             }
-            if is_whole(&self.answer[..end + 4], body) {
+            if is_whole(&self.answer[..start], &self.answer[start..]) {
                 return (first.unwrap_or_default(), since());
             }
         }
@@ -387,25 +394,56 @@ fn by_connections() {
     }
 }
 
-/// Pages of personal fragments, each of which takes 20 ms: until the first byte of the body, and in all.
-fn fan_out() {
+/// Rounds of the fan-out, in turns with the floor.
+const TURNS: usize = 5;
+
+/// Pages of personal fragments, each of which takes 20 ms: until the first byte of the body, and in all, beside a bare hyper process that
+/// fetches as many from the same origin; the medians of a few turns.
+fn fanned_out() {
     let runtime = one_worker();
-    let app = Server::start(&["app"], None);
+    let app = Server::start(&["origin"], None);
     let gateway = Server::start(&["gateway", &app.address.to_string()], None);
+    let floor = Server::start(&["floor", &app.address.to_string()], None);
     let alone = median(times(&runtime, app.address, "/slow/alone", 1).1);
     println!("one fragment alone: {alone:.2} ms (median)");
+    println!(
+        "{:<20} {:>10} {:>8} {:>8} {:>12} {:>8} {:>12}   milliseconds; microseconds of the server's CPU",
+        "fragments", "first byte", "all", "more", "CPU/fragment", "floor", "CPU/fragment"
+    );
     for fragments in [10, 50] {
         for connections in [1, 16] {
             let target = format!("/fan/{fragments}");
-            let (first, whole) = times(&runtime, gateway.address, &target, connections);
-            let (first, whole) = (median(first), median(whole));
+            let (mut firsts, mut wholes, mut floors) = (Vec::new(), Vec::new(), Vec::new());
+            let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+            for _ in 0..TURNS {
+                let asked = (connections * EACH * fragments) as f64 / 1e6;
+                let before = gateway.cpu();
+                let (first, whole) = times(&runtime, gateway.address, &target, connections);
+                ours.push((gateway.cpu() - before) / asked);
+                firsts.push(median(first));
+                wholes.push(median(whole));
+                let before = floor.cpu();
+                floors.push(median(
+                    times(&runtime, floor.address, &target, connections).1,
+                ));
+                theirs.push((floor.cpu() - before) / asked);
+            }
+            let whole = median(wholes);
             println!(
-                "{fragments} fragments, c={connections}: first byte {first:.2} ms, all {whole:.2} ms, {:+.2} ms to one alone",
-                whole - alone
+                "{:<20} {:>10.2} {whole:>8.2} {:>+8.2} {:>12.1} {:>+8.2} {:>12.1}",
+                format!("{fragments}, c={connections}"),
+                median(firsts),
+                whole - alone,
+                median(ours),
+                median(floors) - alone,
+                median(theirs),
             );
         }
     }
 }
+
+/// Answers of each connection in one turn of the fan-out.
+const EACH: usize = 50;
 
 /// Milliseconds until the first bytes of answers, and in all.
 fn times(
@@ -414,8 +452,10 @@ fn times(
     target: &str,
     connections: usize,
 ) -> (Vec<f64>, Vec<f64>) {
-    const EACH: usize = 50;
-    let request = request(target, false);
+    let mut request = request(target, false);
+    // A visitor who is known: before the empty line at the end.
+    let end = request.len() - 2;
+    request.splice(end..end, *b"cookie: session=abcdef0123456789\r\n");
     runtime.block_on(async {
         let tasks: Vec<_> = (0..connections)
             .map(|_| {

@@ -20,7 +20,7 @@ const FRAGMENT_TEXT: usize = 500;
 const PLAIN_TEXT: usize = 20_000;
 
 /// How long a personal fragment takes.
-const SLOW: Duration = Duration::from_millis(20);
+pub const SLOW: Duration = Duration::from_millis(20);
 
 /// Answers `/page/N` with N shared includes, `/fan/N` with N personal ones, `/slow/...` with a personal fragment after a while, anything
 /// else with a fragment that is shared for an hour.
@@ -34,8 +34,8 @@ impl Handler for App {
         let text = match (count("/page/"), count("/fan/")) {
             (Some(0), _) => words(path, PLAIN_TEXT),
             (Some(count), _) => page(count, "/f/"),
-            (_, Some(count)) => page(count, "/slow/"),
-            (None, None) => words(path, FRAGMENT_TEXT),
+            (_, Some(count)) => fan(count),
+            (None, None) => fragment(path),
         };
         if personal {
             tokio::time::sleep(SLOW).await;
@@ -51,6 +51,16 @@ impl Handler for App {
         headers.insert("cache-control", HeaderValue::from_static(control));
         response
     }
+}
+
+/// A page of so many personal fragments.
+pub fn fan(fragments: usize) -> String {
+    page(fragments, "/slow/")
+}
+
+/// The text of a fragment.
+pub fn fragment(path: &str) -> String {
+    words(path, FRAGMENT_TEXT)
 }
 
 fn page(includes: usize, fragments: &str) -> String {

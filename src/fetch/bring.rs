@@ -22,14 +22,10 @@ use crate::fetch::{
 };
 use crate::message::{Body, Request, Response, headers};
 use crate::observe::outcome::{CacheUse, Why};
-use crate::upstream::Answer;
 
 /// An answer of the upstream, with what was asked.
 struct Brought {
     response: Response,
-    method: Method,
-    /// The fields of the request, less the validators of what is stored.
-    fields: HeaderMap,
     at: SystemTime,
     delay: Duration,
     begun: Epoch,
@@ -54,7 +50,7 @@ impl Brought {
     ) -> Verdict {
         let asked = Asked {
             method,
-            asker: self.asker(ask),
+            asker: ask.asker(),
             ttl: ask.ttl,
             defaults: ask.policy.defaults,
         };
@@ -65,13 +61,6 @@ impl Brought {
             delay: self.delay,
         };
         storable::judge(asked, answered)
-    }
-
-    fn asker(&self, ask: &Ask) -> Asker<'_> {
-        Asker {
-            fields: &self.fields,
-            keyed: ask.policy.keyed,
-        }
     }
 }
 
@@ -98,16 +87,16 @@ impl Fetcher {
                     return Ok(self.confirmed(&ask, used, object, &brought, lead));
                 }
                 // It speaks of something else: nothing is renewed by it, and the whole is wanted.
-                brought = exchange(&mut ask, None, begun).await?;
+                brought = Box::pin(exchange(&mut ask, None, begun)).await?;
             }
             if plain
                 && brought.response.status() == StatusCode::NOT_MODIFIED
-                && !validate::has_conditions(&brought.fields)
+                && !validate::has_conditions(ask.request.headers())
             {
                 return Err(FetchError::NotModified);
             }
         }
-        let (status, method) = (brought.response.status(), brought.method.clone());
+        let (status, method) = (brought.response.status(), ask.request.method().clone());
         if !method.is_safe() {
             invalidate::after(&self.cache, &ask.key, status, brought.response.headers());
         }
@@ -123,7 +112,7 @@ impl Fetcher {
             is_failure(status) && stored.as_ref().is_some_and(|object| object.covers_errors());
         match verdict {
             Verdict::Share(grant) if ask.policy.cacheable && !covered => {
-                self.keep(ask, brought, grant, used, lead).await
+                Box::pin(self.keep(ask, brought, grant, used, lead)).await
             }
             Verdict::Share(_) => {
                 Ok(self.hand_on(&ask, brought, None, used, lead, stored.is_some()))
@@ -175,7 +164,7 @@ impl Fetcher {
         brought: &Brought,
     ) -> (Arc<Object>, Landed, Option<Reason>) {
         let headers = validate::merged(&stored.headers, brought.response.headers());
-        let asker = brought.asker(ask);
+        let asker = ask.asker();
         let verdict = brought.judge(ask, &Method::GET, stored.status, &headers);
         let mut parts = Parts {
             status: stored.status,
@@ -242,7 +231,6 @@ impl Fetcher {
         }
         let Brought {
             response,
-            fields,
             begun,
             at,
             ..
@@ -256,11 +244,7 @@ impl Fetcher {
         let body = match gathered {
             Gathered::Whole(body) => body,
             Gathered::Larger(read, body) => {
-                let asker = Asker {
-                    fields: &fields,
-                    keyed: ask.policy.keyed,
-                };
-                self.not_kept(&ask.key, asker, &head.headers, read);
+                self.not_kept(&ask.key, ask.asker(), &head.headers, read);
                 tell(lead, Landed::Personal);
                 return Ok(Fetched::Streamed(Streamed {
                     response: Response::from_parts(head, body),
@@ -280,7 +264,7 @@ impl Fetcher {
             headers: head.headers,
             body,
         };
-        let object = Arc::new(Object::new(parts, grant, &fields));
+        let object = Arc::new(Object::new(parts, grant, ask.request.headers()));
         tell(lead, self.store(&ask.key, &object));
         match own {
             None => Ok(Fetched::Stored(object, used)),
@@ -329,7 +313,7 @@ impl Fetcher {
             attachment: None,
             labels,
         };
-        let object = Arc::new(Object::new(parts, grant, &brought.fields));
+        let object = Arc::new(Object::new(parts, grant, ask.request.headers()));
         let (filling, filler) = filling::begin(Arc::clone(&object), length, room);
         if let Some(lead) = &lead {
             lead.arrives(&filling);
@@ -337,7 +321,7 @@ impl Fetcher {
         // Nothing has gone yet, so the body is there from its first byte.
         let own_body = filling.body().unwrap_or_else(Body::empty);
         let fetcher = self.clone();
-        let fields = brought.fields;
+        let fields = ask.request.into_parts().0.headers;
         let store = Store {
             key: ask.key,
             prepare: ask.prepare,
@@ -423,13 +407,13 @@ impl Fetcher {
         lead: Option<Lead>,
         replaces: bool,
     ) -> Fetched {
-        let asker = brought.asker(ask);
+        let asker = ask.asker();
         let response = brought.response.headers();
         if brought.response.status().is_server_error() {
             tell(lead, Landed::Failed);
         } else if lead.is_some()
             || (replaces
-                && brought.method == Method::GET
+                && *ask.request.method() == Method::GET
                 && personal != Some(Reason::RequestNoStore))
         {
             self.cache.mark(&ask.key, asker, response);
@@ -451,44 +435,33 @@ fn tell(lead: Option<Lead>, landed: Landed) {
     }
 }
 
-/// Sends the request, with the validators of what is stored where there is something to be asked about.
+/// Sends the request, with the validators of what is stored where there is something to be asked about. The ask keeps its own method, target
+/// and fields, by which the answer is judged; a body goes with the first sending, and only a request without one is sent again.
 async fn exchange(
     ask: &mut Ask,
     about: Option<&Object>,
     begun: Epoch,
 ) -> Result<Brought, FetchError> {
-    let method = ask.request.method().clone();
-    let fields = ask.request.headers().clone();
     let request = match about {
         Some(stored) => validate::conditional(&ask.request, stored),
-        // A plain request may be sent a second time, so a copy of it goes.
-        None if validate::is_plain(&ask.request) => copy(&ask.request),
         None => std::mem::replace(&mut ask.request, Request::new(Body::empty())),
     };
     let answer = ask.upstream.send(request, ask.deadline, &ask.notes).await?;
     let at = SystemTime::now();
     let delay = answer.sent.elapsed();
+    if about.is_none() {
+        ask.request = Request::from_parts(answer.asked, Body::empty());
+    }
     Ok(Brought {
-        response: received(answer),
-        method,
-        fields,
+        response: received(answer.response),
         at,
         delay,
         begun,
     })
 }
 
-/// The same GET; its body is empty.
-fn copy(request: &Request) -> Request {
-    let mut copy = Request::new(Body::empty());
-    *copy.uri_mut() = request.uri().clone();
-    *copy.headers_mut() = request.headers().clone();
-    copy
-}
-
 /// The response without what was meant for one connection.
-fn received(answer: Answer) -> Response {
-    let mut response = answer.response;
+fn received(mut response: Response) -> Response {
     headers::remove_connection_fields(response.headers_mut());
     response
 }

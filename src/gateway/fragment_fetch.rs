@@ -9,7 +9,6 @@ use http::HeaderMap;
 use http::header::SET_COOKIE;
 use http_body::Body as _;
 use tokio::time::Instant;
-use tokio_util::task::AbortOnDropHandle;
 
 use crate::cache::Lookup;
 use crate::cache::object::Object;
@@ -29,6 +28,9 @@ use crate::observe::span::Span;
 
 /// As much of an error's body is read as lets the connection be used again; it is never shown.
 const ERROR_BODY: usize = 64 * 1024;
+
+/// A body of at most so many bytes is copied out of what was read.
+const SMALL: usize = 4096;
 
 /// A fragment from store.
 pub(super) fn stored(
@@ -83,17 +85,6 @@ fn wanted(
     }
 }
 
-/// Runs a fetch as a task that ends with the future: a client that reads slowly must not keep a server's slot taken, so what
-/// an answer brings is read whether or not the page can go on.
-pub(super) async fn apart(fetch: Pending) -> Result<Fragment<PartPolicy>, FragmentError> {
-    let task = AbortOnDropHandle::new(tokio::spawn(fetch.run()));
-    task.await.unwrap_or_else(|_| {
-        Err(FragmentError::Broken(
-            "the fetch ended in a panic".to_owned(),
-        ))
-    })
-}
-
 /// A fetch that begins when it is polled.
 pub(super) struct Pending {
     pub(super) ask: Result<Ask, FragmentError>,
@@ -112,7 +103,8 @@ pub(super) struct Pending {
 }
 
 impl Pending {
-    async fn run(self) -> Result<Fragment<PartPolicy>, FragmentError> {
+    /// Fetches.
+    pub(super) async fn run(self) -> Result<Fragment<PartPolicy>, FragmentError> {
         let Self {
             ask,
             found,
@@ -260,7 +252,17 @@ pub(super) async fn collect(
             None => rest.extend_from_slice(&bytes),
         }
     }
-    Ok((first.unwrap_or_else(|| rest.freeze()), reservation))
+    Ok((first.map_or_else(|| rest.freeze(), own), reservation))
+}
+
+/// A small body as bytes of its own. Those that came are a part of the buffer that its connection reads into, of 8 KB: held until the page is
+/// done they would make the connection take a new one, and the page hold more than it has reserved.
+fn own(body: Bytes) -> Bytes {
+    if body.len() <= SMALL {
+        Bytes::copy_from_slice(&body)
+    } else {
+        body
+    }
 }
 
 fn cut(error: &BodyError) -> FragmentError {

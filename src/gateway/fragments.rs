@@ -25,7 +25,8 @@ use crate::expr::RequestFacts;
 use crate::fetch::{Ask, Fetcher, Policy};
 use crate::gateway::bundle::{self, Bundle, Ticket};
 use crate::gateway::cache_policy;
-use crate::gateway::fragment_fetch::{Pending, Waited, apart, stored};
+use crate::gateway::carrier::Carrier;
+use crate::gateway::fragment_fetch::{Pending, Waited, stored};
 use crate::gateway::origin_request::{self, Outgoing, Purpose};
 use crate::gateway::page_head::{PageHead, PartPolicy};
 use crate::gateway::remembered::Remembered;
@@ -60,6 +61,8 @@ pub struct PageFragments {
     pub(super) readable: Arc<ReadableCookies>,
     /// The fields of plain requests, made once for each route and host: most includes of a page ask alike.
     pub(super) plain: Mutex<Vec<Plain>>,
+    /// Carries out what must be fetched.
+    pub(super) carrier: Carrier,
     /// Tells the gateway that answers from those before and after a reload.
     pub(super) gateway: u64,
     /// Only the head is wanted (HEAD): what is not at hand is not fetched.
@@ -167,7 +170,7 @@ impl FragmentSource for PageFragments {
         fetch.foreign = foreign;
         Fetched::Later {
             expected,
-            fragment: Box::pin(apart(fetch)),
+            fragment: Box::pin(self.carrier.clone().carry(fetch)),
         }
     }
 

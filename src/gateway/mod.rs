@@ -8,6 +8,7 @@ pub mod balancer;
 mod bundle;
 pub mod cache_policy;
 pub mod cache_status;
+mod carrier;
 pub mod coding;
 pub mod conditional;
 pub mod delegate;

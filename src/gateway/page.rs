@@ -247,6 +247,7 @@ impl Gateway {
             documents: Arc::default(),
             promised: Arc::clone(&promised),
             plain: Mutex::default(),
+            carrier: Default::default(),
             gateway: self.number,
             head_only,
         };

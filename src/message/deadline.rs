@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
+use futures::TryFutureExt;
 use tokio::time::Instant;
 
 /// An instant by which a request, or a part of it, must be answered.
@@ -52,9 +53,8 @@ impl Deadline {
     }
 
     /// What the future gives, if it is done in time; else the future is dropped.
-    pub async fn bound<F: Future>(self, future: F) -> Result<F::Output, Passed> {
-        tokio::time::timeout_at(self.0, future)
-            .await
-            .map_err(|_| Passed)
+    pub fn bound<F: Future>(self, future: F) -> impl Future<Output = Result<F::Output, Passed>> {
+        // Not an `async fn`, which would hold the future twice: as what it was given, and as what it waits for.
+        tokio::time::timeout_at(self.0, future).map_err(|_| Passed)
     }
 }

@@ -60,7 +60,7 @@ pub async fn exchange(
 ) -> Result<Response<Body>, Failed> {
     let server = Arc::clone(permit.server());
     let progress = request.body().progress.clone();
-    let flood = Flood::of(&mut request);
+    count_interim(&mut request);
     let (waited, line) = match connection {
         Connection::Alone(mut alone) => {
             alone.slot().put(permit);
@@ -68,22 +68,23 @@ pub async fn exchange(
                 let close = HeaderValue::from_static("close");
                 request.headers_mut().insert(CONNECTION, close);
             }
+            if !request.body().is_end_stream() {
+                alone.move_apart();
+            }
             let sending = alone.sender().try_send_request(request);
-            tokio::pin!(sending);
-            let waited =
-                wait_for_head(sending.as_mut(), &progress, &flood, server.label(), limits).await;
+            let mut sending = std::pin::pin!(sending);
+            let moved = std::future::poll_fn(|context| {
+                alone.advance(context);
+                sending.as_mut().poll(context)
+            });
+            let moved = std::pin::pin!(moved);
+            let waited = wait_for_head(moved, &progress, server.label(), limits).await;
             (waited, Some(Line::Alone(alone)))
         }
         Connection::Shared(shared) => {
             let mut sending = Sending::begin(shared, permit, request, limits.linger);
-            let waited = wait_for_head(
-                Pin::new(&mut sending),
-                &progress,
-                &flood,
-                server.label(),
-                limits,
-            )
-            .await;
+            let waited =
+                wait_for_head(Pin::new(&mut sending), &progress, server.label(), limits).await;
             match waited {
                 Ok(answered) => (Ok(answered), sending.into_held().map(Line::Shared)),
                 Err(error) => {
@@ -120,6 +121,7 @@ pub async fn exchange(
         reusable: keep,
         idle: limits.body_idle,
         timer: None,
+        cut: None,
     };
     match checked {
         Ok(reusable) => arrival.reusable &= reusable,
@@ -134,36 +136,20 @@ pub async fn exchange(
     Ok(Response::from_parts(head, arrival.into_body()))
 }
 
-/// Counts the interim answers (1xx) of one request: a server that sends nothing else is broken.
-#[derive(Default)]
-struct Flood {
-    count: AtomicUsize,
-    full: Notify,
-}
-
-impl Flood {
-    /// Counts those of `request`.
-    fn of(request: &mut Request<Outbound>) -> Arc<Self> {
-        let flood = Arc::new(Self::default());
-        let counted = Arc::clone(&flood);
-        hyper::ext::on_informational(request, move |_| {
-            if counted.count.fetch_add(1, Ordering::Relaxed) == MOST_INTERIM {
-                counted.full.notify_one();
-            }
-        });
-        flood
-    }
-
-    fn is_full(&self) -> bool {
-        self.count.load(Ordering::Relaxed) > MOST_INTERIM
-    }
+/// Counts the interim answers (1xx) to a request: a server that sends nothing else is broken.
+fn count_interim(request: &mut Request<Outbound>) {
+    let progress = Arc::clone(&request.body().progress);
+    hyper::ext::on_informational(request, move |_| {
+        if progress.interim.fetch_add(1, Ordering::Relaxed) == MOST_INTERIM {
+            progress.flooded.notify_one();
+        }
+    });
 }
 
 /// Waits for the head, as long as the request still moves and then as long as the server may take.
 async fn wait_for_head<F: Future>(
     mut sending: Pin<&mut F>,
     progress: &Progress,
-    flood: &Flood,
     server: &str,
     limits: ExchangeLimits,
 ) -> Result<F::Output, UpstreamError> {
@@ -173,12 +159,12 @@ async fn wait_for_head<F: Future>(
     loop {
         tokio::select! {
             biased;
-            () = flood.full.notified() => {}
+            () = progress.flooded.notified() => {}
             // All of them may have come together with the answer.
-            answered = sending.as_mut() => if !flood.is_full() { return Ok(answered) },
+            answered = sending.as_mut() => if !progress.is_flooded() { return Ok(answered) },
             () = tokio::time::sleep_until(patience.instant()) => {}
         }
-        if flood.is_full() {
+        if progress.is_flooded() {
             let reason = "too many interim answers".to_owned();
             return Err(UpstreamError::Malformed {
                 server: server.to_owned(),
@@ -273,15 +259,22 @@ fn is_chunked_once(headers: &HeaderMap) -> bool {
     first && lines.next().is_none()
 }
 
-/// How far the body of a request has gone out.
+/// How far the body of a request has gone out, and what came before its answer.
 #[derive(Default)]
 pub struct Progress {
     bytes: AtomicU64,
     done: AtomicBool,
     error: std::sync::Mutex<Option<BodyError>>,
+    /// Interim answers so far.
+    interim: AtomicUsize,
+    flooded: Notify,
 }
 
 impl Progress {
+    fn is_flooded(&self) -> bool {
+        self.interim.load(Ordering::Relaxed) > MOST_INTERIM
+    }
+
     fn error(&self) -> Option<BodyError> {
         self.error
             .lock()
@@ -365,6 +358,8 @@ struct Arrival {
     reusable: bool,
     idle: Duration,
     timer: Option<Pin<Box<Sleep>>>,
+    /// Why it was cut, to be told at the next poll.
+    cut: Option<BodyError>,
 }
 
 /// What an answer is read from.
@@ -380,6 +375,26 @@ impl Arrival {
             return Body::empty();
         }
         Body::stream(self)
+    }
+
+    /// What has come of the body; the connection is moved for more.
+    fn poll_incoming(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let Some(incoming) = &mut self.incoming else {
+            return Poll::Ready(None);
+        };
+        let mut incoming = Pin::new(incoming);
+        let frame = incoming.as_mut().poll_frame(context);
+        match &mut self.line {
+            // hyper reads on only once it has been asked.
+            Some(Line::Alone(alone)) if frame.is_pending() => {
+                alone.advance(context);
+                incoming.poll_frame(context)
+            }
+            _ => frame,
+        }
     }
 
     /// The answer has been read to its end.
@@ -429,10 +444,10 @@ impl HttpBody for Arrival {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         loop {
-            let Some(incoming) = &mut self.incoming else {
-                return Poll::Ready(None);
-            };
-            let Poll::Ready(frame) = Pin::new(incoming).poll_frame(context) else {
+            if self.incoming.is_none() {
+                return Poll::Ready(self.cut.take().map(Err));
+            }
+            let Poll::Ready(frame) = self.poll_incoming(context) else {
                 let idle = self.idle;
                 let timer = self
                     .timer
@@ -453,7 +468,11 @@ impl HttpBody for Arrival {
                     // There is nothing more to come on a stream that was reset.
                     self.incoming = None;
                     self.line = None;
-                    return Poll::Ready(Some(Err(BodyError::Cut(describe(&error)))));
+                    self.cut = Some(BodyError::Cut(describe(&error)));
+                    // At the next turn: who writes the answer out writes what came before, and the head, and then learns of the end. Told
+                    // at once, it would close its connection with all of that unwritten.
+                    context.waker().wake_by_ref();
+                    return Poll::Pending;
                 }
                 Some(Ok(frame)) => {
                     // Trailers never become header fields.
@@ -470,12 +489,15 @@ impl HttpBody for Arrival {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.as_ref().is_none_or(HttpBody::is_end_stream)
+        self.cut.is_none() && self.incoming.as_ref().is_none_or(HttpBody::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        let incoming = self.incoming.as_ref();
-        incoming.map_or_else(|| SizeHint::with_exact(0), HttpBody::size_hint)
+        match &self.incoming {
+            Some(incoming) => incoming.size_hint(),
+            None if self.cut.is_some() => SizeHint::default(),
+            None => SizeHint::with_exact(0),
+        }
     }
 }
 

@@ -4,11 +4,13 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
@@ -25,8 +27,9 @@ const ANSWER_FIELDS: usize = 256;
 /// A connection rests at most so long: most servers close theirs after 5 to 75 s, and one that is closed is found out before use.
 const LONGEST_REST: Duration = Duration::from_secs(60);
 
-/// Connections to one server that rest at a time.
-const MOST_RESTING: usize = 256;
+/// Connections to one server that rest at a time: as many as a few dozen pages with many fragments use at once. One more would be closed
+/// and opened anew for each of their fragments, which costs more than all else that a fragment needs.
+const MOST_RESTING: usize = 1024;
 
 /// Exchanges on one HTTP/2 connection at a time; a server that allows fewer is heeded.
 const MOST_STREAMS: usize = 100;
@@ -51,10 +54,22 @@ pub enum Connection {
 /// server has closed too.
 pub struct Alone {
     sender: http1::SendRequest<Outbound>,
-    driver: Driver,
+    moves: Moves,
     slot: Slot,
     transport: Arc<Transport>,
     rests_since: Instant,
+    rest: Arc<Rest>,
+}
+
+/// Who moves the bytes of an HTTP/1.1 connection.
+enum Moves {
+    /// Whoever waits for the answer: no other task has to be woken for it. At rest nobody does; then the server's [`Tender`] is told that
+    /// something has come.
+    Here(Box<http1::Connection<TokioIo<Socket>, Outbound>>),
+    /// A task: the body of a request goes on while nobody reads the answer.
+    Apart(Driver),
+    /// It has ended.
+    Ended,
 }
 
 /// A place on an HTTP/2 connection, which closes with its last place.
@@ -153,7 +168,7 @@ impl Alone {
     ) -> io::Result<Self> {
         let slot = Slot::default();
         let socket = TokioIo::new(Socket::new(stream, slot.clone(), linger));
-        let (sender, driving) = http1::Builder::new()
+        let (sender, connection) = http1::Builder::new()
             .max_buf_size(ANSWER_HEAD)
             .max_headers(ANSWER_FIELDS)
             .handshake(socket)
@@ -161,14 +176,15 @@ impl Alone {
             .map_err(io::Error::other)?;
         Ok(Self {
             sender,
-            driver: Driver::of(driving),
+            moves: Moves::Here(Box::new(connection)),
             slot,
             transport: Arc::clone(transport),
             rests_since: Instant::now(),
+            rest: Arc::default(),
         })
     }
 
-    /// What sends requests on it.
+    /// What sends requests on it. They go out, and answers come in, while the connection is [moved](Self::advance).
     pub fn sender(&mut self) -> &mut http1::SendRequest<Outbound> {
         &mut self.sender
     }
@@ -178,11 +194,65 @@ impl Alone {
         &self.slot
     }
 
+    /// Moves its bytes as far as they go now; the task of `context` is woken when they go further.
+    pub fn advance(&mut self, context: &mut Context<'_>) {
+        if let Moves::Here(connection) = &mut self.moves
+            && let Poll::Ready(ended) = Pin::new(connection).poll(context)
+        {
+            if let Err(error) = ended {
+                tracing::debug!(%error, "a connection to a server ended");
+            }
+            self.moves = Moves::Ended;
+        }
+    }
+
+    /// From now on a task moves its bytes.
+    pub fn move_apart(&mut self) {
+        self.moves = match std::mem::replace(&mut self.moves, Moves::Ended) {
+            Moves::Here(connection) => Moves::Apart(Driver::of(connection)),
+            other => other,
+        };
+    }
+
+    /// Its exchange is over; whether it may rest. Bytes behind the answer, and a server that has closed, are seen here.
+    fn lie_down(&mut self) -> bool {
+        self.rests_since = Instant::now();
+        self.rest.at_rest.store(true, Ordering::Release);
+        self.look();
+        self.is_open()
+    }
+
+    /// Sees what has come while it rests. There is nothing that may have: whatever comes ends it.
+    fn look(&mut self) {
+        self.rest.roused.store(false, Ordering::Release);
+        let waker = Waker::from(Arc::clone(&self.rest));
+        self.advance(&mut Context::from_waker(&waker));
+    }
+
+    fn is_open(&self) -> bool {
+        let moves = match &self.moves {
+            Moves::Here(_) => true,
+            Moves::Apart(driver) => !driver.0.is_finished(),
+            Moves::Ended => false,
+        };
+        moves && !self.sender.is_closed()
+    }
+
     /// Whether it can take another request: its last exchange has ended and the server has sent nothing since.
     async fn is_ready(&mut self, deadline: Deadline) -> bool {
-        // The task that drives it tells either promptly, once it has seen the end of the last answer.
-        !self.sender.is_closed()
-            && !self.driver.0.is_finished()
+        // The tender may not have come to it yet.
+        if self.rest.roused.load(Ordering::Acquire) {
+            self.look();
+        }
+        self.rest.at_rest.store(false, Ordering::Release);
+        if !self.is_open() {
+            return false;
+        }
+        if self.sender.is_ready() {
+            return true;
+        }
+        // A task that moves it tells promptly, once it has seen the end of the last answer.
+        matches!(self.moves, Moves::Apart(_))
             && matches!(
                 deadline
                     .within(Duration::from_millis(100))
@@ -190,6 +260,30 @@ impl Alone {
                     .await,
                 Ok(Ok(()))
             )
+    }
+}
+
+/// Is told when something comes on a connection that rests.
+#[derive(Default)]
+struct Rest {
+    at_rest: AtomicBool,
+    roused: AtomicBool,
+    tender: OnceLock<Arc<Notify>>,
+}
+
+impl Wake for Rest {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        // An exchange looks for itself.
+        if self.at_rest.load(Ordering::Acquire) {
+            self.roused.store(true, Ordering::Release);
+            if let Some(tender) = self.tender.get() {
+                tender.notify_one();
+            }
+        }
     }
 }
 
@@ -293,7 +387,16 @@ fn is_ours(error: &io::Error) -> bool {
 
 /// The connections to one server that are kept.
 #[derive(Default)]
-pub struct Resting(Mutex<Kept>);
+pub struct Resting {
+    kept: Arc<Mutex<Kept>>,
+    tender: OnceLock<Tender>,
+}
+
+/// The task that closes connections at rest once their server has closed them, or has sent what nobody asked for. It ends with them.
+struct Tender {
+    roused: Arc<Notify>,
+    _driver: Driver,
+}
 
 #[derive(Default)]
 struct Kept {
@@ -346,11 +449,15 @@ impl Resting {
 
     /// Puts one to rest.
     pub fn rest(&self, mut connection: Alone) {
-        if connection.sender.is_closed() {
+        let tender = self.tender.get_or_init(|| Tender::of(&self.kept));
+        let roused = || Arc::clone(&tender.roused);
+        connection.rest.tender.get_or_init(roused);
+        let mut kept = self.lock();
+        // In the lock, so that the tender finds it when something comes from now on.
+        if !connection.lie_down() {
+            drop(kept);
             return;
         }
-        connection.rests_since = Instant::now();
-        let mut kept = self.lock();
         let oldest = (kept.alone.len() >= MOST_RESTING).then(|| kept.alone.remove(0));
         kept.alone.push(connection);
         drop(kept);
@@ -385,6 +492,33 @@ impl Resting {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Kept> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Tender {
+    fn of(kept: &Arc<Mutex<Kept>>) -> Self {
+        let roused = Arc::new(Notify::new());
+        let (told, kept) = (Arc::clone(&roused), Arc::downgrade(kept));
+        let task = tokio::spawn(async move {
+            loop {
+                told.notified().await;
+                let Some(kept) = kept.upgrade() else { return };
+                let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+                let has_ended = |it: &mut Alone| {
+                    if it.rest.roused.load(Ordering::Acquire) {
+                        it.look();
+                    }
+                    !it.is_open()
+                };
+                let ended: Vec<_> = kept.alone.extract_if(.., has_ended).collect();
+                drop(kept);
+                drop(ended);
+            }
+        });
+        Self {
+            roused,
+            _driver: Driver(task.abort_handle()),
+        }
     }
 }

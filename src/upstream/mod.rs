@@ -141,6 +141,8 @@ pub struct Answer {
     pub response: Response,
     /// When the request was sent, the last time.
     pub sent: Instant,
+    /// The head of the request: who needs it longer than the exchange need not keep another one.
+    pub asked: Parts,
 }
 
 impl Upstream {
@@ -255,6 +257,7 @@ impl Upstream {
                     return Ok(Answer {
                         response: tried.response,
                         sent: tried.sent,
+                        asked: outgoing.head,
                     });
                 }
                 Err(error) => error,

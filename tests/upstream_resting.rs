@@ -1,0 +1,139 @@
+//! Connections to servers at rest, and who moves them: what comes while nobody waits for anything, and bodies that go out while nobody reads
+//! the answer.
+
+mod support;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::Frame;
+use http_body_util::StreamBody;
+use marquetry::config::pattern::ServerAddress;
+use marquetry::config::{ServerEntry, UpstreamConfig};
+use marquetry::message::deadline::Deadline;
+use marquetry::message::{Body, BodyError, Request};
+use marquetry::observe::span::Notes;
+use marquetry::upstream::{Answer, Upstream};
+use support::within;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nfine";
+
+/// An upstream of one server, and where that server listens.
+async fn upstream() -> (Upstream, TcpListener) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("it is bound").to_string();
+    let address = ServerAddress::parse(&address).expect("an address");
+    let config = UpstreamConfig::new(vec![ServerEntry { address, weight: 1 }]);
+    (Upstream::new("app", &config), listener)
+}
+
+async fn send(upstream: &Upstream, method: &str, body: Body) -> Answer {
+    let mut request = Request::new(body);
+    *request.method_mut() = method.parse().expect("a method");
+    *request.uri_mut() = "/x".parse().expect("a target");
+    let deadline = Deadline::after(Duration::from_secs(20));
+    let answer = upstream.send(request, deadline, &Notes::unobserved()).await;
+    answer.expect("an answer")
+}
+
+async fn get(upstream: &Upstream) -> Bytes {
+    let answer = send(upstream, "GET", Body::empty()).await;
+    let body = answer.response.into_body().collect(1024).await;
+    body.expect("a whole answer")
+}
+
+async fn accepted(listener: &TcpListener) -> TcpStream {
+    listener.accept().await.expect("it listens").0
+}
+
+/// Reads the head of a request, and no more than has come with it.
+async fn head(stream: &mut TcpStream) -> Vec<u8> {
+    let mut read = Vec::new();
+    while !read.windows(4).any(|four| four == b"\r\n\r\n") {
+        let more = stream.read_buf(&mut read).await.expect("a request");
+        assert!(more > 0, "it ended before its head");
+    }
+    read
+}
+
+#[tokio::test]
+async fn a_connection_at_rest_ends_with_what_comes_on_it() {
+    // The end, or bytes that nobody has asked for: a whole answer among them, which would be taken for that to the next request.
+    for unasked in [None, Some(&b"x"[..]), Some(ANSWER)] {
+        let (upstream, listener) = upstream().await;
+        let server = async {
+            let mut stream = accepted(&listener).await;
+            head(&mut stream).await;
+            stream.write_all(ANSWER).await.expect("it is read");
+            stream
+        };
+        let (body, mut stream) = tokio::join!(get(&upstream), server);
+        assert_eq!(body, "fine");
+        match unasked {
+            None => stream.shutdown().await.expect("it is open"),
+            Some(bytes) => stream.write_all(bytes).await.expect("it is open"),
+        }
+        let left = within("the other side to be closed", async {
+            let mut rest = Vec::new();
+            // Closed with bytes unread it may end in a reset.
+            let _ = stream.read_to_end(&mut rest).await;
+            rest
+        })
+        .await;
+        assert_eq!(left, b"", "{unasked:?}");
+        let server = async {
+            let mut stream = accepted(&listener).await;
+            head(&mut stream).await;
+            let other = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nother";
+            stream.write_all(other).await.expect("it is read");
+        };
+        let (body, ()) = tokio::join!(get(&upstream), server);
+        assert_eq!(body, "other", "{unasked:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_goes_out_while_nobody_reads_the_answer() {
+    const PIECES: usize = 64;
+    let (upstream, listener) = upstream().await;
+    // The first exchange leaves a connection at rest, which the second one uses.
+    let server = async {
+        let mut stream = accepted(&listener).await;
+        head(&mut stream).await;
+        stream.write_all(ANSWER).await.expect("it is read");
+        stream
+    };
+    let (_, mut stream) = tokio::join!(get(&upstream), server);
+    let (begin, begun) = tokio::sync::oneshot::channel::<()>();
+    let pieces = futures::stream::unfold((0, Some(begun)), |(at, mut begun)| async move {
+        if let Some(begun) = begun.take() {
+            begun.await.expect("the answer has begun");
+        }
+        let piece = Ok::<_, BodyError>(Frame::data(Bytes::from_static(&[b'x'; 16 * 1024])));
+        (at < PIECES).then_some((piece, (at + 1, begun)))
+    });
+    let body = Body::stream(StreamBody::new(Box::pin(pieces)));
+    let server = async {
+        let read = head(&mut stream).await;
+        // The answer begins before the body has come.
+        stream
+            .write_all(&ANSWER[..ANSWER.len() - 1])
+            .await
+            .expect("it is read");
+        (stream, read)
+    };
+    let (answer, (mut stream, read)) = tokio::join!(send(&upstream, "POST", body), server);
+    begin.send(()).expect("the body waits");
+    within("the whole body", async {
+        let mut read = read;
+        while !read.ends_with(b"\r\n0\r\n\r\n") {
+            assert!(stream.read_buf(&mut read).await.expect("a body") > 0);
+        }
+    })
+    .await;
+    stream.write_all(b"e").await.expect("it is read");
+    let body = answer.response.into_body().collect(1024).await;
+    assert_eq!(body.expect("a whole answer"), "fine");
+}
