@@ -13,6 +13,8 @@
 //! | `/esi/N`, `/ssi/N` | a shared page with N includes of shared fragments; composed it is as long as `/plain` |
 //! | `/esi/fan/N/MS`, `/ssi/fan/N/MS` | a shared page with N personal fragments, each of MS milliseconds |
 //! | `/esi/mix`, `/ssi/mix` | eight shared fragments and two personal ones of 5 ms |
+//! | `/esi/size/N`, `/ssi/size/N` | a shared page of N bytes, with five shared includes |
+//! | `/esi/nest/D`, `/ssi/nest/D` | a shared page with an include in which is an include, and so on, D deep |
 //! | `/f/I` | a shared fragment |
 //! | `/u/MS/I` | a personal fragment: the visitor's cookie, after MS milliseconds |
 //! | `/tail/I` | a shared object of 2 KB |
@@ -140,6 +142,18 @@ fn answer(path: &str, cookie: &str) -> Answer {
         ("esi" | "ssi", Some("mix"), _) => {
             let urls: Vec<_> = shared(8).chain(personal(2, 5)).collect();
             Answer::Page(page(tags, &urls, PAGE - 10 * FRAGMENT))
+        }
+        ("esi" | "ssi", Some("size"), _) => {
+            let urls: Vec<_> = shared(5).collect();
+            let own = number(2).unwrap_or(0).saturating_sub(5 * FRAGMENT);
+            Answer::Page(page(tags, &urls, own))
+        }
+        ("esi" | "ssi", Some("nest"), _) => {
+            let below = match number(2).unwrap_or(1) {
+                0 | 1 => "/f/0".to_owned(),
+                depth => format!("/{}/nest/{}", parts[0], depth - 1),
+            };
+            Answer::Page(page(tags, &[below], 2_000))
         }
         ("esi" | "ssi", _, Some(count)) => {
             let urls: Vec<_> = shared(count).collect();

@@ -10,6 +10,7 @@ import contextlib
 import datetime
 import gzip
 import json
+import math
 import os
 import pathlib
 import random
@@ -434,7 +435,7 @@ def table_cpu(origin, programs):
 
 def bench(url, connections, requests):
     """One run of our own load tool; no user may see another one's session."""
-    command = [BINARY, "bench", url, "-c", str(connections), "-n", str(requests), "--users", str(connections), "--expect-own", "--json"]
+    command = [BINARY, "bench", url, "-c", str(connections), "-n", str(requests), "--users", str(max(connections, 2)), "--expect-own", "--json"]
     done = subprocess.run(["taskset", "-c", LOAD_CORE, *command], capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)}: {done.stderr}")
@@ -542,13 +543,15 @@ def table_tail(origin, programs):
             before = int(get(f"http://{origin}/count")[0])
             listed = peer.file("urls", "".join(f"/tail/{one}\n" for one in chosen))
             script = peer.file("tail.lua", f"""
-local all = {{}}
-for line in io.lines("{listed}") do all[#all + 1] = wrk.format("GET", line) end
-local at, done = 0, 0
+local all, at, done = {{}}, 0, 0
+-- Not before: a request that is written earlier names no host.
+init = function() for line in io.lines("{listed}") do all[#all + 1] = wrk.format("GET", line) end end
 request = function() at = at % #all + 1; return all[at] end
-response = function() done = done + 1; if done >= #all then wrk.thread:stop() end end
+response = function() done = done + 1; if done >= #all then os.exit(0) end end
 """)
-            load(peer.url("/"), 300, connections=8, script=script)
+            # It ends by itself when all is asked for; stopping its thread would leave it waiting for the end of its time.
+            command = ["taskset", "-c", LOAD_CORE, "wrk", "-t1", "-c8", "-d300s", "-s", script, peer.url("/")]
+            subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
             fetched = int(get(f"http://{origin}/count")[0]) - before
             results.append({"peer": name, "hits": 1 - fetched / requests, "origin_requests": fetched,
                             "resident_bytes": resident(peer.process.pid), "resident_bytes_empty": empty})
@@ -561,25 +564,73 @@ response = function() done = done + 1; if done >= #all then wrk.thread:stop() en
     return results
 
 
+# What grows, its values, the page, and how many connections.
+GROWTH = [
+    ("includes", (1, 5, 20, 100, 400), lambda value: str(value), None),
+    ("connections", (1, 64, 1000), lambda _: "20", lambda value: value),
+    ("depth", (1, 2, 3, 4, 5), lambda value: f"nest/{value}", None),
+    ("KB of page", (2, 20, 200, 2000), lambda value: f"size/{value * 1000}", None),
+]
+
+
 def table_growth(origin, programs):
-    """How cost grows with connections."""
-    counts = (1, 64, 1000)
-    peer_names = [name for name, kind in programs.items() if kind.composes]
+    """How cost grows: with includes, connections, depth and the size of a page."""
+    names = [name for name, kind in programs.items() if kind.composes]
     results = []
-    for connections in counts:
-        running = {name: programs[name](origin) for name in peer_names}
-        try:
-            for peer in running.values():
-                get(peer.page("20"))
-            median = in_turn(running, lambda name: per_thousand(running[name].process.pid, running[name].page("20"), connections=connections))
-        finally:
-            for peer in running.values():
-                peer.end()
-        results += [{"peer": name, "connections": connections, "cpu_seconds_per_1000": value} for name, value in median.items()]
-    rows = [[name, *(seconds(next(row["cpu_seconds_per_1000"] for row in results if (row["peer"], row["connections"]) == (name, count))) for count in counts)]
-            for name in peer_names]
-    show("CPU seconds per 1,000 pages of 20 cached includes, by connections", ["", *(f"c={count}" for count in counts)], rows)
+    for what, values, page, connections in GROWTH:
+        measured = {}
+        for value in values:
+            running, bodies = {}, {}
+            try:
+                for name in names:
+                    peer = running[name] = programs[name](origin)
+                    for _ in range(5):
+                        bodies[name] = get(peer.page(page(value)))[0]
+                # One that gives another page is not compared.
+                right = [name for name in names if bodies[name] == bodies[names[0]]]
+                count = connections(value) if connections else CONNECTIONS
+                median = in_turn(right, lambda name: per_thousand(running[name].process.pid, running[name].page(page(value)), connections=count))
+            finally:
+                for peer in running.values():
+                    peer.end()
+            for name, cost in median.items():
+                measured[name, value] = cost
+                results.append({"peer": name, "grows": what, "value": value, "cpu_seconds_per_1000": cost})
+        rows = [[name, *(seconds(measured[name, value]) if (name, value) in measured else "another page" for value in values)] for name in names]
+        show(f"CPU seconds per 1,000 composed pages, all parts cached, by {what}", ["", *map(str, values)], rows)
+    pathlib.Path("target/growth.svg").write_text(plot(results, names))
+    print("\nDrawn: target/growth.svg")
     return results
+
+
+def plot(results, names):
+    """The growth tables as one picture: a panel for each, both axes logarithmic."""
+    colours = dict(zip(names, ("#c2410c", "#0f766e", "#4338ca", "#a16207", "#64748b")))
+    width, height, left, top = 360, 250, 56, 40
+    costs = [row["cpu_seconds_per_1000"] for row in results]
+    low, high = math.floor(math.log10(min(costs))), math.ceil(math.log10(max(costs)))
+    parts = []
+    for index, (what, values, *_) in enumerate(GROWTH):
+        x0, y0 = (index % 2) * (width + left + 24) + left, (index // 2) * (height + top + 36) + top
+        first, last = math.log10(values[0]), math.log10(values[-1])
+        x = lambda value: x0 + (math.log10(value) - first) / (last - first) * width
+        y = lambda cost: y0 + height - (math.log10(cost) - low) / (high - low) * height
+        parts.append(f'<text x="{x0}" y="{y0 - 12}" font-weight="bold">by {what}</text>')
+        for power in range(low, high + 1):
+            parts.append(f'<path d="M{x0} {y(10**power):.1f}h{width}" stroke="#cbd5e1"/><text x="{x0 - 6}" y="{y(10**power) + 4:.1f}" text-anchor="end">{10**power:g}</text>')
+        for value in values:
+            parts.append(f'<text x="{x(value):.1f}" y="{y0 + height + 18}" text-anchor="middle">{value}</text>')
+        for name in names:
+            points = [(x(row["value"]), y(row["cpu_seconds_per_1000"])) for row in results if (row["peer"], row["grows"]) == (name, what)]
+            line = " ".join(f"{px:.1f},{py:.1f}" for px, py in points)
+            parts.append(f'<polyline points="{line}" fill="none" stroke="{colours[name]}" stroke-width="2"/>')
+            parts += [f'<circle cx="{px:.1f}" cy="{py:.1f}" r="3" fill="{colours[name]}"/>' for px, py in points]
+    wide, tall = 2 * (width + left + 24), 2 * (height + top + 36) + 34
+    for index, name in enumerate(names):
+        parts.append(f'<circle cx="{left + index * 150}" cy="{tall - 16}" r="5" fill="{colours[name]}"/><text x="{left + index * 150 + 10}" y="{tall - 12}">{name}</text>')
+    style = "font-family: system-ui, sans-serif; font-size: 12px; fill: #1e293b"
+    return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {wide} {tall}" width="{wide}" height="{tall}"><title>CPU seconds per 1,000 composed pages</title>'
+            f'<rect width="100%" height="100%" fill="white"/><g style="{style}">{"".join(parts)}</g></svg>\n')
 
 
 TABLES = {"cpu": table_cpu, "fan": table_fan, "mix": table_mix, "idle": table_idle, "tail": table_tail, "growth": table_growth}

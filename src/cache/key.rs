@@ -235,12 +235,14 @@ impl VaryRule {
 }
 
 impl Variant {
-    /// The variant of a response with this rule that answered this request.
+    /// The variant of a response with this rule that answered this request, with values of its own: it is kept for longer than what
+    /// was read of the request.
     pub fn of(fields: &[HeaderName], request: &HeaderMap) -> Self {
+        let own = |value: HeaderValue| HeaderValue::from_bytes(value.as_bytes()).ok();
         Self(
             fields
                 .iter()
-                .map(|name| (name.clone(), value(name, request)))
+                .map(|name| (name.clone(), value(name, request).and_then(own)))
                 .collect(),
         )
     }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, DATE, ETAG, HeaderName, HeaderValue, LAST_MODIFIED};
 use http::{HeaderMap, StatusCode};
 use tokio::time::Instant;
@@ -83,7 +83,7 @@ impl Object {
         }
         Self {
             status: parts.status,
-            headers,
+            headers: own(&headers),
             body: parts.body,
             attachment: parts.attachment,
             came,
@@ -283,6 +283,23 @@ impl Object {
     }
 }
 
+/// The same fields with values of their own, in one piece. Those that came are parts of the buffer that their connection reads into: kept
+/// in store they would hold 8 KB and more for each response, and what others sent by the same connection.
+fn own(fields: &HeaderMap) -> HeaderMap {
+    let length = fields.values().map(HeaderValue::len).sum();
+    let mut values = BytesMut::with_capacity(length);
+    let mut copy = HeaderMap::with_capacity(fields.len());
+    for (name, value) in fields {
+        values.extend_from_slice(value.as_bytes());
+        let own = values.split().freeze();
+        // A value's bytes are a value.
+        if let Ok(own) = HeaderValue::from_maybe_shared(own) {
+            copy.append(name.clone(), own);
+        }
+    }
+    copy
+}
+
 impl std::fmt::Debug for Object {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Object")
@@ -344,6 +361,22 @@ pub(crate) mod tests {
             labels,
         };
         Object::new(parts, grant, &request)
+    }
+
+    #[test]
+    fn what_is_stored_does_not_hold_what_was_read() {
+        let read = Bytes::from(b"max-age=60, public; and what else was read".to_vec());
+        let value = |range: std::ops::Range<usize>| {
+            HeaderValue::from_maybe_shared(read.slice(range)).expect("text is a value")
+        };
+        let mut headers = HeaderMap::new();
+        headers.append("cache-control", value(0..18));
+        headers.append("x-one", value(0..7));
+        headers.append("x-one", value(8..9));
+        let copy = own(&headers);
+        assert_eq!(copy, headers);
+        drop((headers, value));
+        assert!(read.is_unique());
     }
 
     #[tokio::test(start_paused = true)]

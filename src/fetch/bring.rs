@@ -242,7 +242,8 @@ impl Fetcher {
             .await
             .map_err(|_| FetchError::Deadline)??;
         let body = match gathered {
-            Gathered::Whole(body) => body,
+            // Of its own: what came is a part of what its connection has read, or has room for more.
+            Gathered::Whole(body) => Bytes::copy_from_slice(&body),
             Gathered::Larger(read, body) => {
                 self.not_kept(&ask.key, ask.asker(), &head.headers, read);
                 tell(lead, Landed::Personal);
