@@ -217,14 +217,10 @@ impl Filler {
         state.trim();
     }
 
-    /// All that was handed on and this behind it, in one piece.
+    /// All that was handed on and this behind it, in one piece of its own: what came is a part of what its connection has read, which would
+    /// be kept with it.
     pub fn bytes_and(&self, last: &Bytes) -> Bytes {
         let state = self.0.lock();
-        match (state.pieces.front(), state.pieces.len()) {
-            (None, _) => return last.clone(),
-            (Some(only), 1) if last.is_empty() => return only.clone(),
-            _ => {}
-        }
         let length = state.pieces.iter().map(Bytes::len).sum::<usize>() + last.len();
         let mut all = Vec::with_capacity(length);
         for piece in &state.pieces {
@@ -327,6 +323,17 @@ mod tests {
     fn both() -> (Arc<Filling>, Filler) {
         let head = Arc::new(object(&[("cache-control", "max-age=60")]));
         begin(head, None, Arriving::new(100).share())
+    }
+
+    #[test]
+    fn what_is_kept_is_no_part_of_what_was_read() {
+        let (_filling, filler) = both();
+        let read = Bytes::from(b"body and what else was read".to_vec());
+        let last = read.slice(..4);
+        let kept = filler.bytes_and(&last);
+        drop(last);
+        assert_eq!(kept, "body");
+        assert!(read.is_unique());
     }
 
     #[tokio::test]
