@@ -73,14 +73,14 @@ mod tests {
                 // SAFETY: blocks are written and read within their sizes, and freed once.
                 unsafe {
                     let zeroed = Mimalloc.alloc_zeroed(layout);
-                    assert!(!zeroed.is_null() && zeroed.is_aligned_to_bytes(align));
+                    assert!(!zeroed.is_null() && zeroed.stands_at(align));
                     assert!((0..size).all(|at| *zeroed.add(at) == 0), "{layout:?}");
                     let block = Mimalloc.alloc(layout);
-                    assert!(!block.is_null() && block.is_aligned_to_bytes(align));
+                    assert!(!block.is_null() && block.stands_at(align));
                     assert_ne!(block, zeroed);
                     block.write_bytes(size as u8, size);
                     let larger = Mimalloc.realloc(block, layout, size * 2);
-                    assert!(!larger.is_null() && larger.is_aligned_to_bytes(align));
+                    assert!(!larger.is_null() && larger.stands_at(align));
                     assert!(
                         (0..size).all(|at| *larger.add(at) == size as u8),
                         "{layout:?}"
@@ -103,11 +103,11 @@ mod tests {
     }
 
     trait Aligned {
-        fn is_aligned_to_bytes(self, align: usize) -> bool;
+        fn stands_at(self, align: usize) -> bool;
     }
 
     impl Aligned for *mut u8 {
-        fn is_aligned_to_bytes(self, align: usize) -> bool {
+        fn stands_at(self, align: usize) -> bool {
             self.addr().is_multiple_of(align)
         }
     }

@@ -201,8 +201,11 @@ impl Gateway {
     /// Answers one request.
     ///
     /// Answers from store are the many, so what only others need across a wait is boxed: the future is small, and little is moved.
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "a function keeps its arguments twice"
+    )]
     pub fn answer(&self, request: Request) -> impl Future<Output = Response> + Send {
-        // A block, because a function keeps its arguments twice.
         async move {
             let version = request.version();
             let (visit, body) = match Visit::new(request, &self.trust) {

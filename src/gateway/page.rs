@@ -310,6 +310,10 @@ impl Gateway {
 }
 
 /// What has become of a page that was begun.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large one is the common one, and moved once"
+)]
 pub(super) enum Begun {
     /// All of it was at hand.
     Answer(Answer),

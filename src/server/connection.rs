@@ -166,12 +166,15 @@ impl<H: Handler> Visits<H> {
 
     /// One of them, until its answer is on its way; `stalled` is told when its client takes nothing of it, where the socket cannot
     /// see that.
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "a function keeps its arguments twice"
+    )]
     fn serve(
         self: Arc<Self>,
         request: Request<Incoming>,
         stalled: Option<Arc<Notify>>,
     ) -> impl Future<Output = Result<Response<Download>, Infallible>> {
-        // A block, because a function keeps its arguments twice.
         async move {
             let version = request.version();
             let answering = self.activity.begin(version == Version::HTTP_2);

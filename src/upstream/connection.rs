@@ -217,7 +217,7 @@ impl Alone {
     /// Its exchange is over; whether it may rest. Bytes behind the answer, and a server that has closed, are seen here.
     fn lie_down(&mut self) -> bool {
         self.rests_since = Instant::now();
-        self.rest.at_rest.store(true, Ordering::Release);
+        self.rest.idle.store(true, Ordering::Release);
         self.look();
         self.is_open()
     }
@@ -244,7 +244,7 @@ impl Alone {
         if self.rest.roused.load(Ordering::Acquire) {
             self.look();
         }
-        self.rest.at_rest.store(false, Ordering::Release);
+        self.rest.idle.store(false, Ordering::Release);
         if !self.is_open() {
             return false;
         }
@@ -266,7 +266,7 @@ impl Alone {
 /// Is told when something comes on a connection that rests.
 #[derive(Default)]
 struct Rest {
-    at_rest: AtomicBool,
+    idle: AtomicBool,
     roused: AtomicBool,
     tender: OnceLock<Arc<Notify>>,
 }
@@ -278,7 +278,7 @@ impl Wake for Rest {
 
     fn wake_by_ref(self: &Arc<Self>) {
         // An exchange looks for itself.
-        if self.at_rest.load(Ordering::Acquire) {
+        if self.idle.load(Ordering::Acquire) {
             self.roused.store(true, Ordering::Release);
             if let Some(tender) = self.tender.get() {
                 tender.notify_one();
