@@ -2,7 +2,7 @@
 //!
 //! The `mimalloc` crate asks for every block with its alignment, and mimalloc 3 answers that with a larger block and a pointer into
 //! it whenever the size is no power of two and the list of free blocks happens to be empty. What is aligned anyway need not be
-//! asked for so: an answer from store takes a tenth fewer instructions of ours.
+//! asked for so: an answer from store takes 1,000 instructions less, of 19,000 beyond those of bare hyper.
 #![allow(unsafe_code)] // There is no safe way to be an allocator.
 
 use std::alloc::{GlobalAlloc, Layout};
@@ -14,8 +14,8 @@ pub struct Mimalloc;
 
 /// Whether a block of this size is aligned so without being asked to.
 ///
-/// mimalloc aligns blocks of at least 16 bytes (`MI_MAX_ALIGN_SIZE`) to 16, and smaller ones to the largest power of two in their
-/// size class, of which the smallest is a word of 8 bytes.
+/// mimalloc aligns blocks of at least 16 bytes to 16 (`MI_MAX_ALIGN_SIZE`), and smaller ones to 8, a word, of which every size of a
+/// block is a multiple.
 const fn is_aligned_anyway(layout: Layout) -> bool {
     layout.align() <= 8 || (layout.align() <= 16 && layout.size() >= 16)
 }

@@ -58,19 +58,25 @@ async fn head(stream: &mut TcpStream) -> Vec<u8> {
     read
 }
 
+/// The server's end of a connection that rests after one exchange.
+async fn rested(upstream: &Upstream, listener: &TcpListener) -> TcpStream {
+    let server = async {
+        let mut stream = accepted(listener).await;
+        head(&mut stream).await;
+        stream.write_all(ANSWER).await.expect("it is read");
+        stream
+    };
+    let (body, stream) = tokio::join!(get(upstream), server);
+    assert_eq!(body, "fine");
+    stream
+}
+
 #[tokio::test]
 async fn a_connection_at_rest_ends_with_what_comes_on_it() {
     // The end, or bytes that nobody has asked for: a whole answer among them, which would be taken for that to the next request.
     for unasked in [None, Some(&b"x"[..]), Some(ANSWER)] {
         let (upstream, listener) = upstream().await;
-        let server = async {
-            let mut stream = accepted(&listener).await;
-            head(&mut stream).await;
-            stream.write_all(ANSWER).await.expect("it is read");
-            stream
-        };
-        let (body, mut stream) = tokio::join!(get(&upstream), server);
-        assert_eq!(body, "fine");
+        let mut stream = rested(&upstream, &listener).await;
         match unasked {
             None => stream.shutdown().await.expect("it is open"),
             Some(bytes) => stream.write_all(bytes).await.expect("it is open"),
@@ -99,13 +105,7 @@ async fn a_body_goes_out_while_nobody_reads_the_answer() {
     const PIECES: usize = 64;
     let (upstream, listener) = upstream().await;
     // The first exchange leaves a connection at rest, which the second one uses.
-    let server = async {
-        let mut stream = accepted(&listener).await;
-        head(&mut stream).await;
-        stream.write_all(ANSWER).await.expect("it is read");
-        stream
-    };
-    let (_, mut stream) = tokio::join!(get(&upstream), server);
+    let mut stream = rested(&upstream, &listener).await;
     let (begin, begun) = tokio::sync::oneshot::channel::<()>();
     let pieces = futures::stream::unfold((0, Some(begun)), |(at, mut begun)| async move {
         if let Some(begun) = begun.take() {

@@ -22,7 +22,6 @@ use crate::message::{Body, Request, Response, headers};
 use crate::observe::Observer;
 use crate::observe::metrics::{RouteMetrics, UpstreamMetrics};
 use crate::observe::outcome::Outcome;
-use crate::observe::page::PageStart;
 use crate::observe::span::Notes;
 use crate::server::handler::Handler;
 use crate::upstream::error::UpstreamError;
@@ -53,15 +52,7 @@ impl Balancer {
             Ok(visit) => visit,
             Err(refused) => return respond::refusal(&refused.into(), version),
         };
-        let page = gateway.observer.page(&PageStart {
-            came: Instant::now(),
-            id: &visit.id,
-            client: visit.client,
-            method: &visit.method,
-            host: &visit.host,
-            url: visit.target(),
-            headers: &visit.client_headers,
-        });
+        let page = gateway.observer.page(&visit.start(Instant::now()));
         let trace = page.trace();
         trace.waits();
         trace.routed(&self.route, &self.upstream_metrics);

@@ -47,7 +47,6 @@ use crate::compose::request_scope::ReadableCookies;
 use crate::compose::runs::Kept;
 use crate::config::pattern::Network;
 use crate::config::{ComposeConfig, Config, OnError, ServerConfig};
-use crate::fetch::error::FetchError;
 use crate::fetch::gather::{Gathered, gather};
 use crate::fetch::validate::is_on_the_origins_conditions;
 use crate::fetch::{Ask, Fetched, Fetcher, Policy};
@@ -63,7 +62,7 @@ use crate::message::deadline::Deadline;
 use crate::message::{Body, Request, Response};
 use crate::observe::Observer;
 use crate::observe::outcome::{CacheUse, Outcome};
-use crate::observe::page::{PageStart, PageTrace};
+use crate::observe::page::PageTrace;
 use crate::observe::span::Served;
 use crate::routing::Router;
 use crate::upstream::Upstreams;
@@ -214,15 +213,7 @@ impl Gateway {
             };
             let visit = Arc::new(visit);
             let came = Instant::now();
-            let page = self.observer.page(&PageStart {
-                came,
-                id: &visit.id,
-                client: visit.client,
-                method: &visit.method,
-                host: &visit.host,
-                url: visit.target(),
-                headers: &visit.client_headers,
-            });
+            let page = self.observer.page(&visit.start(came));
             let walked = self.walk(&visit, body, page.trace(), came).await;
             let answer = walked.unwrap_or_else(|error| {
                 tell(&error, &visit);
@@ -335,7 +326,7 @@ impl Gateway {
         }))
     }
 
-    /// What becomes of a skeleton that is not at hand.
+    /// What becomes of a skeleton that is not at hand, and is fetched.
     async fn fetched(
         &self,
         wanted: Box<Wanted>,
@@ -345,25 +336,6 @@ impl Gateway {
         deadline: Deadline,
         trace: &PageTrace,
     ) -> Result<Made, GatewayError> {
-        let fetched = self.skeleton(wanted, visit, route, body, deadline, trace);
-        match fetched.await? {
-            Fetched::Stored(object, used) => {
-                self.stored(visit, route, &object, used, Instant::now())
-            }
-            Fetched::Streamed(streamed) => self.streamed(visit, route, streamed, deadline).await,
-        }
-    }
-
-    /// The skeleton by its upstream.
-    async fn skeleton(
-        &self,
-        wanted: Box<Wanted>,
-        visit: &Visit,
-        route: &Route,
-        body: Body,
-        deadline: Deadline,
-        trace: &PageTrace,
-    ) -> Result<Fetched, FetchError> {
         let mut request = Request::new(body);
         *request.method_mut() = visit.method.clone();
         *request.headers_mut() = wanted.fields;
@@ -380,16 +352,17 @@ impl Gateway {
             prepare: Arc::clone(&route.documents) as Arc<_>,
             notes: span.notes().clone(),
         };
-        let fetched = self.fetcher.fetch_after(ask, wanted.found).await;
-        match &fetched {
+        match self.fetcher.fetch_after(ask, wanted.found).await {
             Ok(Fetched::Stored(object, used)) => {
                 span.notes().received(object.body.len());
-                trace.cache(*used);
+                trace.cache(used);
                 span.finish(Outcome::Ok);
+                self.stored(visit, route, &object, used, Instant::now())
             }
             Ok(Fetched::Streamed(streamed)) => {
                 trace.cache(streamed.cache);
                 span.finish(Outcome::Ok);
+                self.streamed(visit, route, streamed, deadline).await
             }
             Err(error) => {
                 let outcome = if error.is_timeout() {
@@ -397,10 +370,10 @@ impl Gateway {
                 } else {
                     Outcome::Failed
                 };
-                span.fail(outcome, error);
+                span.fail(outcome, &error);
+                Err(error.into())
             }
         }
-        fetched
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 use http::header::{AUTHORIZATION, COOKIE, HOST};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Uri, Version};
+use tokio::time::Instant;
 
 use crate::cache::key::CacheKey;
 use crate::config::pattern::Network;
@@ -15,6 +16,7 @@ use crate::config::{IdentityConfig, ServerConfig};
 use crate::message::client::Connection;
 use crate::message::target::{self, TargetError};
 use crate::message::{Body, Request, cookie, headers};
+use crate::observe::page::PageStart;
 use crate::observe::request_id::RequestId;
 use crate::observe::trace_context::TraceContext;
 use crate::routing;
@@ -145,6 +147,19 @@ impl Visit {
         self.uri
             .path_and_query()
             .map_or_else(|| self.uri.path(), PathAndQuery::as_str)
+    }
+
+    /// What is recorded of it, when it came at that time.
+    pub fn start(&self, came: Instant) -> PageStart<'_> {
+        PageStart {
+            came,
+            id: &self.id,
+            client: self.client,
+            method: &self.method,
+            host: &self.host,
+            url: self.target(),
+            headers: &self.client_headers,
+        }
     }
 
     /// The fields that go on to every upstream: no credentials, no hop-by-hop fields, no framing, none that a client may not say.

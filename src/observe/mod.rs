@@ -148,7 +148,7 @@ impl Observer {
         &self.0.live
     }
 
-    /// The requests under way.
+    /// The requests under way that [wait](page::PageTrace::waits) for something.
     pub fn open(&self) -> &Open<OpenPage> {
         &self.0.open
     }

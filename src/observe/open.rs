@@ -1,4 +1,5 @@
-//! The requests that are under way: who is still in the house, since when, and what it waits for.
+//! The requests that are under way and wait for something: who is still in the house, since when, and for what. What is answered on
+//! the spot is never among them.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};

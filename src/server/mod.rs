@@ -218,8 +218,7 @@ impl Listener {
     }
 }
 
-/// A connection of which the handshake is to come. Boxed: what a handshake needs is held by
-/// nothing else.
+/// A connection of which the handshake is to come.
 fn encrypted<H: Handler>(
     acceptor: TlsAcceptor,
     stream: TcpStream,

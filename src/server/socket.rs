@@ -324,8 +324,8 @@ impl<S: AsyncRead + Break + Unpin> AsyncRead for Socket<S> {
         }
         self.ahead.give(buffer);
         if buffer.remaining() > 0 {
-            // What else is there comes with them: a reader that was given 24 bytes alone would make room anew for the rest. Whatever
-            // this read ends in, the next one meets it again.
+            // What else is there comes with them: a reader that was given 24 bytes alone would make room anew for the rest. Where the
+            // stream has ended or broken off, the next read finds its end.
             let _ = Pin::new(&mut self.stream).poll_read(context, buffer);
         }
         Poll::Ready(Ok(()))
