@@ -526,6 +526,13 @@ async fn the_head_may_wait_for_what_the_parts_say() {
         .await;
     let first = gateway.get("/page").await;
     first.is(200, "[a]");
-    assert_eq!(first.header("cache-control"), Some("public, max-age=60"));
+    // A part that took a millisecond to come has less than a minute left, in whole seconds.
+    let said = first.header("cache-control").expect("it says how long");
+    let seconds = said.strip_prefix("public, max-age=");
+    let seconds: u64 = seconds
+        .expect("it is for everybody")
+        .parse()
+        .expect("seconds");
+    assert!((50..=60).contains(&seconds), "{said}");
     assert!(first.header("etag").is_some());
 }
