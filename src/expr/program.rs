@@ -43,6 +43,8 @@ pub(super) enum Step {
     Negate,
     /// Replaces the top two by the result.
     Binary(Binary),
+    /// Replaces the top by the result, the right side being this.
+    BinaryConstant(Binary, Value),
     /// Replaces the top two, a text and a pattern, by whether it matches.
     Matches { ignore_case: bool },
     /// Replaces the top by whether it matches.
@@ -68,7 +70,7 @@ impl Step {
     /// Bytes of memory that it holds beside its own.
     pub(super) fn weight(&self) -> usize {
         match self {
-            Self::Constant(value) => value.memory(),
+            Self::Constant(value) | Self::BinaryConstant(_, value) => value.memory(),
             Self::Read { name, key, .. } => {
                 let key = match key {
                     ReadKey::Constant(key) => key.weight(),
@@ -184,6 +186,23 @@ impl<'a> Writer<'a> {
                 _ => Ok(Value::Missing),
             },
         );
+        self.join_constant();
+    }
+
+    /// Joins an operator with its right side where that is a constant that every way to the operator leads over.
+    fn join_constant(&mut self) {
+        let start = self.steps.len().saturating_sub(2);
+        let Some([Step::Constant(right), Step::Binary(operator)]) = self.steps.get_mut(start..)
+        else {
+            return;
+        };
+        if start < self.barrier {
+            return;
+        }
+        let right = std::mem::replace(right, Value::Missing);
+        let joined = Step::BinaryConstant(*operator, right);
+        self.steps.truncate(start);
+        self.steps.push(joined);
     }
 
     pub(super) fn range(&mut self, offset: usize) {
