@@ -234,6 +234,44 @@ async fn a_personal_part_between_remembered_ones_is_its_users() {
 }
 
 #[tokio::test]
+async fn what_is_remembered_begins_and_ends_where_values_do() {
+    let origin = Origin::start().await;
+    // Values that are nothing for one user and something for the next, at every edge of a stretch that is remembered.
+    let value = "<esi:vars>$(HTTP_COOKIE{user})</esi:vars>";
+    let choice = format!(
+        "<esi:choose><esi:when test=\"$(HTTP_COOKIE{{user}})\">{value}!</esi:when></esi:choose>"
+    );
+    let fragment = "<esi:include src=\"/a\"/>";
+    let page = format!(
+        "{value}<p>{fragment}{value}{value}b{fragment}{choice}c{fragment}d{choice}{value}</p>{value}"
+    );
+    let pages = ["/0", "/1", "/2"];
+    for path in pages {
+        origin.on(path, public(&page, 3600));
+    }
+    origin.on("/a", public("a1", 3600));
+    let gateway = Setup::composing(&origin)
+        .compose("readable_cookies = [\"user\"]")
+        .start()
+        .await;
+    // Each page is noted, recorded and used for another user.
+    for (round, (start, path)) in
+        (0..12).flat_map(|round| pages.iter().enumerate().map(move |page| (round, page)))
+    {
+        let user = ["", "7", "xy"][(start + round) % 3];
+        let chosen = if user.is_empty() {
+            String::new()
+        } else {
+            format!("{user}!")
+        };
+        let body = format!("{user}<p>a1{user}{user}ba1{chosen}ca1d{chosen}{user}</p>{user}");
+        let answer = gateway.get_as(path, &format!("user={user}")).await;
+        answer.is(200, &body);
+    }
+    assert_eq!(origin.count("/a"), 1);
+}
+
+#[tokio::test]
 async fn a_fragment_that_becomes_personal_is_not_remembered_on() {
     let origin = Origin::start().await;
     let gateway = remembered(&origin).await;

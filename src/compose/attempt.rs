@@ -57,7 +57,7 @@ impl<S: FragmentSource> Page<S> {
         let list = self.new_list();
         self.lists[list].held = true;
         self.lists[list].becomes = self.lists[thread.list].becomes;
-        self.lists[thread.list].pieces.push(Piece::List(list));
+        self.lists[thread.list].push(Piece::List(list));
         self.attempts.push(Attempt {
             list,
             parent: thread.attempt,

@@ -18,7 +18,7 @@ impl<S: FragmentSource> Page<S> {
     pub(super) fn inline(&mut self, thread: &mut Thread, unit: usize, inline: &Inline) {
         // It may be shown again in text, so values in it are escaped as in text even where all around becomes a value.
         let list = self.new_list();
-        self.lists[thread.list].pieces.push(Piece::List(list));
+        self.lists[thread.list].push(Piece::List(list));
         let answers = match self.url(unit).join(&inline.name) {
             Ok(url) => Some(Arc::new(url)),
             Err(error) => {
@@ -60,8 +60,15 @@ impl<S: FragmentSource> Page<S> {
                 Err(error) => self.template_error(unit, when.offset, &error),
             }
         }
-        if let Some(body) = chosen {
-            thread.frames.push(Frame::new(unit, body, FrameKind::Body));
+        let Some(body) = chosen else {
+            return;
+        };
+        // Most branches hold nothing that waits or opens.
+        let nodes = body.start..body.end;
+        let start = self.straight_on(thread, scope, template, unit, nodes);
+        if start < body.end {
+            let rest = Body { start, ..body };
+            thread.frames.push(Frame::new(unit, rest, FrameKind::Body));
         }
     }
 

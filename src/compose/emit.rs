@@ -18,7 +18,7 @@ impl<S: FragmentSource> Page<S> {
             span.start = self.mark_length(unit, span);
         }
         self.count((span.end - span.start) as usize);
-        self.lists[list].pieces.push(Piece::Text(unit as u32, span));
+        self.lists[list].push(Piece::Text(unit as u32, span));
     }
 
     /// The same where the text may become one piece with the values around it.
@@ -52,7 +52,7 @@ impl<S: FragmentSource> Page<S> {
     pub(super) fn push_shared(&mut self, list: usize, bytes: Bytes) {
         if !bytes.is_empty() {
             self.count(bytes.len());
-            self.lists[list].pieces.push(Piece::Bytes(bytes));
+            self.lists[list].push(Piece::Bytes(bytes));
         }
     }
 

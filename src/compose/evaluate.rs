@@ -242,7 +242,7 @@ impl<S: FragmentSource> Page<S> {
     }
 
     /// Evaluates the nodes that neither wait nor open anything, up to the first that may; gives that one, or their end.
-    fn straight_on(
+    pub(super) fn straight_on(
         &mut self,
         thread: &Thread,
         scope: &mut Scope,

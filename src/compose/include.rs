@@ -374,7 +374,7 @@ impl<S: FragmentSource> Page<S> {
         }
         self.slots.push(slot);
         let slot = self.slots.len() - 1;
-        self.lists[thread.list].pieces.push(Piece::Slot(slot));
+        self.lists[thread.list].push(Piece::Slot(slot));
         slot
     }
 }

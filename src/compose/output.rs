@@ -15,12 +15,14 @@ use crate::template::tree::Span;
 /// Pieces in order. The page is one, and so is each fragment, each attempt, each inline.
 #[derive(Debug, Default)]
 pub(super) struct List {
-    pub(super) pieces: Vec<Piece>,
+    pieces: Vec<Piece>,
     /// The bytes of its values, one after the other.
     values: Vec<u8>,
     /// Whether values that follow each other become one piece. Never where a coder is told what each piece is: a user's secret and a
     /// visitor's choice would be one to it.
     joins: bool,
+    /// Whether the last piece is values that grow: it reaches to their end, wherever that is by now.
+    grows: bool,
     /// Whether nothing will be added.
     pub(super) complete: bool,
     /// Whether it must not be emitted yet: an attempt whose outcome is open.
@@ -66,7 +68,8 @@ pub(super) enum Piece {
     Text(u32, Span),
     /// Shared bytes: a fragment.
     Bytes(Bytes),
-    /// Values, or text that was copied between them: where they start and end among those of their list.
+    /// Values, or text that was copied between them: where they start and end among those of their list. While they grow they end
+    /// at `usize::MAX`.
     Value(usize, usize),
     /// A stretch that was composed before.
     Run(Arc<Run>),
@@ -95,36 +98,60 @@ impl List {
         self.joins
     }
 
+    /// Its pieces by now.
+    pub(super) fn pieces(&self) -> &[Piece] {
+        &self.pieces
+    }
+
+    /// Appends a piece that is no value.
+    pub(super) fn push(&mut self, piece: Piece) {
+        self.seal();
+        self.pieces.push(piece);
+    }
+
     /// Appends what is written as a value; gives its length.
+    #[inline]
     pub(super) fn push_value(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> usize {
         let start = self.values.len();
+        if !self.grows {
+            self.begin_value(start);
+        }
+        write(&mut self.values);
+        let length = self.values.len() - start;
+        if !self.joins {
+            self.seal();
+        }
+        length
+    }
+
+    #[cold]
+    fn begin_value(&mut self, start: usize) {
         if self.values.capacity() == 0 {
             self.values.reserve(ROOM);
         }
-        write(&mut self.values);
-        let end = self.values.len();
-        match self.pieces.last_mut() {
-            Some(Piece::Value(_, last)) if self.joins && *last == start => *last = end,
-            _ if end > start => self.pieces.push(Piece::Value(start, end)),
-            _ => {}
-        }
-        end - start
+        self.pieces.push(Piece::Value(start, usize::MAX));
+        self.grows = true;
     }
 
     /// Ends the values at the end, so that they can be emitted although the list goes on.
     pub(super) fn seal(&mut self) {
-        if matches!(self.pieces.last(), Some(Piece::Value(..))) {
-            let end = self.values.len();
-            self.pieces.push(Piece::Value(end, end));
+        if !std::mem::take(&mut self.grows) {
+            return;
+        }
+        let here = self.values.len();
+        // It stays where it is, even when it is empty: others have counted the pieces.
+        if let Some(Piece::Value(_, end)) = self.pieces.last_mut() {
+            *end = here;
         }
     }
 
     /// All of it, when it is values and nothing else.
     pub(super) fn take_values(&mut self) -> Option<Bytes> {
         match &self.pieces[..] {
-            [Piece::Value(0, end)] if *end == self.values.len() && !self.in_string => {
-                self.pieces.clear();
-                Some(std::mem::take(&mut self.values).into())
+            [Piece::Value(0, _)] if self.grows && !self.in_string => {
+                let values = std::mem::take(&mut self.values);
+                self.clear();
+                Some(values.into())
             }
             _ => None,
         }
@@ -134,9 +161,11 @@ impl List {
     pub(super) fn clear(&mut self) {
         self.pieces.clear();
         self.values.clear();
+        self.grows = false;
     }
 
     fn value(&self, start: usize, end: usize) -> &[u8] {
+        let end = end.min(self.values.len());
         self.values.get(start..end).unwrap_or_default()
     }
 }
@@ -227,12 +256,16 @@ impl Cursor {
                     return Next::Bytes(run.bytes(), Kind::Run(run), in_string);
                 }
                 Piece::Value(start, end) => {
-                    // More may be joined to the last piece of an open list.
-                    if top.1 + 1 == list.pieces.len() && !list.complete {
+                    if *end == usize::MAX && !list.complete {
+                        // More may be joined to it.
                         return Next::Waiting;
                     }
                     top.1 += 1;
-                    return Next::Bytes(list.value(*start, *end), Kind::Value, in_string);
+                    let value = list.value(*start, *end);
+                    if value.is_empty() {
+                        continue;
+                    }
+                    return Next::Bytes(value, Kind::Value, in_string);
                 }
                 Piece::Slot(slot) => match &pages.slots[*slot].state {
                     // What is kept is taken out by the thread that waits for it.

@@ -285,7 +285,7 @@ impl<S: FragmentSource> Page<S> {
         }
         self.count(run.bytes.len());
         let end = run.end;
-        self.lists[thread.list].pieces.push(Piece::Run(run));
+        self.lists[thread.list].push(Piece::Run(run));
         Some(end)
     }
 
@@ -306,7 +306,7 @@ impl<S: FragmentSource> Page<S> {
         Mark {
             node,
             list: thread.list,
-            pieces: self.lists[thread.list].pieces.len(),
+            pieces: self.lists[thread.list].pieces().len(),
         }
     }
 
@@ -341,7 +341,7 @@ impl<S: FragmentSource> Page<S> {
             return;
         };
         let Some(open) = open.take() else { return };
-        let pieces = &self.lists[mark.list].pieces[open.first_piece..mark.pieces];
+        let pieces = &self.lists[mark.list].pieces()[open.first_piece..mark.pieces];
         if open.urls.is_empty() {
             let run = self.text_run(pieces, open.start..mark.node);
             done.extend(run);

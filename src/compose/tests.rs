@@ -613,7 +613,7 @@ impl Coder for Noting {
 #[tokio::test(start_paused = true)]
 async fn a_coder_sees_every_value_and_every_text_by_itself() {
     let page = format!(
-        "{VALUES}<esi:choose><esi:when test='1'>m<esi:vars>$(a)$(b)n$(a)</esi:vars></esi:when></esi:choose>"
+        "{VALUES}<esi:choose><esi:when test='1'>m<esi:vars>$(a)$(none)$(b)n$(a)</esi:vars></esi:when></esi:choose>"
     );
     let notes = Arc::new(Mutex::new(Vec::new()));
     let coded = Coded {

@@ -18,6 +18,7 @@ use super::value::Value;
 const KEPT: usize = 64;
 
 /// What a program of one step is worth, in its place; most programs are a constant or a reference. None for any other.
+#[inline]
 pub(super) fn see<'s>(steps: &'s [Step], scope: &'s Scope) -> Option<Seen<'s>> {
     match steps {
         [Step::Constant(value)] => Some(Seen::Value(value)),
@@ -33,6 +34,7 @@ pub(super) fn see<'s>(steps: &'s [Step], scope: &'s Scope) -> Option<Seen<'s>> {
 }
 
 /// What a reference finds; none when its key is yet to be taken from the stack.
+#[inline]
 fn look<'s>(
     scope: &'s Scope,
     name: &Name,
@@ -198,6 +200,10 @@ impl Machine<'_> {
                 let values = self.pop_many(count.saturating_mul(2));
                 let dictionary = Dictionary::new(pairs(&values), self.scope.limits())?;
                 Ok(Value::Dictionary(Arc::new(dictionary)))
+            }
+            Step::CallBuiltIn(function, 1) => {
+                let argument = self.pop();
+                function.apply(std::slice::from_ref(&argument), self.scope, self.host)
             }
             Step::CallBuiltIn(function, count) => {
                 let start = self.stack.len().saturating_sub(*count);

@@ -67,6 +67,7 @@ impl Expr {
     }
 
     /// What it is worth, in its place, where it is a constant or a single reference; none where more is to be done.
+    #[inline]
     pub fn see<'s>(&'s self, scope: &'s Scope) -> Option<Seen<'s>> {
         eval::see(&self.steps, scope)
     }

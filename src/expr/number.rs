@@ -15,11 +15,16 @@ pub struct Number<'a> {
 
 impl<'a> Number<'a> {
     /// Reads a whole text as a number; `None` when it does not look like one.
+    #[inline]
     pub fn read(text: &'a [u8]) -> Option<Self> {
         // Most texts that are looked at are words.
-        if !matches!(text, [b'0'..=b'9' | b'-', ..]) {
-            return None;
+        match text {
+            [b'0'..=b'9' | b'-', ..] => Self::read_digits(text),
+            _ => None,
         }
+    }
+
+    fn read_digits(text: &'a [u8]) -> Option<Self> {
         let (negative, digits) = match text.strip_prefix(b"-") {
             Some(rest) => (true, rest),
             None => (false, text),

@@ -73,6 +73,7 @@ impl Scope {
     }
 
     /// What a reference finds, in its place.
+    #[inline]
     pub(super) fn see(
         &self,
         name: &Name,

@@ -32,6 +32,7 @@ impl<'a> Seen<'a> {
     }
 
     /// It as a value.
+    #[inline]
     pub fn taken(self) -> Value {
         match self {
             Self::Value(value) => value.clone(),
@@ -44,6 +45,7 @@ impl<'a> Seen<'a> {
     }
 
     /// As [`Value::is_tainted`].
+    #[inline]
     pub fn is_tainted(&self) -> bool {
         match self {
             Self::Value(value) => value.is_tainted(),
@@ -53,6 +55,7 @@ impl<'a> Seen<'a> {
     }
 
     /// As [`Value::append_text`].
+    #[inline]
     pub fn append_text(&self, out: &mut Vec<u8>) {
         match self {
             Self::Value(value) => value.append_text(out),
@@ -62,6 +65,7 @@ impl<'a> Seen<'a> {
     }
 
     /// As [`Value::emit`].
+    #[inline]
     pub fn emit(&self, escape: Escape, out: &mut Vec<u8>) {
         match self {
             Self::Value(value) => value.emit(escape, out),
@@ -80,6 +84,7 @@ impl<'a> Seen<'a> {
     }
 
     /// How it compares with a value, by the rule of the language.
+    #[inline]
     pub(super) fn compare(&self, right: &Value) -> Ordering {
         match self {
             Self::Value(value) => operators::compare(value, right),
@@ -89,6 +94,7 @@ impl<'a> Seen<'a> {
     }
 
     /// As [`Value::is_empty`].
+    #[inline]
     pub(super) fn is_empty(&self) -> bool {
         match self {
             Self::Value(value) => value.is_empty(),

@@ -48,6 +48,7 @@ impl Short {
 impl Deref for Short {
     type Target = [u8];
 
+    #[inline]
     fn deref(&self) -> &[u8] {
         match &self.0 {
             Kept::Few { length, bytes } => &bytes[..usize::from(*length)],
@@ -57,6 +58,7 @@ impl Deref for Short {
 }
 
 impl PartialEq for Short {
+    #[inline]
     fn eq(&self, other: &Self) -> bool {
         match (&self.0, &other.0) {
             // The room behind few bytes is always zero.

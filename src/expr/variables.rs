@@ -40,6 +40,7 @@ impl Default for Table {
 }
 
 impl Table {
+    #[inline]
     fn get(&self, name: &Name) -> Option<&Value> {
         match self {
             Self::Few(pairs) => {
@@ -93,6 +94,7 @@ pub struct Shadowed {
 }
 
 impl Variables {
+    #[inline]
     pub(super) fn get(&self, name: &Name) -> Option<&Value> {
         self.values.get(name)
     }

@@ -77,21 +77,25 @@ impl Template {
     }
 
     /// The nodes of a body.
+    #[inline]
     pub fn body(&self, body: Body) -> &[Node] {
         &self.nodes[body.start as usize..body.end as usize]
     }
 
     /// The node at this place of the arena; bodies are ranges of it.
+    #[inline]
     pub fn node(&self, index: u32) -> &Node {
         &self.nodes[index as usize]
     }
 
     /// What a [`Node::Dynamic`] is.
+    #[inline]
     pub fn dynamic(&self, index: u32) -> &Dynamic {
         &self.dynamics[index as usize]
     }
 
     /// What a [`Node::Assign`] is.
+    #[inline]
     pub fn assign(&self, index: u32) -> &Assign {
         &self.assigns[index as usize]
     }
@@ -102,6 +106,7 @@ impl Template {
     }
 
     /// The bytes of a text node.
+    #[inline]
     pub fn text(&self, span: Span) -> &[u8] {
         &self.document[span.start as usize..span.end as usize]
     }

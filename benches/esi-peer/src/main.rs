@@ -103,16 +103,23 @@ fn shop() -> String {
     format!("<ul>\n{}</ul>\n", format!("{}{shelf}", book.repeat(8)).repeat(15))
 }
 
-fn ours(composer: &Composer, template: &Arc<Template>, facts: &Arc<RequestFacts>) -> Bytes {
+/// A request, as each side has it before it begins.
+struct Asked {
+    url: Arc<Url>,
+    facts: Arc<RequestFacts>,
+    watcher: Arc<dyn Watcher>,
+}
+
+fn ours(composer: &Composer, template: &Arc<Template>, asked: &Asked) -> Bytes {
     let skeleton = Skeleton {
         template: Arc::clone(template),
-        url: Arc::new(Url::new(false, b"www.example.com", b"/page").expect("a URL")),
+        url: Arc::clone(&asked.url),
         deadline: Deadline::after(Duration::from_secs(60)),
         reservation: None,
     };
-    let watcher: Arc<dyn Watcher> = Arc::new(Unwatched);
+    let source = Nothing(Arc::clone(&asked.facts));
     let composed = composer
-        .compose(skeleton, Nothing(Arc::clone(facts)), watcher)
+        .compose(skeleton, source, Arc::clone(&asked.watcher))
         .now_or_never()
         .expect("nothing is waited for")
         .expect("nothing fails");
@@ -171,10 +178,15 @@ fn compare(name: &str, page: String, rounds: usize) {
         ],
         ..RequestFacts::default()
     });
+    let asked = Asked {
+        url: Arc::new(Url::new(false, b"www.example.com", b"/page").expect("a URL")),
+        facts,
+        watcher: Arc::new(Unwatched),
+    };
     let composer = Composer::new(ComposeConfig::default());
     let request = Request::new(Method::GET, "http://www.example.com/page?q=roses")
         .with_header("cookie", "group=gold; name=Ann");
-    let (our_page, their_page) = (ours(&composer, &template, &facts), theirs(&page, &request));
+    let (our_page, their_page) = (ours(&composer, &template, &asked), theirs(&page, &request));
     assert_eq!(
         String::from_utf8_lossy(&our_page),
         String::from_utf8_lossy(&their_page),
@@ -184,7 +196,7 @@ fn compare(name: &str, page: String, rounds: usize) {
     for _ in 0..rounds {
         compiling.take(|| compile(page.clone(), &settings));
         parsing.take(|| esi::parse_complete(&page).is_ok());
-        evaluating.take(|| ours(&composer, &template, &facts));
+        evaluating.take(|| ours(&composer, &template, &asked));
         both.take(|| theirs(&page, &request));
     }
     println!("{name}, {} bytes: medians of {rounds} rounds, turn by turn", page.len());
