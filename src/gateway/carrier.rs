@@ -35,6 +35,10 @@ struct Load {
 
 impl Carrier {
     /// The fetch, carried out from the first poll on. Dropping it ends the fetch.
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "a function keeps its arguments twice"
+    )]
     pub(super) fn carry(self, fetch: Box<Pending>) -> impl Future<Output = Fetched> + Send {
         async move {
             let (told, waits) = oneshot::channel();
