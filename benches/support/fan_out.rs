@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
 
 use bytes::{Bytes, BytesMut};
 use futures::stream::{FuturesUnordered, StreamExt};
@@ -72,8 +73,9 @@ async fn serve(mut stream: TcpStream) {
 
 fn answer(control: &str, body: &str) -> Vec<u8> {
     let length = body.len();
+    let date = httpdate::fmt_http_date(SystemTime::now());
     format!(
-        "HTTP/1.1 200 OK\r\ndate: Thu, 26 Nov 2026 12:00:00 GMT\r\ncontent-type: text/html\r\ncache-control: {control}\r\ncontent-length: {length}\r\n\r\n{body}"
+        "HTTP/1.1 200 OK\r\ndate: {date}\r\ncontent-type: text/html\r\ncache-control: {control}\r\ncontent-length: {length}\r\n\r\n{body}"
     )
     .into_bytes()
 }

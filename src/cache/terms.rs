@@ -45,14 +45,14 @@ pub struct Terms {
 impl Terms {
     /// Reads the terms of a response that came at `now`.
     pub fn read(headers: &HeaderMap, now: SystemTime) -> Self {
-        let withholds = CacheControl::read(headers).withholds;
+        let control = CacheControl::read(headers);
         let mut terms = [MARQUETRY_CACHE_CONTROL, CDN_CACHE_CONTROL]
             .iter()
             .find_map(|field| targeted(headers, field))
             .or_else(|| surrogate(headers))
-            .unwrap_or_else(|| plain(headers, now));
+            .unwrap_or_else(|| plain(&control, headers, now));
         // Fields that belong to one user are kept out of the store whoever gives the lifetime.
-        terms.withholds = withholds;
+        terms.withholds = control.withholds;
         terms
     }
 
@@ -99,8 +99,7 @@ pub struct Downstream {
 }
 
 /// `Cache-Control`, else `Expires`.
-fn plain(headers: &HeaderMap, now: SystemTime) -> Terms {
-    let control = CacheControl::read(headers);
+fn plain(control: &CacheControl, headers: &HeaderMap, now: SystemTime) -> Terms {
     Terms {
         no_store: control.no_store,
         no_cache: control.no_cache,

@@ -63,6 +63,8 @@ pub(super) enum Wait {
     Whole(usize),
     /// All of the content that answers an include.
     Inline(usize),
+    /// The head of the page, which leaves first.
+    Head,
 }
 
 /// Nodes being evaluated.
@@ -376,6 +378,7 @@ impl<S: FragmentSource> Page<S> {
                 open.then_some(wait)
             }
             Wait::Whole(list) => (!output::is_whole(list, self.pages())).then_some(wait),
+            Wait::Head => self.parts.is_some().then_some(wait),
             Wait::Inline(list) => {
                 if !output::is_whole(list, self.pages()) {
                     return Some(wait);

@@ -32,6 +32,7 @@ pub mod watch;
 
 use std::future::poll_fn;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::HeaderValue;
 
@@ -53,6 +54,10 @@ use crate::expr;
 use crate::message::Body;
 use crate::message::deadline::Deadline;
 use crate::template::{Settings, Template};
+
+/// So many fragments of which nothing is known are met before the head of their page leaves, unless it has to wait for them. A page with fewer
+/// is evaluated in one go.
+const BEFORE_HEAD: usize = 4;
 
 /// Composes pages under one set of bounds and choices.
 #[derive(Debug, Clone)]
@@ -184,6 +189,8 @@ impl Composer {
         let mut page = Page::new(rules, source, watcher, now(), coded.is_none());
         page.reservations.extend(skeleton.reservation);
         let writes_head = skeleton.template.writes_head();
+        let waits = self.waits_for(writes_head);
+        page.before_head = (!waits.any()).then_some(BEFORE_HEAD);
         let root = page.start_document(
             Unit {
                 template: skeleton.template,
@@ -195,7 +202,7 @@ impl Composer {
             None,
         );
         page.run();
-        self.wait_for_head(&mut page, writes_head, skeleton.deadline)
+        self.wait_for_head(&mut page, waits, skeleton.deadline)
             .await?;
         if let Some(failure) = page.failure.take() {
             return Err(failure);
@@ -243,22 +250,29 @@ impl Composer {
         })
     }
 
+    /// What the head of a page waits for.
+    fn waits_for(&self, writes_head: bool) -> HeadWaits {
+        let config = &self.rules.config;
+        HeadWaits {
+            whole: writes_head || config.merge_set_cookie,
+            own: config.on_error == OnError::Fail,
+            time: config.head_wait,
+        }
+    }
+
     async fn wait_for_head<S: FragmentSource>(
         &self,
         page: &mut Page<S>,
-        writes_head: bool,
+        waits: HeadWaits,
         deadline: Deadline,
     ) -> Result<(), ComposeError> {
-        let config = &self.rules.config;
         if page.is_idle() || page.failure.is_some() {
             return Ok(());
         }
-        let whole = writes_head || config.merge_set_cookie;
-        let fails = config.on_error == OnError::Fail;
-        if whole || fails {
+        if waits.whole || waits.own {
             let decided = poll_fn(|context| {
                 let idle = page.poll(context);
-                if !whole && page.is_decided() {
+                if !waits.whole && page.is_decided() {
                     return std::task::Poll::Ready(());
                 }
                 idle
@@ -266,12 +280,29 @@ impl Composer {
             let in_time = deadline.bound(decided).await;
             in_time.map_err(|_| ComposeError::TooLate)?;
         }
-        if !config.head_wait.is_zero() && !page.is_idle() {
-            let wait = deadline.within(config.head_wait);
+        if !waits.time.is_zero() && !page.is_idle() {
+            let wait = deadline.within(waits.time);
             // Whether all came in time or not, the head leaves now.
             let _ = wait.bound(poll_fn(|context| page.poll(context))).await;
         }
         Ok(())
+    }
+}
+
+/// What the head of a page waits for.
+#[derive(Debug, Clone, Copy)]
+struct HeadWaits {
+    /// All of the page.
+    whole: bool,
+    /// The page's own includes.
+    own: bool,
+    /// All of the page, for at most so long.
+    time: Duration,
+}
+
+impl HeadWaits {
+    fn any(&self) -> bool {
+        self.whole || self.own || !self.time.is_zero()
     }
 }
 

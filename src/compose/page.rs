@@ -64,6 +64,8 @@ pub(super) struct Page<S: FragmentSource> {
     /// What the parts mean for the head, while it has not left.
     pub(super) parts: Option<Vec<Part<S::Policy>>>,
     pub(super) head: HeadEdits,
+    /// How many more fragments of which nothing is known may be met before the head leaves; `None`: any number.
+    pub(super) before_head: Option<usize>,
     pub(super) includes: usize,
     pub(super) rounds: usize,
     /// Bytes emitted so far, dropped ones too.
@@ -109,6 +111,7 @@ impl<S: FragmentSource> Page<S> {
             waiting: VecDeque::new(),
             parts: Some(Vec::new()),
             head: HeadEdits::default(),
+            before_head: None,
             includes: 0,
             rounds: 0,
             size: 0,
@@ -243,6 +246,11 @@ impl<S: FragmentSource> Page<S> {
         }
     }
 
+    /// The head has left: what has waited for that goes on.
+    pub(super) fn go_on(&mut self) {
+        self.runnable.extend(self.blocked.drain(..));
+    }
+
     /// Goes on as far as what has arrived allows. Ready: nothing is in flight and nothing is left to evaluate, or the page
     /// has failed.
     pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
@@ -257,7 +265,7 @@ impl<S: FragmentSource> Page<S> {
                         self.flying.push(next);
                     }
                     self.deliver(slot, result);
-                    self.runnable.extend(self.blocked.drain(..));
+                    self.go_on();
                 }
                 Poll::Ready(None) if self.runnable.is_empty() => {
                     if !self.blocked.is_empty() {

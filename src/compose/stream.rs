@@ -20,6 +20,8 @@ pub(super) struct Stream<S: FragmentSource> {
     cursor: Cursor,
     timer: Pin<Box<Sleep>>,
     coder: Option<Box<dyn Coder>>,
+    /// The head and what stands before the first fragment leave before anything else is done.
+    leaves: bool,
     /// Nothing follows: the end was reached, or an error was given.
     ended: bool,
 }
@@ -36,6 +38,7 @@ impl<S: FragmentSource> Stream<S> {
             cursor: Cursor::new(list),
             timer: Box::pin(timer),
             coder,
+            leaves: true,
             ended: false,
         }
     }
@@ -61,7 +64,7 @@ impl<S: FragmentSource> HttpBody for Stream<S> {
         if this.ended {
             return Poll::Ready(None);
         }
-        let idle = this.page.poll(context).is_ready();
+        let idle = !this.leaves && this.page.poll(context).is_ready();
         if let Some(error) = this.page.failure.take() {
             return this.fail(error);
         }
@@ -74,6 +77,14 @@ impl<S: FragmentSource> HttpBody for Stream<S> {
         };
         if let Some(bytes) = frame {
             return Poll::Ready(Some(Ok(Frame::data(bytes))));
+        }
+        if this.leaves {
+            // Who writes the body writes out now what it has, and comes back behind all others that are ready: their heads leave before the
+            // fragments of this page are asked for.
+            this.leaves = false;
+            this.page.go_on();
+            context.waker().wake_by_ref();
+            return Poll::Pending;
         }
         if this.cursor.at_end() {
             this.ended = true;

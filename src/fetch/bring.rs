@@ -66,59 +66,65 @@ impl Brought {
 
 impl Fetcher {
     /// Asks the upstream, about `stored` where that has validators; `lead` tells those who wait.
-    pub(super) async fn bring(
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "a function keeps its arguments twice"
+    )]
+    pub(super) fn bring(
         &self,
         mut ask: Ask,
         used: CacheUse,
         lead: Option<Lead>,
         stored: Option<Arc<Object>>,
-    ) -> Result<Fetched, FetchError> {
-        ask.notes.cache(used);
-        self.observer.cache().used(used);
-        let begun = self.cache.begin();
-        let plain = validate::is_plain(&ask.request);
-        let about = stored
-            .as_ref()
-            .filter(|object| plain && object.has_validator());
-        let mut brought = exchange(&mut ask, about.map(AsRef::as_ref), begun).await?;
-        if brought.response.status() == StatusCode::NOT_MODIFIED {
-            if let Some(object) = about {
-                if validate::confirms(&object.headers, brought.response.headers()) {
-                    return Ok(self.confirmed(&ask, used, object, &brought, lead));
+    ) -> impl Future<Output = Result<Fetched, FetchError>> + Send {
+        async move {
+            ask.notes.cache(used);
+            self.observer.cache().used(used);
+            let begun = self.cache.begin();
+            let plain = validate::is_plain(&ask.request);
+            let about = stored
+                .as_ref()
+                .filter(|object| plain && object.has_validator());
+            let mut brought = exchange(&mut ask, about.map(AsRef::as_ref), begun).await?;
+            if brought.response.status() == StatusCode::NOT_MODIFIED {
+                if let Some(object) = about {
+                    if validate::confirms(&object.headers, brought.response.headers()) {
+                        return Ok(self.confirmed(&ask, used, object, &brought, lead));
+                    }
+                    // It speaks of something else: nothing is renewed by it, and the whole is wanted.
+                    brought = Box::pin(exchange(&mut ask, None, begun)).await?;
                 }
-                // It speaks of something else: nothing is renewed by it, and the whole is wanted.
-                brought = Box::pin(exchange(&mut ask, None, begun)).await?;
+                if plain
+                    && brought.response.status() == StatusCode::NOT_MODIFIED
+                    && !validate::has_conditions(ask.request.headers())
+                {
+                    return Err(FetchError::NotModified);
+                }
             }
-            if plain
-                && brought.response.status() == StatusCode::NOT_MODIFIED
-                && !validate::has_conditions(ask.request.headers())
+            let (status, method) = (brought.response.status(), ask.request.method().clone());
+            if !method.is_safe() {
+                invalidate::after(&self.cache, &ask.key, status, brought.response.headers());
+            }
+            if method == Method::HEAD
+                && status == StatusCode::OK
+                && let Some(object) = &stored
             {
-                return Err(FetchError::NotModified);
+                self.compare(&ask, object, &brought);
             }
-        }
-        let (status, method) = (brought.response.status(), ask.request.method().clone());
-        if !method.is_safe() {
-            invalidate::after(&self.cache, &ask.key, status, brought.response.headers());
-        }
-        if method == Method::HEAD
-            && status == StatusCode::OK
-            && let Some(object) = &stored
-        {
-            self.compare(&ask, object, &brought);
-        }
-        let verdict = brought.judge(&ask, &method, status, brought.response.headers());
-        // What covers errors is not replaced by one.
-        let covered =
-            is_failure(status) && stored.as_ref().is_some_and(|object| object.covers_errors());
-        match verdict {
-            Verdict::Share(grant) if ask.policy.cacheable && !covered => {
-                Box::pin(self.keep(ask, brought, grant, used, lead)).await
-            }
-            Verdict::Share(_) => {
-                Ok(self.hand_on(&ask, brought, None, used, lead, stored.is_some()))
-            }
-            Verdict::Personal(reason) => {
-                Ok(self.hand_on(&ask, brought, Some(reason), used, lead, stored.is_some()))
+            let verdict = brought.judge(&ask, &method, status, brought.response.headers());
+            // What covers errors is not replaced by one.
+            let covered =
+                is_failure(status) && stored.as_ref().is_some_and(|object| object.covers_errors());
+            match verdict {
+                Verdict::Share(grant) if ask.policy.cacheable && !covered => {
+                    Box::pin(self.keep(ask, brought, grant, used, lead)).await
+                }
+                Verdict::Share(_) => {
+                    Ok(self.hand_on(&ask, brought, None, used, lead, stored.is_some()))
+                }
+                Verdict::Personal(reason) => {
+                    Ok(self.hand_on(&ask, brought, Some(reason), used, lead, stored.is_some()))
+                }
             }
         }
     }

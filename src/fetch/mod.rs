@@ -204,19 +204,29 @@ impl Fetcher {
     }
 
     /// By way of the upstream, or of somebody else's fetch.
-    async fn fetch_anew(&self, ask: Ask, found: Option<Lookup>) -> Result<Fetched, FetchError> {
-        let used = match found {
-            // Boxed, so that what is one user's alone does not carry them along.
-            Some(Lookup::Expired(object)) => return Box::pin(self.renewed(ask, object)).await,
-            Some(Lookup::Miss(missing)) if may_lead(&ask.request) => {
-                let joined = self.coalesced(unconditional(ask), None, why(missing));
-                return Box::pin(joined).await;
-            }
-            Some(Lookup::Miss(missing)) => CacheUse::Miss(why(missing)),
-            Some(Lookup::HitForMiss) => CacheUse::HitForMiss,
-            _ => CacheUse::Pass,
-        };
-        self.bring(ask, used, None, None).await
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "a function keeps its arguments twice"
+    )]
+    fn fetch_anew(
+        &self,
+        ask: Ask,
+        found: Option<Lookup>,
+    ) -> impl Future<Output = Result<Fetched, FetchError>> + Send {
+        async move {
+            let used = match found {
+                // Boxed, so that what is one user's alone does not carry them along.
+                Some(Lookup::Expired(object)) => return Box::pin(self.renewed(ask, object)).await,
+                Some(Lookup::Miss(missing)) if may_lead(&ask.request) => {
+                    let joined = self.coalesced(unconditional(ask), None, why(missing));
+                    return Box::pin(joined).await;
+                }
+                Some(Lookup::Miss(missing)) => CacheUse::Miss(why(missing)),
+                Some(Lookup::HitForMiss) => CacheUse::HitForMiss,
+                _ => CacheUse::Pass,
+            };
+            self.bring(ask, used, None, None).await
+        }
     }
 
     /// Asks the upstream about what is stored and past its freshness; serves it all the same where the upstream fails and its

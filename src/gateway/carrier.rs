@@ -29,18 +29,24 @@ struct Carrying {
 }
 
 struct Load {
-    fetch: Pending,
+    fetch: Box<Pending>,
     told: oneshot::Sender<Fetched>,
 }
 
 impl Carrier {
     /// The fetch, carried out from the first poll on. Dropping it ends the fetch.
-    pub(super) async fn carry(self, fetch: Pending) -> Fetched {
-        let (told, waits) = oneshot::channel();
-        let carrying = self.0.get_or_init(Carrying::begin);
-        // The task ends only when it is dropped, and what it is told by is dropped with it.
-        let _ = carrying.loads.send(Load { fetch, told });
-        waits.await.unwrap_or_else(|_| Err(panicked()))
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "a function keeps its arguments twice"
+    )]
+    pub(super) fn carry(self, fetch: Box<Pending>) -> impl Future<Output = Fetched> + Send {
+        async move {
+            let (told, waits) = oneshot::channel();
+            let carrying = self.0.get_or_init(Carrying::begin);
+            // The task ends only when it is dropped, and what it is told by is dropped with it.
+            let _ = carrying.loads.send(Load { fetch, told });
+            waits.await.unwrap_or_else(|_| Err(panicked()))
+        }
     }
 }
 
@@ -61,7 +67,8 @@ async fn run(mut loads: mpsc::UnboundedReceiver<Load>) {
         tokio::select! {
             biased;
             load = loads.recv() => match load {
-                Some(load) => carried.push(load.carried()),
+                // In a box of its own: it is large, and would be copied twice on its way in.
+                Some(load) => carried.push(Box::pin(load.carried())),
                 None => return,
             },
             Some(()) = carried.next() => {}
@@ -70,19 +77,21 @@ async fn run(mut loads: mpsc::UnboundedReceiver<Load>) {
 }
 
 impl Load {
-    async fn carried(self) {
+    fn carried(self) -> impl Future<Output = ()> + Send {
         let Self { fetch, mut told } = self;
-        // A panic ends this fetch and no other.
-        let fetch = AssertUnwindSafe(fetch.run()).catch_unwind();
-        let fetched = {
-            let gone = std::pin::pin!(told.closed());
-            match select(gone, std::pin::pin!(fetch)).await {
-                // Nobody waits for it any more.
-                Either::Left(_) => return,
-                Either::Right((fetched, _)) => fetched,
-            }
-        };
-        let _ = told.send(fetched.unwrap_or_else(|_| Err(panicked())));
+        async move {
+            // A panic ends this fetch and no other.
+            let fetched = {
+                let fetch = std::pin::pin!(AssertUnwindSafe(fetch.run()).catch_unwind());
+                let gone = std::pin::pin!(told.closed());
+                match select(gone, fetch).await {
+                    // Nobody waits for it any more.
+                    Either::Left(_) => return,
+                    Either::Right((fetched, _)) => fetched,
+                }
+            };
+            let _ = told.send(fetched.unwrap_or_else(|_| Err(panicked())));
+        }
     }
 }
 

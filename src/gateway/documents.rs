@@ -3,8 +3,8 @@
 
 use std::any::Any;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
@@ -24,10 +24,17 @@ use crate::template::{self, Template};
 pub struct Document {
     /// Decoded.
     pub body: Bytes,
-    /// Compiled, where the answer is a document.
+    /// Compiled, where the answer is a document that may hold tags.
     pub template: Option<Arc<Template>>,
     /// What its reader was told; another one, after a reload, reads it anew.
     reader: u64,
+}
+
+/// Whether a body may hold a tag of any dialect, however it is written: each has one of these in its opener, and most fragments have neither.
+fn may_hold_tags(body: &[u8]) -> bool {
+    static NAME: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new("esi:"));
+    static MARKUP: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new("<!"));
+    NAME.find(body).is_some() || MARKUP.find(body).is_some()
 }
 
 /// What the words of a [`DecodeError`] may need, about, in bytes.
@@ -117,7 +124,7 @@ impl Documents {
         Arc::new(template::compile(body, &settings))
     }
 
-    /// Decodes a body and, where it is a document, compiles it.
+    /// Decodes a body and, where it is a document that may hold tags, compiles it.
     ///
     /// # Errors
     /// What cannot be decoded.
@@ -128,8 +135,7 @@ impl Documents {
         body: &Bytes,
     ) -> Result<Document, DecodeError> {
         let body = coding::decode(headers, body, self.limit)?;
-        let template = self
-            .is_document(status, headers)
+        let template = (may_hold_tags(&body) && self.is_document(status, headers))
             .then(|| self.compile(headers, body.clone()));
         Ok(Document {
             body,

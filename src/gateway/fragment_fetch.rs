@@ -1,7 +1,8 @@
 //! One fragment's fetch: from what cache or upstream give to what compose takes. Bodies are read whole, within the memory for
 //! documents; what went wrong is told in compose's words.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -14,23 +15,30 @@ use crate::cache::Lookup;
 use crate::cache::object::Object;
 use crate::compose::limits::{Memory, Reservation};
 use crate::compose::source::{Dca, Fragment, FragmentError};
+use crate::compose::url::Url;
 use crate::fetch::error::FetchError;
 use crate::fetch::{self, Ask, Fetcher, Streamed};
 use crate::gateway::coding;
 use crate::gateway::documents::Document;
-use crate::gateway::page_head::PartPolicy;
+use crate::gateway::page_head::{PageHead, PartPolicy};
 use crate::gateway::remembered::Remembered;
 use crate::gateway::route::Route;
 use crate::message::deadline::Deadline;
 use crate::message::{Body, BodyError};
 use crate::observe::outcome::{CacheUse, Outcome};
-use crate::observe::span::Span;
+use crate::observe::span::{Span, SpanId};
 
 /// As much of an error's body is read as lets the connection be used again; it is never shown.
 const ERROR_BODY: usize = 64 * 1024;
 
 /// A body of at most so many bytes is copied out of what was read.
 const SMALL: usize = 4096;
+
+/// What the head of a page has promised, once it has left.
+pub(super) type Promised = Arc<Mutex<Option<PageHead>>>;
+
+/// The spans of a page's documents, by their URL.
+pub(super) type Spans = Arc<Mutex<HashMap<String, SpanId>>>;
 
 /// A fragment from store.
 pub(super) fn stored(
@@ -99,12 +107,17 @@ pub(super) struct Pending {
     pub(super) merges: bool,
     pub(super) memory: Memory,
     pub(super) remembered: Arc<Remembered>,
+    /// What the head of the page has promised, once it has left.
+    pub(super) promised: Promised,
+    /// The spans of documents that hold includes, and what this one is called among them.
+    pub(super) documents: Spans,
+    pub(super) url: Arc<Url>,
     pub(super) span: Waited,
 }
 
 impl Pending {
     /// Fetches.
-    pub(super) async fn run(self) -> Result<Fragment<PartPolicy>, FragmentError> {
+    pub(super) async fn run(self: Box<Self>) -> Result<Fragment<PartPolicy>, FragmentError> {
         let Self {
             ask,
             found,
@@ -116,8 +129,11 @@ impl Pending {
             merges,
             memory,
             remembered,
+            promised,
+            documents,
+            url,
             span,
-        } = self;
+        } = *self;
         let deadline = span.deadline;
         let fetched = async {
             let observer = fetcher.observer();
@@ -151,11 +167,13 @@ impl Pending {
                     if !merges && streamed.response.headers().contains_key(SET_COOKIE) {
                         route.drops_cookie();
                     }
-                    let read = read(streamed, &route, dca, foreign, limit, &memory).await;
+                    let read = read(streamed, &route, dca, limit, &memory, &promised).await;
                     if matches!(read, Err(FragmentError::Overloaded(_))) {
                         observer.limit_hit("compose.memory");
                     }
-                    Ok((read?, used))
+                    let mut fragment = read?;
+                    fragment.policy = fragment.policy.or_foreign(foreign);
+                    Ok((fragment, used))
                 }
             }
         };
@@ -163,6 +181,12 @@ impl Pending {
             .bound(fetched)
             .await
             .unwrap_or(Err(FragmentError::TimedOut));
+        if let (Ok((fragment, _)), Some(id)) = (&ended, span.id())
+            && fragment.template.is_some()
+        {
+            let mut documents = documents.lock().unwrap_or_else(PoisonError::into_inner);
+            documents.insert(url.as_str().to_owned(), id);
+        }
         span.end(&ended);
         ended.map(|(fragment, _)| fragment)
     }
@@ -173,9 +197,9 @@ async fn read(
     streamed: Streamed,
     route: &Route,
     dca: Dca,
-    foreign: bool,
     limit: usize,
     memory: &Memory,
+    promised: &Promised,
 ) -> Result<Fragment<PartPolicy>, FragmentError> {
     let Streamed {
         response,
@@ -201,19 +225,28 @@ async fn read(
         ));
     }
     let template = wanted(route, &head.headers, &document, dca);
-    let reads_request = template
-        .as_ref()
-        .is_some_and(|template| template.reads_values());
+    let policy = if is_personal(promised) {
+        PartPolicy::personal()
+    } else {
+        let reads_request = template
+            .as_ref()
+            .is_some_and(|template| template.reads_values());
+        PartPolicy::of_fetched(&head.headers, personal, came).or_personal(reads_request)
+    };
     Ok(Fragment {
         status: head.status.as_u16(),
         template,
         body: document.body,
-        policy: PartPolicy::of_fetched(&head.headers, personal, came)
-            .or_personal(reads_request)
-            .or_foreign(foreign),
+        policy,
         set_cookies: head.headers.get_all(SET_COOKIE).iter().cloned().collect(),
         reservation: Some(reservation),
     })
+}
+
+/// Whether the head of the page has left and promised nothing.
+fn is_personal(promised: &Promised) -> bool {
+    let promised = promised.lock().unwrap_or_else(PoisonError::into_inner);
+    promised.as_ref().is_some_and(PageHead::is_personal)
 }
 
 /// Reads a document whole, within its own limit and that of all documents together.
@@ -290,6 +323,10 @@ pub(super) struct Waited {
 }
 
 impl Waited {
+    fn id(&self) -> Option<SpanId> {
+        self.span.as_ref().and_then(Span::id)
+    }
+
     fn end(mut self, ended: &Result<(Fragment<PartPolicy>, CacheUse), FragmentError>) {
         let Some(span) = self.span.take() else { return };
         match ended {

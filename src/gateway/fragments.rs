@@ -2,7 +2,6 @@
 //!
 //! An include reaches what the routing table names, and nothing else: no route, no connection.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::future::BoxFuture;
@@ -26,9 +25,9 @@ use crate::fetch::{Ask, Fetcher, Policy};
 use crate::gateway::bundle::{self, Bundle, Ticket};
 use crate::gateway::cache_policy;
 use crate::gateway::carrier::Carrier;
-use crate::gateway::fragment_fetch::{Pending, Waited, stored};
+use crate::gateway::fragment_fetch::{Pending, Promised, Spans, Waited, stored};
 use crate::gateway::origin_request::{self, Outgoing, Purpose};
-use crate::gateway::page_head::{PageHead, PartPolicy};
+use crate::gateway::page_head::PartPolicy;
 use crate::gateway::remembered::Remembered;
 use crate::gateway::route::Route;
 use crate::gateway::visit::{Visit, without_default_port};
@@ -54,9 +53,9 @@ pub struct PageFragments {
     pub(super) deadline: Deadline,
     pub(super) trace: PageTrace,
     /// The spans of documents that hold includes, by their URL.
-    pub(super) documents: Arc<Mutex<HashMap<String, SpanId>>>,
+    pub(super) documents: Spans,
     /// What the head of the page has promised, once it has left.
-    pub(super) promised: Arc<Mutex<Option<PageHead>>>,
+    pub(super) promised: Promised,
     /// Which cookies templates may read.
     pub(super) readable: Arc<ReadableCookies>,
     /// The fields of plain requests, made once for each route and host: most includes of a page ask alike.
@@ -297,13 +296,6 @@ impl PageFragments {
     fn begin(&self, request: &FragmentRequest, route: &Route) -> Span {
         let span = self.trace.fragment(&self.start(request));
         span.routed(&route.metrics, &route.upstream_metrics);
-        if let Some(id) = span.id() {
-            let mut documents = self
-                .documents
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            documents.insert(request.url.as_str().to_owned(), id);
-        }
         span
     }
 
@@ -345,11 +337,12 @@ impl PageFragments {
         found: Option<Lookup>,
         policy: Policy,
         span: Span,
-    ) -> Pending {
+    ) -> Box<Pending> {
         let dca = request.dca;
+        let url = Arc::clone(&request.url);
         let ask = self.ask(request, route, key, headers, policy, span.notes().clone());
         let deadline = ask.as_ref().map_or(self.deadline, |asked| asked.deadline);
-        Pending {
+        Box::new(Pending {
             ask,
             found,
             fetcher: self.fetcher.clone(),
@@ -360,11 +353,14 @@ impl PageFragments {
             merges: self.compose.merge_set_cookie,
             memory: self.memory.clone(),
             remembered: Arc::clone(&self.remembered),
+            promised: Arc::clone(&self.promised),
+            documents: Arc::clone(&self.documents),
+            url,
             span: Waited {
                 span: Some(span),
                 deadline,
             },
-        }
+        })
     }
 
     /// What is asked of the cache and the upstream.

@@ -28,7 +28,7 @@ use crate::gateway::answer::{Answer, insert_age};
 use crate::gateway::cache_status::Told;
 use crate::gateway::documents::Documents;
 use crate::gateway::error::GatewayError;
-use crate::gateway::fragment_fetch;
+use crate::gateway::fragment_fetch::{self, Promised};
 use crate::gateway::fragments::PageFragments;
 use crate::gateway::gzip::{self, Gzip};
 use crate::gateway::origin_request::{Coding, preferred, preferred_of};
@@ -339,7 +339,7 @@ struct Headless {
     /// Whether the template reads what the request says.
     reads_request: bool,
     /// What the head promises, for fragments that come later.
-    promised: Arc<Mutex<Option<PageHead>>>,
+    promised: Promised,
 }
 
 impl Headless {

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime};
 
 use http::HeaderMap;
@@ -177,6 +177,15 @@ impl PartPolicy {
     /// Whether it is for everybody, and those behind us may keep it.
     pub fn is_shared(&self) -> bool {
         !self.personal && !self.no_store
+    }
+
+    /// Of a part that came when the head of its page had left and promised nothing: what it says of itself is not asked any more.
+    pub fn personal() -> Self {
+        static PERSONAL: LazyLock<PartPolicy> = LazyLock::new(|| PartPolicy {
+            personal: true,
+            ..PartPolicy::expected(&[])
+        });
+        PERSONAL.clone()
     }
 
     fn spend(&mut self) {
@@ -395,6 +404,11 @@ impl PageHead {
         self.s_maxage = None;
         self.stale_while_revalidate = None;
         self.stale_if_error = None;
+    }
+
+    /// Whether it is one user's: no part can be less cacheable than that.
+    pub fn is_personal(&self) -> bool {
+        self.personal
     }
 
     /// Whether the page may be told apart by a tag of its own: it is the same for all, and may be kept.

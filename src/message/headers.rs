@@ -1,8 +1,8 @@
 //! Header fields that intermediaries add, drop and read (RFC 9110 7.6, RFC 9211, Edge Architecture).
 
 use http::header::{
-    CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, TE,
-    TRAILER, TRANSFER_ENCODING, UPGRADE, VIA,
+    CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue,
+    TRANSFER_ENCODING, VIA,
 };
 use http::{HeaderMap, Version};
 
@@ -73,19 +73,20 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
         }
         headers.remove(CONNECTION);
     }
-    for name in [TE, TRAILER, TRANSFER_ENCODING, UPGRADE] {
-        headers.remove(name);
-    }
-    for name in [
-        "keep-alive",
-        "proxy-connection",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "proxy-authentication-info",
-        "http2-settings",
-    ] {
-        headers.remove(name);
-    }
+    remove_where(headers, |name| {
+        matches!(
+            name,
+            "te" | "trailer"
+                | "transfer-encoding"
+                | "upgrade"
+                | "keep-alive"
+                | "proxy-connection"
+                | "proxy-authenticate"
+                | "proxy-authorization"
+                | "proxy-authentication-info"
+                | "http2-settings"
+        )
+    });
 }
 
 /// Removes from an answer what was meant for the connection that it came on, and a length that is none.

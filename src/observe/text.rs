@@ -132,7 +132,8 @@ pub fn cut(text: &str, limit: usize) -> Box<str> {
 
 /// Where `user:password@` stands (RFC 3986 3.2.1): from the byte after `//` to the one after the last `@` of the authority.
 fn credentials(url: &str) -> Option<(usize, usize)> {
-    if url.starts_with('/') && !url.starts_with("//") {
+    // Most have neither.
+    if !url.as_bytes().contains(&b'@') || (url.starts_with('/') && !url.starts_with("//")) {
         return None;
     }
     let start = if url.starts_with("//") {
