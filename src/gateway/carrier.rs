@@ -60,9 +60,14 @@ impl Carrying {
     }
 }
 
+/// So many fetches end in one turn of the task; then others have theirs. Answers to many requests come at once, and a page whose head
+/// is ready should not wait for all of them.
+const IN_ONE_TURN: usize = 8;
+
 /// Whatever is told to be carried, until nobody is there to tell more.
 async fn run(mut loads: mpsc::UnboundedReceiver<Load>) {
     let mut carried = FuturesUnordered::new();
+    let mut ended = 0;
     loop {
         tokio::select! {
             biased;
@@ -71,7 +76,12 @@ async fn run(mut loads: mpsc::UnboundedReceiver<Load>) {
                 Some(load) => carried.push(Box::pin(load.carried())),
                 None => return,
             },
-            Some(()) = carried.next() => {}
+            Some(()) = carried.next() => {
+                ended += 1;
+                if ended % IN_ONE_TURN == 0 {
+                    tokio::task::yield_now().await;
+                }
+            }
         }
     }
 }
