@@ -81,7 +81,10 @@ impl<S: FragmentSource> Page<S> {
         assign: &Assign,
     ) -> bool {
         let value = match &assign.value {
-            Assigned::Expression(expr) => self.evaluate(thread, scope, unit, assign.offset, expr),
+            Assigned::Expression(expr) => match expr.see(scope) {
+                Some(seen) => Some(seen.taken()),
+                None => self.evaluate(thread, scope, unit, assign.offset, expr),
+            },
             Assigned::Empty => Some(Value::text(Bytes::new())),
             Assigned::Content(_) => return false,
         };

@@ -91,44 +91,12 @@ impl Machine<'_> {
         while let Some(step) = steps.get(next) {
             next += 1;
             match step {
-                Step::Decide { when, target } => {
-                    if self.is_true(truth.take()) == *when {
-                        truth = Some(*when);
-                        next = *target;
-                    }
-                    continue;
-                }
-                Step::Not => {
-                    truth = Some(!self.is_true(truth.take()));
-                    continue;
-                }
-                Step::Truth => {
-                    truth = Some(self.is_true(truth.take()));
-                    continue;
-                }
-                _ => {}
-            }
-            if let Some(truth) = truth.take() {
-                self.stack.push(Value::Boolean(truth));
-            }
-            match step {
-                Step::KeepUnlessEmpty(target) => {
-                    if top(&mut self.stack).is_empty() {
-                        self.pop();
-                    } else {
-                        next = *target;
-                    }
-                }
-                Step::Binary(operator) => {
-                    let right = self.pop();
-                    self.operate(*operator, &right)?;
-                }
-                Step::BinaryConstant(operator, right) => self.operate(*operator, right)?,
                 Step::Read {
                     name,
                     built_in,
                     key,
                 } => {
+                    self.settle(&mut truth);
                     let Some(seen) = look(self.scope, name, *built_in, key) else {
                         let key = self.pop();
                         let value = self.scope.read(name, *built_in, Some(&key.to_text()));
@@ -146,7 +114,33 @@ impl Machine<'_> {
                         self.stack.push(value);
                     }
                 }
+                Step::Decide { when, target } => {
+                    if self.is_true(truth.take()) == *when {
+                        truth = Some(*when);
+                        next = *target;
+                    }
+                }
+                Step::Not => truth = Some(!self.is_true(truth.take())),
+                Step::Truth => truth = Some(self.is_true(truth.take())),
+                Step::KeepUnlessEmpty(target) => {
+                    self.settle(&mut truth);
+                    if top(&mut self.stack).is_empty() {
+                        self.pop();
+                    } else {
+                        next = *target;
+                    }
+                }
+                Step::Binary(operator) => {
+                    self.settle(&mut truth);
+                    let right = self.pop();
+                    self.operate(*operator, &right)?;
+                }
+                Step::BinaryConstant(operator, right) => {
+                    self.settle(&mut truth);
+                    self.operate(*operator, right)?;
+                }
                 _ => {
+                    self.settle(&mut truth);
                     let result = self.result(step)?;
                     self.stack.push(result);
                 }
@@ -158,7 +152,16 @@ impl Machine<'_> {
         })
     }
 
+    /// Puts what a comparison left on the stack.
+    #[inline]
+    fn settle(&mut self, truth: &mut Option<bool>) {
+        if let Some(truth) = truth.take() {
+            self.stack.push(Value::Boolean(truth));
+        }
+    }
+
     /// Whether the top is true, which is taken away.
+    #[inline]
     fn is_true(&mut self, truth: Option<bool>) -> bool {
         truth.unwrap_or_else(|| self.pop().is_true())
     }

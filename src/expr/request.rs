@@ -63,15 +63,17 @@ impl RequestFacts {
 
     /// One cookie by its name, or with `name;part` a part of its value written as `a=1&b=2`.
     fn cookie(&self, key: &[u8]) -> Seen<'_> {
-        let (name, part) = match key.iter().position(|byte| *byte == b';') {
-            Some(semicolon) => (&key[..semicolon], Some(&key[semicolon + 1..])),
-            None => (key, None),
+        let named = |name: &[u8]| self.cookies.iter().find(|(known, _)| known == name);
+        if let Some((_, value)) = named(key) {
+            return Seen::request(value);
+        }
+        // No name of a cookie has a semicolon in it.
+        let Some(semicolon) = memchr::memchr(b';', key) else {
+            return MISSING;
         };
-        let first = self.cookies.iter().find(|(known, _)| known == name);
-        match (first, part) {
-            (None, _) => MISSING,
-            (Some((_, value)), None) => Seen::request(value),
-            (Some((_, value)), Some(part)) => parameter(value, part),
+        match named(&key[..semicolon]) {
+            Some((_, value)) => parameter(value, &key[semicolon + 1..]),
+            None => MISSING,
         }
     }
 

@@ -96,6 +96,11 @@ impl Scope {
     /// Assigns a whole variable; on an error it keeps its old value. A missing value takes the variable away.
     pub fn assign(&mut self, name: &Name, value: Value) -> Result<(), AssignError> {
         refuse_built_in(name)?;
+        self.assign_own(name, value)
+    }
+
+    /// The same for a name that is known to be none of the request's.
+    pub(super) fn assign_own(&mut self, name: &Name, value: Value) -> Result<(), AssignError> {
         self.variables.set(name, value, &self.limits)
     }
 

@@ -95,7 +95,7 @@ impl Target {
         host: &mut dyn Host,
     ) -> Result<(), AssignError> {
         match self.key.as_deref() {
-            None => scope.assign(&self.name, value),
+            None => scope.assign_own(&self.name, value),
             Some(TargetKey::Constant(key)) => scope.assign_entry(&self.name, key, value),
             Some(TargetKey::Reference(key)) => {
                 // References only read, so this cannot fail; were it to, the key would be missing, which is empty text.

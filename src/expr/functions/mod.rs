@@ -234,6 +234,7 @@ impl Function {
         })
     }
 
+    #[inline]
     fn arguments<'a>(
         &self,
         values: &'a [Value],
@@ -248,6 +249,7 @@ impl Function {
     }
 
     /// Bounds the size of a result and gives it its mark.
+    #[inline]
     fn finish(&self, result: Value, values: &[Value], limits: &Limits) -> Result<Value, EvalError> {
         Excess::check_bytes(result.weight(), limits)?;
         if self.taint == Taint::Ends {
