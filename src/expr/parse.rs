@@ -12,12 +12,12 @@
 //! Whatever nests passes through [`Parser::deeper`], so the depth of the stack is bounded by the limit of depth.
 
 use super::error::{ParseError, ParseErrorKind};
-use super::name::Name;
 use super::open::Open;
 use super::operators::{self, Binary};
 use super::program::{self, Writer};
 use super::reference::{self, NoReference};
 use super::token::{Cursor, Symbol, Token};
+use super::value::Value;
 
 /// Errors are rare and large, so they travel in a box.
 type Parsed<T = ()> = Result<T, Box<ParseError>>;
@@ -83,8 +83,18 @@ impl<'a, 'w, 'l> Parser<'a, 'w, 'l> {
     }
 
     /// Reads operators that bind at least as tightly as `least`, and what stands between them.
+    #[inline]
     fn level(&mut self, least: Level) -> Parsed {
-        let mut most = self.operand(least)?;
+        let most = self.operand(least)?;
+        match Infix::of(self.peek()) {
+            Some((level, _)) if least <= level && level <= most => self.operators(least, most),
+            // Most operands stand alone, or before an operator that is for whoever called.
+            _ => Ok(()),
+        }
+    }
+
+    /// The same where the first operand has been read: behind it stand operators that bind at most as tightly as `most`.
+    fn operators(&mut self, least: Level, mut most: Level) -> Parsed {
         while let Some((level, infix)) = Infix::of(self.peek())
             && least <= level
             && level <= most
@@ -127,7 +137,48 @@ impl<'a, 'w, 'l> Parser<'a, 'w, 'l> {
     }
 
     /// Reads what stands before, between or behind operators; says how tightly those behind it may bind.
+    #[inline]
     fn operand(&mut self, least: Level) -> Parsed<Level> {
+        if self.next.is_none() && self.plain_operand() {
+            return Ok(Level::Term);
+        }
+        self.any_operand(least)
+    }
+
+    /// Reads an operand that is told by its first byte, as most are: a reference without a default, a few digits, a string. Says
+    /// whether it did; if not, nothing has been read.
+    fn plain_operand(&mut self) -> bool {
+        self.cursor.skip_space();
+        let rest = self.cursor.rest();
+        let length = match rest.first() {
+            Some(b'$') => match reference::plain(rest) {
+                Some((written, length)) if self.depth < self.writer.limits.depth => {
+                    self.writer.plain_reference(&written);
+                    length
+                }
+                _ => return false,
+            },
+            Some(b'0'..=b'9') => match few_digits(rest) {
+                Some((integer, length)) => {
+                    self.writer.constant(Value::Integer(integer));
+                    length
+                }
+                None => return false,
+            },
+            Some(b'\'' | b'"') => {
+                let Ok(text) = self.cursor.string() else {
+                    return false;
+                };
+                self.writer.constant(program::text(text.resolved()));
+                return true;
+            }
+            _ => return false,
+        };
+        self.cursor.seek(self.cursor.place() + length);
+        true
+    }
+
+    fn any_operand(&mut self, least: Level) -> Parsed<Level> {
         match *self.peek() {
             Token::Symbol(Symbol::Not) if least <= Level::Not => {
                 self.advance();
@@ -191,12 +242,8 @@ impl<'a, 'w, 'l> Parser<'a, 'w, 'l> {
     }
 
     fn call(&mut self, name: &[u8]) -> Parsed {
-        let offset = self.next_start;
+        let offset = self.advance();
         self.open.push(offset);
-        let Some(name) = Name::parse(name) else {
-            return Err(self.unexpected("the name of a function"));
-        };
-        self.advance();
         let count = self.separated(Symbol::CloseRound, "`,` or `)`", Self::any)?;
         self.open.pop();
         self.writer.call(offset, name, count);
@@ -338,6 +385,20 @@ impl<'a, 'w, 'l> Parser<'a, 'w, 'l> {
             _ => self.cursor.unexpected(place, expected),
         })
     }
+}
+
+/// The integer at the start of a text that starts with a digit, and its length; none when it is long or a fraction may follow.
+fn few_digits(text: &[u8]) -> Option<(i64, usize)> {
+    const FEW: usize = 9;
+    let mut integer = 0;
+    for (length, byte) in text.iter().take(FEW + 1).enumerate() {
+        match byte {
+            b'0'..=b'9' => integer = integer * 10 + i64::from(byte - b'0'),
+            b'.' => return None,
+            _ => return Some((integer, length)),
+        }
+    }
+    (text.len() <= FEW).then_some((integer, text.len()))
 }
 
 /// How tightly an operator binds.

@@ -239,7 +239,7 @@ impl<'a> Builder<'a> {
     }
 
     pub(super) fn note_expression(&mut self, expr: &Expr) {
-        self.current.holds.changes |= expr.touches_response() || expr.references().any(is_own_call);
+        self.current.holds.changes |= expr.has_effects();
     }
 }
 
