@@ -1,11 +1,11 @@
 //! ESI elements -> frames and nodes: what may stand where, and what each element becomes.
 
-use super::build::{Builder, Kind};
+use super::build::{Builder, Kind, OpenTry};
 use super::esi::Reader;
 use super::issue::IssueKind;
 use super::outline::Paired;
 use super::scan::{StartTag, Token};
-use super::tree::{Assign, Assigned, Body, Dynamic, Foreach, Inline, Node, Return, Text};
+use super::tree::{Assign, Assigned, Body, Dynamic, Foreach, Function, Inline, Node, Return, Text};
 use crate::expr::interpolate::Pieces;
 use crate::expr::{Expr, Piece, Reference};
 
@@ -34,6 +34,7 @@ impl<'a> Builder<'a> {
         }
     }
 
+    #[inline]
     fn reader<'r>(&'r mut self, token: &Token<'_>, tag: &StartTag<'_>) -> Reader<'r, 'a> {
         Reader {
             document: self.document,
@@ -116,11 +117,9 @@ impl<'a> Builder<'a> {
                 let taken = paired == Paired::Otherwise && otherwise.is_some();
                 (Some(Paired::Choose), taken)
             }
-            Kind::Try {
-                attempt, except, ..
-            } => {
-                let taken = (paired == Paired::Attempt && attempt.is_some())
-                    || (paired == Paired::Except && except.is_some());
+            Kind::Try(open) => {
+                let taken = (paired == Paired::Attempt && open.attempt.is_some())
+                    || (paired == Paired::Except && open.except.is_some());
                 (Some(Paired::Try), taken)
             }
             _ => (None, false),
@@ -157,7 +156,7 @@ impl<'a> Builder<'a> {
         let mut reader = self.reader(token, tag);
         Some(match paired {
             Paired::Choose => Kind::Choose {
-                first: self.pending_branches.len(),
+                first: self.pending_branches.len() as u32,
                 otherwise: None,
             },
             Paired::When => {
@@ -169,11 +168,11 @@ impl<'a> Builder<'a> {
                 Kind::When
             }
             Paired::Otherwise => Kind::Otherwise,
-            Paired::Try => Kind::Try {
+            Paired::Try => Kind::Try(Box::new(OpenTry {
                 offset,
                 attempt: None,
                 except: None,
-            },
+            })),
             Paired::Attempt => Kind::Attempt,
             Paired::Except => Kind::Except,
             Paired::Vars => {
@@ -200,7 +199,10 @@ impl<'a> Builder<'a> {
             Paired::Function => {
                 let name = reader.function()?;
                 self.current.holds.changes = true;
-                Kind::Function(name)
+                Kind::Function(Box::new(Function {
+                    name,
+                    body: Body::default(),
+                }))
             }
             Paired::Assign => return self.assign(token, tag),
             // These never come here.

@@ -112,8 +112,13 @@ fn name_length(text: &[u8]) -> Option<usize> {
     if !text.first()?.is_ascii_alphabetic() {
         return None;
     }
-    let in_name = |byte: &&u8| IN_NAMES[usize::from(**byte)];
-    Some(text.iter().take_while(in_name).count())
+    let mut length = 1;
+    while let Some(byte) = text.get(length)
+        && IN_NAMES[usize::from(*byte)]
+    {
+        length += 1;
+    }
+    Some(length)
 }
 
 /// Which bytes stand in names: letters, digits, `_` and `-`.

@@ -26,18 +26,27 @@ pub(super) struct Tokens<'d> {
     pub(super) list: Vec<Token<'d>>,
     /// The attributes of all start tags.
     attributes: Vec<Attribute<'d>>,
+    directives: Vec<DirectiveToken>,
+    /// How many bytes are text.
+    pub(super) copied: usize,
 }
 
 impl Tokens<'_> {
     /// The attributes of one of its tags.
+    #[inline]
     pub(super) fn attributes(&self, tag: &StartTag<'_>) -> AttributeList<'_> {
-        let places = tag.attributes.clone();
+        let places = tag.attributes.0 as usize..tag.attributes.1 as usize;
         AttributeList(self.attributes.get(places).unwrap_or_default())
+    }
+
+    /// What a token of this kind is.
+    pub(super) fn directive(&self, index: u32) -> &DirectiveToken {
+        &self.directives[index as usize]
     }
 }
 
 /// A piece of a document.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Token<'d> {
     /// Where it starts.
     pub(super) start: usize,
@@ -46,7 +55,7 @@ pub(super) struct Token<'d> {
     pub(super) kind: TokenKind<'d>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum TokenKind<'d> {
     /// Bytes that are copied, and interpolated where the elements around them say so.
     Text,
@@ -56,18 +65,18 @@ pub(super) enum TokenKind<'d> {
     Start(StartTag<'d>),
     /// An end tag: its name, and which element it ends.
     End(&'d [u8], Option<Paired>),
-    /// A directive.
-    Directive(Box<DirectiveToken>),
+    /// A directive: [`Tokens::directive`] of this number.
+    Directive(u32),
 }
 
 /// A start tag.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct StartTag<'d> {
     pub(super) name: &'d [u8],
     /// Which element with content it names.
     pub(super) paired: Option<Paired>,
-    /// Where its attributes stand among those of the document.
-    attributes: Range<usize>,
+    /// Where its attributes stand among those of the document: the first, and behind the last.
+    attributes: (u32, u32),
     /// Whether `/` stands before its `>`.
     pub(super) closed: bool,
     /// Whether it stands in a string of a JSON document.
@@ -87,8 +96,8 @@ pub(super) fn scan<'d>(
     settings: &Settings,
     issues: &mut Issues,
 ) -> Tokens<'d> {
-    // A tag to so many bytes is much for small pages; large ones have fewer, and room grows.
-    let room = (document.len() / 24).clamp(4, 1024);
+    // A token to so many bytes is much for small pages; large ones have fewer, and room grows.
+    let room = (document.len() / 16).clamp(4, 1024);
     let mut scanner = Scanner {
         document,
         dialects: settings.dialects,
@@ -97,7 +106,9 @@ pub(super) fn scan<'d>(
         reader: TagReader::new(document, settings.longest_tag),
         issues,
         tokens: Vec::with_capacity(room),
-        attributes: Vec::with_capacity(room / 2),
+        attributes: Vec::with_capacity(room / 3),
+        directives: Vec::new(),
+        copied: 0,
         blocks: Vec::new(),
         no_text_end: false,
         next_special: 0,
@@ -107,6 +118,8 @@ pub(super) fn scan<'d>(
     Tokens {
         list: scanner.tokens,
         attributes: scanner.attributes,
+        directives: scanner.directives,
+        copied: scanner.copied,
     }
 }
 
@@ -182,6 +195,9 @@ struct Scanner<'d, 'i> {
     issues: &'i mut Issues,
     tokens: Vec<Token<'d>>,
     attributes: Vec<Attribute<'d>>,
+    directives: Vec<DirectiveToken>,
+    /// How many bytes are text.
+    copied: usize,
     /// Where the open ESI blocks were opened.
     blocks: Vec<usize>,
     /// Once no `</esi:text>` follows, none will follow later.
@@ -311,6 +327,7 @@ impl<'d> Scanner<'d, '_> {
     }
 
     /// A start tag that has been read; gives where to go on.
+    #[inline]
     fn read_tag(
         &mut self,
         start: usize,
@@ -326,7 +343,7 @@ impl<'d> Scanner<'d, '_> {
         let tag = StartTag {
             name,
             paired: Paired::of_tag(name),
-            attributes,
+            attributes: (attributes.start as u32, attributes.end as u32),
             closed,
             in_string,
         };
@@ -490,20 +507,21 @@ impl<'d> Scanner<'d, '_> {
             }
         };
         let in_string = writing == Writing::JsonString;
-        self.push(
-            start,
-            end,
-            TokenKind::Directive(Box::new(DirectiveToken {
-                directive,
-                in_string,
-            })),
-        );
+        let number = self.directives.len() as u32;
+        self.directives.push(DirectiveToken {
+            directive,
+            in_string,
+        });
+        self.push(start, end, TokenKind::Directive(number));
         end
     }
 
     #[inline]
     fn push(&mut self, start: usize, end: usize, kind: TokenKind<'d>) {
         if start < end {
+            if matches!(kind, TokenKind::Text | TokenKind::Verbatim) {
+                self.copied += end - start;
+            }
             self.tokens.push(Token { start, end, kind });
         }
     }
