@@ -86,19 +86,24 @@ impl<'a, 'w, 'l> Parser<'a, 'w, 'l> {
     #[inline]
     fn level(&mut self, least: Level) -> Parsed {
         let most = self.operand(least)?;
-        match Infix::of(self.peek()) {
-            Some((level, _)) if least <= level && level <= most => self.operators(least, most),
+        match self.infix(least, most) {
+            Some(found) => self.operators(least, most, found),
             // Most operands stand alone, or before an operator that is for whoever called.
-            _ => Ok(()),
+            None => Ok(()),
         }
     }
 
-    /// The same where the first operand has been read: behind it stand operators that bind at most as tightly as `most`.
-    fn operators(&mut self, least: Level, mut most: Level) -> Parsed {
-        while let Some((level, infix)) = Infix::of(self.peek())
-            && least <= level
-            && level <= most
-        {
+    /// The operator that comes next, if it binds as tightly as that.
+    #[inline]
+    fn infix(&mut self, least: Level, most: Level) -> Option<(Level, Infix)> {
+        let found = Infix::of(self.peek());
+        found.filter(|(level, _)| least <= *level && *level <= most)
+    }
+
+    /// The same where the first operand has been read and `found` comes next; all bind at most as tightly as `most`.
+    fn operators(&mut self, least: Level, mut most: Level, found: (Level, Infix)) -> Parsed {
+        let mut next = Some(found);
+        while let Some((level, infix)) = next {
             match infix {
                 Infix::Junction { when } => self.junction(level, when)?,
                 Infix::Binary(binary) => {
@@ -116,6 +121,7 @@ impl<'a, 'w, 'l> Parser<'a, 'w, 'l> {
                 // Comparisons do not chain.
                 most = Level::And;
             }
+            next = self.infix(least, most);
         }
         Ok(())
     }
@@ -437,6 +443,7 @@ enum Infix {
 
 impl Infix {
     /// The operator that a token is, and how tightly it binds.
+    #[inline]
     fn of(token: &Token<'_>) -> Option<(Level, Self)> {
         let (level, binary) = match token {
             Token::Symbol(symbol) => match symbol {
@@ -455,19 +462,20 @@ impl Infix {
                 Symbol::Percent => (Level::Term, Binary::Remainder),
                 _ => return None,
             },
-            Token::Word(word) => match *word {
-                b"has" => (Level::Comparison, Binary::Has),
-                b"has_i" => (Level::Comparison, Binary::HasIgnoringCase),
-                b"matches" => {
-                    return Some((Level::Comparison, Self::Matches { ignore_case: false }));
-                }
-                b"matches_i" => {
-                    return Some((Level::Comparison, Self::Matches { ignore_case: true }));
-                }
-                _ => return None,
-            },
+            Token::Word(word) => return Self::of_word(word),
             _ => return None,
         };
         Some((level, Self::Binary(binary)))
+    }
+
+    fn of_word(word: &[u8]) -> Option<(Level, Self)> {
+        let infix = match word {
+            b"has" => Self::Binary(Binary::Has),
+            b"has_i" => Self::Binary(Binary::HasIgnoringCase),
+            b"matches" => Self::Matches { ignore_case: false },
+            b"matches_i" => Self::Matches { ignore_case: true },
+            _ => return None,
+        };
+        Some((Level::Comparison, infix))
     }
 }

@@ -164,7 +164,14 @@ impl<'l> Reader<'l> {
     }
 }
 
+#[inline]
 fn find(byte: u8, text: &[u8], from: usize) -> Option<usize> {
     let rest = text.get(from..)?;
+    // Where something ends, the text often does, or the next thing starts.
+    match rest.first() {
+        None => return None,
+        Some(first) if *first == byte => return Some(from),
+        Some(_) => {}
+    }
     memchr::memchr(byte, rest).map(|place| from + place)
 }

@@ -106,16 +106,23 @@ pub(super) struct Around {
 
 impl Around {
     /// What the content of an element of this kind stands in.
-    fn within(self, kind: &Kind) -> Self {
-        let is_loop = matches!(kind, Kind::Foreach(_));
-        let is_function = matches!(kind, Kind::Function(_));
-        let interpolates = is_loop || is_function || matches!(kind, Kind::Vars | Kind::Assign(_));
-        Self {
-            interpolated: self.interpolated || interpolates,
-            // A function is called from elsewhere: the loop around its definition is not around its calls.
-            in_loop: is_loop || (self.in_loop && !is_function),
-            in_function: self.in_function || is_function,
+    #[inline]
+    fn within(mut self, kind: &Kind) -> Self {
+        match kind {
+            Kind::Vars | Kind::Assign(_) => self.interpolated = true,
+            Kind::Foreach(_) => {
+                self.interpolated = true;
+                self.in_loop = true;
+            }
+            Kind::Function(_) => {
+                self.interpolated = true;
+                // A function is called from elsewhere: the loop around its definition is not around its calls.
+                self.in_loop = false;
+                self.in_function = true;
+            }
+            _ => {}
         }
+        self
     }
 }
 
@@ -150,6 +157,14 @@ pub(super) enum Kind {
     Assign(Box<Assign>),
     If(Box<OpenIf>),
     Block(Box<Block>),
+}
+
+impl Kind {
+    /// Whether an element of this kind has nodes of its own: `choose` and `try` have branches, and what stands in `vars` belongs
+    /// to the element around it.
+    fn has_nodes(&self) -> bool {
+        !matches!(self, Self::Vars | Self::Choose { .. } | Self::Try(_))
+    }
 }
 
 /// A `try` that is being read.
@@ -230,18 +245,20 @@ impl<'a> Builder<'a> {
     fn token(&mut self, index: usize) -> usize {
         let token: &'a Token<'a> = &self.tokens.list[index];
         let next = index + 1;
-        match (&token.kind, self.roles[index]) {
-            (TokenKind::Text, _) => self.text(token, self.current.around.interpolated),
-            (TokenKind::Verbatim, _) => self.text(token, false),
-            (TokenKind::Start(tag), Role::Leaf) => self.leaf(token, tag),
-            (TokenKind::Start(tag), Role::Empty) => return self.element(token, tag, next, next),
-            (TokenKind::Start(tag), Role::Open(end)) => {
-                return self.element(token, tag, next, end as usize);
-            }
-            // An element that is never closed counts as not written.
-            (TokenKind::Start(_) | TokenKind::End(..), _) => {}
-            (TokenKind::Directive(number), role) => {
-                return self.directive(token, self.tokens.directive(*number), role, next);
+        match &token.kind {
+            TokenKind::Text => self.text(token, self.current.around.interpolated),
+            TokenKind::Verbatim => self.text(token, false),
+            TokenKind::Start(tag) => match self.roles[index] {
+                Role::Open(end) => return self.element(token, tag, next, end as usize),
+                Role::Empty => return self.element(token, tag, next, next),
+                Role::Leaf => self.leaf(token, tag),
+                // An element that is never closed counts as not written.
+                _ => {}
+            },
+            TokenKind::End(..) => {}
+            TokenKind::Directive(number) => {
+                let directive = self.tokens.directive(*number);
+                return self.directive(token, directive, self.roles[index], next);
             }
         }
         next
@@ -337,7 +354,7 @@ impl<'a> Builder<'a> {
     /// Enters an element.
     pub(super) fn push(&mut self, kind: Kind, end: usize) {
         let around = self.current.around.within(&kind);
-        if !matches!(kind, Kind::Vars) {
+        if kind.has_nodes() {
             let room = self.spare.pop().unwrap_or_default();
             self.outer.push(std::mem::replace(&mut self.pending, room));
         }
@@ -363,12 +380,12 @@ impl<'a> Builder<'a> {
             self.current.holds.changes |= holds.changes;
             self.current.holds.breaks |= holds.breaks && !matches!(frame.kind, Kind::Foreach(_));
         }
-        if matches!(frame.kind, Kind::Vars) {
-            return;
-        }
-        let body = self.body();
-        if let Some(outer) = self.outer.pop() {
-            self.spare.push(std::mem::replace(&mut self.pending, outer));
+        let mut body = Body::default();
+        if frame.kind.has_nodes() {
+            body = self.body();
+            if let Some(outer) = self.outer.pop() {
+                self.spare.push(std::mem::replace(&mut self.pending, outer));
+            }
         }
         let node = match frame.kind {
             Kind::Root | Kind::Vars => return,

@@ -153,12 +153,22 @@ impl<'a> Builder<'a> {
         has_content: bool,
     ) -> Option<Kind> {
         let offset = token.start;
+        // These have no attributes.
+        match paired {
+            Paired::Choose => {
+                return Some(Kind::Choose {
+                    first: self.pending_branches.len() as u32,
+                    otherwise: None,
+                });
+            }
+            Paired::Vars if has_content => return Some(Kind::Vars),
+            Paired::Otherwise => return Some(Kind::Otherwise),
+            Paired::Attempt => return Some(Kind::Attempt),
+            Paired::Except => return Some(Kind::Except),
+            _ => {}
+        }
         let mut reader = self.reader(token, tag);
         Some(match paired {
-            Paired::Choose => Kind::Choose {
-                first: self.pending_branches.len() as u32,
-                otherwise: None,
-            },
             Paired::When => {
                 let when = reader.when();
                 if let Some(test) = &when.test {
@@ -167,16 +177,13 @@ impl<'a> Builder<'a> {
                 self.pending_branches.push(when);
                 Kind::When
             }
-            Paired::Otherwise => Kind::Otherwise,
             Paired::Try => Kind::Try(Box::new(OpenTry {
                 offset,
                 attempt: None,
                 except: None,
             })),
-            Paired::Attempt => Kind::Attempt,
-            Paired::Except => Kind::Except,
             Paired::Vars => {
-                if !has_content && let Some((offset, pieces)) = reader.vars_name() {
+                if let Some((offset, pieces)) = reader.vars_name() {
                     self.value(offset, pieces, tag.in_string);
                 }
                 Kind::Vars
@@ -205,8 +212,8 @@ impl<'a> Builder<'a> {
                 }))
             }
             Paired::Assign => return self.assign(token, tag),
-            // These never come here.
-            Paired::Remove | Paired::Comment | Paired::If | Paired::Block => return None,
+            // The rest never comes here.
+            _ => return None,
         })
     }
 

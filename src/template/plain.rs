@@ -28,6 +28,7 @@ pub(super) struct PlainTag {
 
 /// The start tag whose name is at `name`, its attributes added to those of earlier tags; none when it is not plain. It
 /// ends within `longest` bytes of its name.
+#[inline]
 pub(super) fn start_tag<'d>(
     document: &'d [u8],
     name: usize,
@@ -49,6 +50,7 @@ pub(super) fn end_tag(document: &[u8], name: usize, longest: usize) -> Option<(u
     (text.get(length) == Some(&b'>')).then_some((name + length, name + length + 1))
 }
 
+#[inline]
 fn read<'d>(
     document: &'d [u8],
     name: usize,

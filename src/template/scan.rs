@@ -4,7 +4,6 @@
 //! Tokens are spans of the document; what is dropped has no token. Whatever the input, each byte is looked at a bounded
 //! number of times.
 
-use std::ops::Range;
 use std::sync::LazyLock;
 
 use aho_corasick::packed::{self, Searcher};
@@ -309,7 +308,14 @@ impl<'d> Scanner<'d, '_> {
             && let Some(tag) = plain::start_tag(document, name, longest, &mut self.attributes)
         {
             let name = &document[name..tag.name_end];
-            return self.read_tag(start, name, tag.attributes, tag.end, tag.closed, false);
+            let read = StartTag {
+                name,
+                paired: Paired::of_tag(name),
+                attributes: (tag.attributes.start as u32, tag.attributes.end as u32),
+                closed: tag.closed,
+                in_string: false,
+            };
+            return self.start_tag_read(start, tag.end, read);
         }
         let writing = self.writing(name);
         let tag = match self.reader.start_tag(start, name, writing) {
@@ -322,31 +328,22 @@ impl<'d> Scanner<'d, '_> {
             Err(fault) => return self.malformed(start, fault),
         };
         let name = &document[name..tag.name_end];
-        let in_string = writing == Writing::JsonString;
-        self.read_tag(start, name, attributes, tag.end, tag.closed, in_string)
+        let read = StartTag {
+            name,
+            paired: Paired::of_tag(name),
+            attributes: (attributes.start as u32, attributes.end as u32),
+            closed: tag.closed,
+            in_string: writing == Writing::JsonString,
+        };
+        self.start_tag_read(start, tag.end, read)
     }
 
     /// A start tag that has been read; gives where to go on.
     #[inline]
-    fn read_tag(
-        &mut self,
-        start: usize,
-        name: &'d [u8],
-        attributes: Range<usize>,
-        end: usize,
-        closed: bool,
-        in_string: bool,
-    ) -> usize {
-        if name == b"text" {
-            return self.verbatim_text(start, end, closed);
+    fn start_tag_read(&mut self, start: usize, end: usize, tag: StartTag<'d>) -> usize {
+        if tag.name == b"text" {
+            return self.verbatim_text(start, end, tag.closed);
         }
-        let tag = StartTag {
-            name,
-            paired: Paired::of_tag(name),
-            attributes: (attributes.start as u32, attributes.end as u32),
-            closed,
-            in_string,
-        };
         self.push(start, end, TokenKind::Start(tag));
         end
     }
