@@ -171,7 +171,7 @@ impl<S: FragmentSource> Page<S> {
     /// Drops what an attempt has put out.
     fn clear(&mut self, list: usize) {
         let list = &mut self.lists[list];
-        list.pieces.clear();
+        list.clear();
         list.held = false;
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::compose::document::Code;
-use crate::compose::evaluate::{Frame, FrameKind, Thread};
+use crate::compose::evaluate::{Frame, FrameKind, Rounds, Thread};
 use crate::compose::host::World;
 use crate::compose::output::{self, Becomes, Piece};
 use crate::compose::page::Page;
@@ -65,6 +65,25 @@ impl<S: FragmentSource> Page<S> {
         }
     }
 
+    /// An assign whose value stands in its attribute; says whether it was one.
+    pub(super) fn assign_attribute(
+        &mut self,
+        thread: &Thread,
+        scope: &mut Scope,
+        unit: usize,
+        assign: &Assign,
+    ) -> bool {
+        let value = match &assign.value {
+            Assigned::Expression(expr) => self.evaluate(thread, scope, unit, assign.offset, expr),
+            Assigned::Empty => Some(Value::text(Bytes::new())),
+            Assigned::Content(_) => return false,
+        };
+        if let Some(value) = value {
+            self.set_target(thread, scope, unit, assign, value);
+        }
+        true
+    }
+
     pub(super) fn assign(
         &mut self,
         thread: &mut Thread,
@@ -73,24 +92,16 @@ impl<S: FragmentSource> Page<S> {
         node: u32,
         assign: &Assign,
     ) {
-        match &assign.value {
-            Assigned::Expression(expr) => {
-                if let Some(value) = self.evaluate(thread, scope, unit, assign.offset, expr) {
-                    self.set_target(thread, scope, unit, assign, value);
-                }
-            }
-            Assigned::Empty => {
-                self.set_target(thread, scope, unit, assign, Value::text(Bytes::new()));
-            }
-            Assigned::Content(body) => {
-                let list = self.new_list();
-                self.lists[list].becomes = Becomes::Value { tainted: false };
-                let outer = std::mem::replace(&mut thread.list, list);
-                thread
-                    .frames
-                    .push(Frame::new(unit, *body, FrameKind::Assign { node, outer }));
-            }
-        }
+        let Assigned::Content(body) = &assign.value else {
+            self.assign_attribute(thread, scope, unit, assign);
+            return;
+        };
+        let list = self.new_list();
+        self.lists[list].becomes = Becomes::Value { tainted: false };
+        let outer = std::mem::replace(&mut thread.list, list);
+        thread
+            .frames
+            .push(Frame::new(unit, *body, FrameKind::Assign { node, outer }));
     }
 
     fn set_target(
@@ -145,19 +156,19 @@ impl<S: FragmentSource> Page<S> {
             return;
         };
         let shadowed = match scope.shadow(&foreach.item) {
-            Ok(shadowed) => Some(shadowed),
+            Ok(shadowed) => shadowed,
             Err(error) => {
                 self.template_error(unit, foreach.offset, &error);
                 return;
             }
         };
-        let kind = FrameKind::Loop {
+        let kind = FrameKind::Loop(Box::new(Rounds {
             body: foreach.body,
             item: foreach.item.clone(),
-            rounds: value.rounds().into_iter(),
+            left: value.rounds().into_iter(),
             shadowed,
             offset: foreach.offset,
-        };
+        }));
         let nothing = Body {
             start: foreach.body.end,
             end: foreach.body.end,
@@ -172,18 +183,11 @@ impl<S: FragmentSource> Page<S> {
         let Some(frame) = thread.frames.last_mut() else {
             return;
         };
-        let FrameKind::Loop {
-            body,
-            item,
-            rounds,
-            offset,
-            ..
-        } = &mut frame.kind
-        else {
+        let FrameKind::Loop(rounds) = &mut frame.kind else {
             return;
         };
-        let (unit, offset) = (frame.unit, *offset);
-        let Some(value) = rounds.next() else {
+        let (unit, offset, body) = (frame.unit, rounds.offset, rounds.body);
+        let Some(value) = rounds.left.next() else {
             end_loop(thread, scope);
             return;
         };
@@ -198,7 +202,7 @@ impl<S: FragmentSource> Page<S> {
         }
         self.rounds += 1;
         (frame.next, frame.end) = (body.start, body.end);
-        if let Err(error) = scope.assign(item, value) {
+        if let Err(error) = scope.assign(&rounds.item, value) {
             self.template_error(unit, offset, &error);
             end_loop(thread, scope);
         }
@@ -208,7 +212,7 @@ impl<S: FragmentSource> Page<S> {
     pub(super) fn break_loop(&mut self, thread: &mut Thread, scope: &mut Scope) {
         while let Some(frame) = thread.frames.last_mut() {
             match &mut frame.kind {
-                FrameKind::Loop { .. } => {
+                FrameKind::Loop(_) => {
                     end_loop(thread, scope);
                     return;
                 }
@@ -263,21 +267,18 @@ impl<S: FragmentSource> Page<S> {
 /// Ends the loop on top of the thread: its variable holds again what it held before.
 fn end_loop(thread: &mut Thread, scope: &mut Scope) {
     if let Some(Frame {
-        kind: FrameKind::Loop {
-            shadowed: Some(shadowed),
-            ..
-        },
+        kind: FrameKind::Loop(rounds),
         ..
     }) = thread.frames.pop()
     {
-        scope.unshadow(shadowed);
+        scope.unshadow(rounds.shadowed);
     }
 }
 
 /// `return`: whatever is open is left.
 pub(super) fn leave_function(thread: &mut Thread, scope: &mut Scope) {
     while let Some(frame) = thread.frames.last() {
-        if matches!(frame.kind, FrameKind::Loop { .. }) {
+        if matches!(frame.kind, FrameKind::Loop(_)) {
             end_loop(thread, scope);
         } else {
             thread.frames.pop();

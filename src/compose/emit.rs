@@ -5,10 +5,11 @@ use bytes::Bytes;
 use crate::compose::evaluate::Thread;
 use crate::compose::host::World;
 use crate::compose::include::BYTE_ORDER_MARK;
-use crate::compose::output::{Becomes, Piece};
+use crate::compose::output::{Becomes, COPIED, Piece};
 use crate::compose::page::Page;
 use crate::compose::source::FragmentSource;
-use crate::expr::{self, EvalError, Expr, Scope, Value};
+use crate::expr::{self, Escape, EvalError, Expr, Scope, Seen, Value};
+use crate::template::Template;
 use crate::template::tree::{Dynamic, Span, Text};
 
 impl<S: FragmentSource> Page<S> {
@@ -18,6 +19,23 @@ impl<S: FragmentSource> Page<S> {
         }
         self.count((span.end - span.start) as usize);
         self.lists[list].pieces.push(Piece::Text(unit as u32, span));
+    }
+
+    /// The same where the text may become one piece with the values around it.
+    pub(super) fn push_inner_text(
+        &mut self,
+        list: usize,
+        unit: usize,
+        template: &Template,
+        span: Span,
+    ) {
+        let length = (span.end - span.start) as usize;
+        let into = &mut self.lists[list];
+        if length > COPIED || span.start == 0 || !into.joins() {
+            return self.push_text(list, unit, span);
+        }
+        into.push_value(|out| out.extend_from_slice(template.text(span)));
+        self.count(length);
     }
 
     /// The length of the byte order mark at the start of a text, which is left out in all but the page itself.
@@ -39,20 +57,17 @@ impl<S: FragmentSource> Page<S> {
     }
 
     /// Appends a value, escaped for the document where it comes from the request.
-    fn push_value(&mut self, thread: &Thread, value: &Value, in_string: bool) {
+    fn push_value(&mut self, thread: &Thread, value: &Seen<'_>, in_string: bool) {
         let escape = self.documents[thread.document].escape;
         let list = &mut self.lists[thread.list];
         list.becomes = list.becomes.with(value.is_tainted());
         let becomes = list.becomes;
-        let out = list.values();
-        let before = out.len();
-        match becomes {
+        let length = list.push_value(|out| match becomes {
             Becomes::Value { .. } => value.append_text(out),
-            Becomes::Text if in_string => expr::escape::append_json(&value.to_text(), out),
+            Becomes::Text if in_string => value.append_escaped(Escape::Json, out),
             Becomes::Text => value.emit(escape, out),
-        }
-        let added = out.len() - before;
-        self.count(added);
+        });
+        self.count(length);
     }
 
     pub(super) fn taint_outer(&mut self, outer: usize, inner: usize) {
@@ -93,13 +108,15 @@ impl<S: FragmentSource> Page<S> {
         for piece in &dynamic.pieces {
             match piece {
                 expr::Piece::Literal(bytes) if dynamic.in_string => {
-                    self.push_value(thread, &Value::text(bytes.clone()), true);
+                    self.push_value(thread, &Seen::Made(Value::text(bytes.clone())), true);
                 }
                 expr::Piece::Literal(bytes) => self.push_shared(thread.list, bytes.clone()),
                 expr::Piece::Dynamic { offset, expr } => {
                     let offset = dynamic.offset + offset;
-                    if let Some(value) = self.evaluate(thread, scope, unit, offset, expr) {
-                        self.push_value(thread, &value, dynamic.in_string);
+                    if let Some(seen) = expr.see(scope) {
+                        self.push_value(thread, &seen, dynamic.in_string);
+                    } else if let Some(value) = self.evaluate(thread, scope, unit, offset, expr) {
+                        self.push_value(thread, &Seen::Made(value), dynamic.in_string);
                     }
                 }
             }

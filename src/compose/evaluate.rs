@@ -1,6 +1,7 @@
 //! Evaluation of nodes: a thread walks the nodes of one document, appends what they emit to a list, and stops where the language
 //! says that it waits (language reference, section 9). Open elements are frames of the thread, not of the program's stack.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -77,14 +78,8 @@ pub(super) struct Frame {
 pub(super) enum FrameKind {
     /// The content of a document, or of a branch.
     Body,
-    /// The rounds of a loop.
-    Loop {
-        body: Body,
-        item: Name,
-        rounds: std::vec::IntoIter<Value>,
-        shadowed: Option<expr::Shadowed>,
-        offset: usize,
-    },
+    /// The rounds of a loop; boxed, since frames are moved often and most are bodies.
+    Loop(Box<Rounds>),
     /// The content of `attempt`.
     Attempt {
         outer: usize,
@@ -99,6 +94,17 @@ pub(super) enum FrameKind {
     },
     /// The content of `assign`.
     Assign { node: u32, outer: usize },
+}
+
+/// A loop that is under way.
+#[derive(Debug)]
+pub(super) struct Rounds {
+    pub(super) body: Body,
+    pub(super) item: Name,
+    pub(super) left: std::vec::IntoIter<Value>,
+    /// What its variable held before.
+    pub(super) shadowed: expr::Shadowed,
+    pub(super) offset: usize,
 }
 
 enum Flow {
@@ -191,27 +197,33 @@ impl<S: FragmentSource> Page<S> {
                 }
                 continue;
             }
-            let (unit, index) = (frame.unit, frame.next);
-            let outermost = thread.is_outermost();
-            if outermost && let Some(behind) = self.take_run(thread, unit, index) {
-                thread.frames[0].next = behind;
-                continue;
-            }
-            let mark = outermost.then(|| self.mark(thread, index));
-            if let Some(frame) = thread.frames.last_mut() {
-                frame.next += 1;
-            }
+            let (unit, nodes) = (frame.unit, frame.next..frame.end);
             if current.as_ref().is_none_or(|(known, _)| *known != unit) {
                 current = Some((unit, Arc::clone(&self.units[unit].template)));
             }
             let Some((_, template)) = &current else {
                 break;
             };
-            if let Node::Text(span) = template.node(index) {
-                self.push_text(thread.list, unit, *span);
-                if let Some(mark) = mark {
-                    Self::record_text(thread, mark);
+            let outermost = thread.is_outermost();
+            let mut index = nodes.start;
+            if outermost {
+                if let Some(behind) = self.take_run(thread, unit, index) {
+                    thread.frames[0].next = behind;
+                    continue;
                 }
+            } else {
+                index = self.straight_on(thread, scope, template, unit, nodes.clone());
+            }
+            if let Some(frame) = thread.frames.last_mut() {
+                frame.next = nodes.end.min(index + 1);
+            }
+            if index == nodes.end || self.failure.is_some() {
+                continue;
+            }
+            let mark = outermost.then(|| self.mark(thread, index));
+            if let (Some(mark), Node::Text(span)) = (mark, template.node(index)) {
+                self.push_text(thread.list, unit, *span);
+                Self::record_text(thread, mark);
                 continue;
             }
             let flow = self.step(thread, scope, template, unit, index);
@@ -227,6 +239,35 @@ impl<S: FragmentSource> Page<S> {
             }
         }
         None
+    }
+
+    /// Evaluates the nodes that neither wait nor open anything, up to the first that may; gives that one, or their end.
+    fn straight_on(
+        &mut self,
+        thread: &Thread,
+        scope: &mut Scope,
+        template: &Template,
+        unit: usize,
+        nodes: Range<u32>,
+    ) -> u32 {
+        let (mut at, end) = (nodes.start, nodes.end);
+        let body = Body { start: at, end };
+        for node in template.body(body) {
+            match node {
+                Node::Text(span) => self.push_inner_text(thread.list, unit, template, *span),
+                Node::Dynamic(dynamic) => {
+                    self.dynamic(thread, scope, unit, template.dynamic(*dynamic));
+                }
+                Node::Assign(assign)
+                    if self.assign_attribute(thread, scope, unit, template.assign(*assign)) => {}
+                _ => return at,
+            }
+            at += 1;
+            if self.failure.is_some() {
+                return at;
+            }
+        }
+        at
     }
 
     fn step(
@@ -293,7 +334,7 @@ impl<S: FragmentSource> Page<S> {
     fn leave(&mut self, thread: &mut Thread, scope: &mut Scope) -> Option<Wait> {
         match thread.frames.last().map(|frame| &frame.kind) {
             Some(FrameKind::Attempt { .. }) => return self.leave_try(thread, scope),
-            Some(FrameKind::Loop { .. }) => self.next_round(thread, scope),
+            Some(FrameKind::Loop(_)) => self.next_round(thread, scope),
             Some(FrameKind::Inside { outer, answers }) => {
                 let (outer, answers) = (*outer, answers.clone());
                 if let Some(url) = answers {

@@ -180,7 +180,8 @@ impl Composer {
         watcher: Arc<dyn Watcher>,
         coded: Option<Coded>,
     ) -> Result<Composed<S::Policy>, ComposeError> {
-        let mut page = Page::new(Arc::clone(&self.rules), source, watcher, now());
+        let rules = Arc::clone(&self.rules);
+        let mut page = Page::new(rules, source, watcher, now(), coded.is_none());
         page.reservations.extend(skeleton.reservation);
         let writes_head = skeleton.template.writes_head();
         let root = page.start_document(
@@ -222,7 +223,9 @@ impl Composer {
             (None, false) if idle => Body::full(match (&run, coded) {
                 (Some(run), _) => run.bytes().clone(),
                 (None, Some(mut coded)) => collect_coded(root, page.pages(), &mut *coded.coder),
-                (None, None) => collect(root, page.pages()),
+                (None, None) => page.lists[root]
+                    .take_values()
+                    .unwrap_or_else(|| collect(root, page.pages())),
             }),
             (None, false) => {
                 let timer = tokio::time::sleep_until(skeleton.deadline.instant());

@@ -16,6 +16,11 @@ use crate::template::tree::Span;
 #[derive(Debug, Default)]
 pub(super) struct List {
     pub(super) pieces: Vec<Piece>,
+    /// The bytes of its values, one after the other.
+    values: Vec<u8>,
+    /// Whether values that follow each other become one piece. Never where a coder is told what each piece is: a user's secret and a
+    /// visitor's choice would be one to it.
+    joins: bool,
     /// Whether nothing will be added.
     pub(super) complete: bool,
     /// Whether it must not be emitted yet: an attempt whose outcome is open.
@@ -61,8 +66,8 @@ pub(super) enum Piece {
     Text(u32, Span),
     /// Shared bytes: a fragment.
     Bytes(Bytes),
-    /// Values.
-    Owned(Vec<u8>),
+    /// Values, or text that was copied between them: where they start and end among those of their list.
+    Value(usize, usize),
     /// A stretch that was composed before.
     Run(Arc<Run>),
     /// What an include brings.
@@ -71,24 +76,68 @@ pub(super) enum Piece {
     List(usize),
 }
 
+/// Text up to this length is copied where values are joined: a piece of its own would cost more.
+pub(super) const COPIED: usize = 128;
+
+/// Where the first value goes there is room for this much.
+const ROOM: usize = 512;
+
 impl List {
-    /// Ends the values at the end, so that they can be emitted although the list goes on.
-    pub(super) fn seal(&mut self) {
-        if matches!(self.pieces.last(), Some(Piece::Owned(_))) {
-            self.pieces.push(Piece::Bytes(Bytes::new()));
+    pub(super) fn new(joins: bool) -> Self {
+        Self {
+            joins,
+            ..Self::default()
         }
     }
 
-    /// Where values are appended.
-    pub(super) fn values(&mut self) -> &mut Vec<u8> {
-        if !matches!(self.pieces.last(), Some(Piece::Owned(_))) {
-            self.pieces.push(Piece::Owned(Vec::new()));
+    /// Whether values and short text become one piece here.
+    pub(super) fn joins(&self) -> bool {
+        self.joins
+    }
+
+    /// Appends what is written as a value; gives its length.
+    pub(super) fn push_value(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> usize {
+        let start = self.values.len();
+        if self.values.capacity() == 0 {
+            self.values.reserve(ROOM);
         }
+        write(&mut self.values);
+        let end = self.values.len();
         match self.pieces.last_mut() {
-            Some(Piece::Owned(bytes)) => bytes,
-            // The line above has just put one there.
-            _ => unreachable!("the last piece holds values"),
+            Some(Piece::Value(_, last)) if self.joins && *last == start => *last = end,
+            _ if end > start => self.pieces.push(Piece::Value(start, end)),
+            _ => {}
         }
+        end - start
+    }
+
+    /// Ends the values at the end, so that they can be emitted although the list goes on.
+    pub(super) fn seal(&mut self) {
+        if matches!(self.pieces.last(), Some(Piece::Value(..))) {
+            let end = self.values.len();
+            self.pieces.push(Piece::Value(end, end));
+        }
+    }
+
+    /// All of it, when it is values and nothing else.
+    pub(super) fn take_values(&mut self) -> Option<Bytes> {
+        match &self.pieces[..] {
+            [Piece::Value(0, end)] if *end == self.values.len() && !self.in_string => {
+                self.pieces.clear();
+                Some(std::mem::take(&mut self.values).into())
+            }
+            _ => None,
+        }
+    }
+
+    /// Takes out all that it holds.
+    pub(super) fn clear(&mut self) {
+        self.pieces.clear();
+        self.values.clear();
+    }
+
+    fn value(&self, start: usize, end: usize) -> &[u8] {
+        self.values.get(start..end).unwrap_or_default()
     }
 }
 
@@ -117,7 +166,7 @@ enum Kind<'p> {
     /// Bytes that can be sent without a copy.
     Shared(&'p Bytes),
     Run(&'p Arc<Run>),
-    Values,
+    Value,
 }
 
 /// What stands next in the output.
@@ -177,13 +226,13 @@ impl Cursor {
                     top.1 += 1;
                     return Next::Bytes(run.bytes(), Kind::Run(run), in_string);
                 }
-                Piece::Owned(bytes) => {
-                    // More may be appended to the last piece of an open list.
+                Piece::Value(start, end) => {
+                    // More may be joined to the last piece of an open list.
                     if top.1 + 1 == list.pieces.len() && !list.complete {
                         return Next::Waiting;
                     }
                     top.1 += 1;
-                    return Next::Bytes(bytes, Kind::Values, in_string);
+                    return Next::Bytes(list.value(*start, *end), Kind::Value, in_string);
                 }
                 Piece::Slot(slot) => match &pages.slots[*slot].state {
                     // What is kept is taken out by the thread that waits for it.
@@ -223,7 +272,7 @@ impl Cursor {
                     let shared = match kind {
                         Kind::Shared(shared) => shared,
                         Kind::Run(run) => run.bytes(),
-                        Kind::Text(_) | Kind::Values => {
+                        Kind::Text(_) | Kind::Value => {
                             frame.extend_from_slice(bytes);
                             continue;
                         }
@@ -285,25 +334,62 @@ fn append(bytes: &[u8], in_string: bool, out: &mut BytesMut) {
     }
 }
 
-/// Whether everything in a list is here.
-pub(super) fn is_whole(list: usize, pages: Pages<'_>) -> bool {
-    let mut cursor = Cursor::new(list);
+/// Goes through a list and those in it, in page order, as far as all is here; says whether that is to the end.
+fn walk<'p>(list: usize, pages: Pages<'p>, mut give: impl FnMut(&'p [u8], bool)) -> bool {
+    let mut outer = Vec::new();
+    // The list, the next piece of it, and whether what is around it goes into a JSON string.
+    let (mut index, mut at, mut around) = (list, 0, false);
     loop {
-        match cursor.next(pages) {
-            Next::Bytes(..) => {}
-            Next::Waiting => return false,
-            Next::End => return true,
+        let list = &pages.lists[index];
+        if list.held {
+            return false;
+        }
+        let in_string = around || list.in_string;
+        let inner = loop {
+            let Some(piece) = list.pieces.get(at) else {
+                break None;
+            };
+            at += 1;
+            let bytes = match piece {
+                Piece::Text(unit, span) => pages.units[*unit as usize].template.text(*span),
+                Piece::Bytes(bytes) => bytes,
+                Piece::Run(run) => run.bytes(),
+                Piece::Value(start, end) => list.value(*start, *end),
+                Piece::List(inner) => break Some(*inner),
+                Piece::Slot(slot) => match &pages.slots[*slot].state {
+                    State::Empty => continue,
+                    State::Bytes(bytes) => bytes,
+                    State::List(inner) => break Some(*inner),
+                    State::Waiting
+                    | State::Template(_)
+                    | State::KeptBytes(_)
+                    | State::KeptList(_) => return false,
+                },
+            };
+            give(bytes, in_string);
+        };
+        if let Some(inner) = inner {
+            outer.push((index, at, around));
+            (index, at, around) = (inner, 0, in_string);
+        } else if !list.complete {
+            return false;
+        } else if let Some(back) = outer.pop() {
+            (index, at, around) = back;
+        } else {
+            return true;
         }
     }
+}
+
+/// Whether everything in a list is here.
+pub(super) fn is_whole(list: usize, pages: Pages<'_>) -> bool {
+    walk(list, pages, |_, _| {})
 }
 
 /// The length of a whole list, before what stands in strings is escaped.
 pub(super) fn length(list: usize, pages: Pages<'_>) -> usize {
     let mut length = 0;
-    let mut cursor = Cursor::new(list);
-    while let Next::Bytes(bytes, ..) = cursor.next(pages) {
-        length += bytes.len();
-    }
+    walk(list, pages, |bytes, _| length += bytes.len());
     length
 }
 
@@ -325,12 +411,15 @@ pub(super) fn collect_coded(list: usize, pages: Pages<'_>, coder: &mut dyn Coder
 
 /// All bytes of a whole list, copied once into one buffer of the right size.
 pub(super) fn collect(list: usize, pages: Pages<'_>) -> Bytes {
-    let mut out = BytesMut::with_capacity(length(list, pages));
-    let mut cursor = Cursor::new(list);
-    while let Next::Bytes(bytes, _, in_string) = cursor.next(pages) {
-        append(bytes, in_string, &mut out);
-    }
-    out.freeze()
+    let mut out = Vec::with_capacity(length(list, pages));
+    walk(list, pages, |bytes, in_string| {
+        if in_string {
+            append_json(bytes, &mut out);
+        } else {
+            out.extend_from_slice(bytes);
+        }
+    });
+    out.into()
 }
 
 /// The run that a whole list is, when it is one.

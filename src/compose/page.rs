@@ -76,6 +76,8 @@ pub(super) struct Page<S: FragmentSource> {
     errors: Cell<usize>,
     /// Shares of the memory for documents, held until the page is done.
     pub(super) reservations: Vec<Reservation>,
+    /// Whether values that follow each other may become one piece: no coder looks at them.
+    joins: bool,
     /// The fragment that was just shown as it came, with its ticket.
     pub(super) shown: Option<(Arc<Url>, Ticket)>,
 }
@@ -84,7 +86,13 @@ pub(super) struct Page<S: FragmentSource> {
 static NO_REQUEST: LazyLock<Arc<RequestFacts>> = LazyLock::new(Arc::default);
 
 impl<S: FragmentSource> Page<S> {
-    pub(super) fn new(rules: Arc<Rules>, source: S, watcher: Arc<dyn Watcher>, now: i64) -> Self {
+    pub(super) fn new(
+        rules: Arc<Rules>,
+        source: S,
+        watcher: Arc<dyn Watcher>,
+        now: i64,
+        joins: bool,
+    ) -> Self {
         Self {
             rules,
             source,
@@ -109,6 +117,7 @@ impl<S: FragmentSource> Page<S> {
             now,
             errors: Cell::new(0),
             reservations: Vec::new(),
+            joins,
             shown: None,
         }
     }
@@ -194,7 +203,7 @@ impl<S: FragmentSource> Page<S> {
     }
 
     pub(super) fn new_list(&mut self) -> usize {
-        self.lists.push(List::default());
+        self.lists.push(List::new(self.joins));
         self.lists.len() - 1
     }
 
@@ -301,6 +310,7 @@ impl<S: FragmentSource> Page<S> {
     }
 
     /// Counts bytes that will be emitted; beyond the limit the page fails.
+    #[inline]
     pub(super) fn count(&mut self, bytes: usize) {
         self.size += bytes as u64;
         let limit = self.rules.config.max_page.as_u64();

@@ -389,7 +389,7 @@ impl<S: FragmentSource> Page<S> {
             Piece::Bytes(bytes) => bytes,
             Piece::Run(run) => &run.bytes,
             // Values, slots and lists are what ends a run.
-            Piece::Owned(_) | Piece::Slot(_) | Piece::List(_) => &[],
+            Piece::Value(..) | Piece::Slot(_) | Piece::List(_) => &[],
         }
     }
 

@@ -149,7 +149,7 @@ impl<S: FragmentSource> Page<S> {
             append_json(&plain, &mut out);
         }
         self.count(out.len());
-        self.lists[thread.list].values().extend_from_slice(&out);
+        self.lists[thread.list].push_value(|values| values.extend_from_slice(&out));
     }
 
     pub(super) fn ssi_set(&mut self, thread: &Thread, unit: usize, set: &Set) {

@@ -5,11 +5,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures::FutureExt;
 use http::HeaderValue;
 use tokio::sync::oneshot;
 
+use super::coder::{Coded, Coder};
+use super::runs::Run;
 use super::source::{
     Fetched, Fragment, FragmentError, FragmentRequest, FragmentSource, Part, Place,
 };
@@ -547,4 +549,88 @@ async fn elements_nested_too_deeply_are_dropped_with_their_content() {
     // An element that is never closed is not there, so it does not nest either.
     let open = format!("{}{}", "<esi:vars>".repeat(100), nested(64));
     assert_eq!(rest(compose(&open, &Stage::default()).await).await, "x");
+}
+
+/// Two values that each of them are more than text.
+const VALUES: &str = "<esi:assign name='a' value=\"'A'\"/><esi:assign name='b' value=\"'B'\"/>";
+
+#[tokio::test(start_paused = true)]
+async fn values_that_were_sent_do_not_swallow_those_behind_them() {
+    let rows = [
+        ("$(a)<esi:eval src='/slow'/>$(b)$(a)", "A", "ASBA"),
+        ("$(a)<esi:include src='/slow'/>$(b)$(a)", "A", "ASBA"),
+        (
+            "$(a)<esi:assign name='s'><esi:include src='/slow'/></esi:assign>$(b)$(s)$(a)",
+            "",
+            "ABSA",
+        ),
+        (
+            "$(a)<esi:try><esi:attempt>$(b)<esi:include src='/slow'/></esi:attempt></esi:try>$(b)",
+            "A",
+            "ABSB",
+        ),
+    ];
+    for (inside, first, wanted) in rows {
+        let stage = Stage::default();
+        let page = format!("{VALUES}<esi:vars>{inside}</esi:vars>");
+        let mut composed = compose(&page, &stage).await;
+        assert_eq!(at_once(&mut composed), first, "{inside}");
+        stage.answer("/slow", Ok(fragment("S")));
+        assert_eq!(first.to_owned() + &rest(composed).await, wanted, "{inside}");
+    }
+}
+
+/// Writes down what it is told.
+struct Noting(Arc<Mutex<Vec<String>>>);
+
+impl Noting {
+    fn note(&self, what: &str, bytes: &[u8], out: &mut BytesMut) {
+        let note = format!("{what} {}", text(bytes));
+        self.0.lock().expect("notes").push(note);
+        out.extend_from_slice(bytes);
+    }
+}
+
+impl Coder for Noting {
+    fn run(&mut self, run: &Run, out: &mut BytesMut) {
+        self.note("run", run.bytes(), out);
+    }
+
+    fn text(&mut self, _: usize, bytes: &[u8], out: &mut BytesMut) {
+        self.note("text", bytes, out);
+    }
+
+    fn apart(&mut self, bytes: &[u8], out: &mut BytesMut) {
+        self.note("apart", bytes, out);
+    }
+
+    fn flush(&mut self, _: &mut BytesMut) {}
+
+    fn finish(&mut self, _: &mut BytesMut) {}
+}
+
+/// What one user must not learn of another by the length of a page stands in no piece with anything else.
+#[tokio::test(start_paused = true)]
+async fn a_coder_sees_every_value_and_every_text_by_itself() {
+    let page = format!(
+        "{VALUES}<esi:choose><esi:when test='1'>m<esi:vars>$(a)$(b)n$(a)</esi:vars></esi:when></esi:choose>"
+    );
+    let notes = Arc::new(Mutex::new(Vec::new()));
+    let coded = Coded {
+        coder: Box::new(Noting(Arc::clone(&notes))),
+        worth: 0,
+    };
+    let stage = Stage::default();
+    let composed = Composer::new(ComposeConfig::default())
+        .compose_coded(
+            skeleton(&page),
+            stage.clone(),
+            Arc::new(stage.clone()),
+            Some(coded),
+        )
+        .await
+        .expect("a page");
+    assert_eq!(rest(composed).await, "mABnA");
+    let wanted = ["text m", "apart A", "apart B", "text n", "apart A"];
+    assert_eq!(*notes.lock().expect("notes"), wanted);
 }

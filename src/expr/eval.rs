@@ -7,14 +7,44 @@ use super::error::EvalError;
 use super::functions;
 use super::host::Host;
 use super::name::Name;
-use super::operators;
+use super::operators::{self, Binary};
 use super::program::{ReadKey, Step, pairs};
 use super::request::BuiltIn;
 use super::scope::Scope;
+use super::seen::Seen;
 use super::value::Value;
 
 /// A stack for more values than these is given back at once; a document with one long list need not hold it to its end.
 const KEPT: usize = 64;
+
+/// What a program of one step is worth, in its place; most programs are a constant or a reference. None for any other.
+pub(super) fn see<'s>(steps: &'s [Step], scope: &'s Scope) -> Option<Seen<'s>> {
+    match steps {
+        [Step::Constant(value)] => Some(Seen::Value(value)),
+        [
+            Step::Read {
+                name,
+                built_in,
+                key,
+            },
+        ] => look(scope, name, *built_in, key),
+        _ => None,
+    }
+}
+
+/// What a reference finds; none when its key is yet to be taken from the stack.
+fn look<'s>(
+    scope: &'s Scope,
+    name: &Name,
+    built_in: Option<BuiltIn>,
+    key: &ReadKey,
+) -> Option<Seen<'s>> {
+    match key {
+        ReadKey::Whole => Some(scope.see(name, built_in, None)),
+        ReadKey::Constant(key) => Some(scope.see(name, built_in, Some(key))),
+        ReadKey::Top => None,
+    }
+}
 
 /// Runs a program to its value.
 pub(super) fn run(
@@ -23,28 +53,8 @@ pub(super) fn run(
     scope: &mut Scope,
     host: &mut dyn Host,
 ) -> Result<Value, EvalError> {
-    // Most programs are one constant or one variable: nothing needs a stack then.
-    match steps {
-        [Step::Constant(value)] => return Ok(value.clone()),
-        [
-            Step::Read {
-                name,
-                built_in,
-                key: ReadKey::Whole,
-            },
-        ] => {
-            return Ok(scope.read(name, *built_in, None));
-        }
-        [
-            Step::Read {
-                name,
-                built_in,
-                key: ReadKey::Constant(key),
-            },
-        ] => {
-            return Ok(scope.read(name, *built_in, Some(key)));
-        }
-        _ => {}
+    if let Some(seen) = see(steps, scope) {
+        return Ok(seen.taken());
     }
     // A function of the document that is called from here finds none, and makes its own.
     let stack = std::mem::take(&mut scope.stack);
@@ -73,52 +83,95 @@ struct Machine<'a> {
 
 impl Machine<'_> {
     fn run(&mut self, steps: &[Step]) -> Result<Value, EvalError> {
+        // The top while it is what a comparison or a junction left: most of them are looked at at once.
+        let mut truth: Option<bool> = None;
         let mut next = 0;
         while let Some(step) = steps.get(next) {
-            next = self.step(step)?.unwrap_or(next + 1);
+            next += 1;
+            match step {
+                Step::Decide { when, target } => {
+                    if self.is_true(truth.take()) == *when {
+                        truth = Some(*when);
+                        next = *target;
+                    }
+                    continue;
+                }
+                Step::Not => {
+                    truth = Some(!self.is_true(truth.take()));
+                    continue;
+                }
+                Step::Truth => {
+                    truth = Some(self.is_true(truth.take()));
+                    continue;
+                }
+                _ => {}
+            }
+            if let Some(truth) = truth.take() {
+                self.stack.push(Value::Boolean(truth));
+            }
+            match step {
+                Step::KeepUnlessEmpty(target) => {
+                    if top(&mut self.stack).is_empty() {
+                        self.pop();
+                    } else {
+                        next = *target;
+                    }
+                }
+                Step::Binary(operator) => {
+                    let right = self.pop();
+                    self.operate(*operator, &right)?;
+                }
+                Step::BinaryConstant(operator, right) => self.operate(*operator, right)?,
+                Step::Read {
+                    name,
+                    built_in,
+                    key,
+                } => {
+                    let Some(seen) = look(self.scope, name, *built_in, key) else {
+                        let key = self.pop();
+                        let value = self.scope.read(name, *built_in, Some(&key.to_text()));
+                        self.stack.push(value);
+                        continue;
+                    };
+                    // Most references are only compared with something: nothing need be taken for that.
+                    if let Some(Step::BinaryConstant(operator, right)) = steps.get(next)
+                        && let Some(holds) = operator.compare(&seen, right)
+                    {
+                        truth = Some(holds);
+                        next += 1;
+                    } else {
+                        let value = seen.taken();
+                        self.stack.push(value);
+                    }
+                }
+                _ => {
+                    let result = self.result(step)?;
+                    self.stack.push(result);
+                }
+            }
         }
-        Ok(self.pop())
+        Ok(match truth {
+            Some(truth) => Value::Boolean(truth),
+            None => self.pop(),
+        })
     }
 
-    /// Carries out one step; gives the next when it is not the following one.
-    fn step(&mut self, step: &Step) -> Result<Option<usize>, EvalError> {
-        match step {
-            Step::KeepUnlessEmpty(target) => {
-                if self.stack.last().is_some_and(|top| !top.is_empty()) {
-                    return Ok(Some(*target));
-                }
-                self.pop();
-            }
-            Step::Decide { when, target } => {
-                if self.pop().is_true() == *when {
-                    self.stack.push(Value::Boolean(*when));
-                    return Ok(Some(*target));
-                }
-            }
-            _ => {
-                let result = self.result(step)?;
-                self.stack.push(result);
-            }
-        }
-        Ok(None)
+    /// Whether the top is true, which is taken away.
+    fn is_true(&mut self, truth: Option<bool>) -> bool {
+        truth.unwrap_or_else(|| self.pop().is_true())
     }
 
-    /// The value of a step that takes some values and leaves one.
+    /// Replaces the top by what an operator makes of it and its right side.
+    fn operate(&mut self, operator: Binary, right: &Value) -> Result<(), EvalError> {
+        let left = top(&mut self.stack);
+        *left = operator.apply(left, right, self.scope.limits())?;
+        Ok(())
+    }
+
+    /// The value of a step that takes some values off the stack and leaves one.
     fn result(&mut self, step: &Step) -> Result<Value, EvalError> {
         match step {
-            Step::Constant(value) => Ok(value.clone()),
-            Step::Read {
-                name,
-                built_in,
-                key,
-            } => Ok(self.read(name, *built_in, key)),
-            Step::Not => Ok(Value::Boolean(!self.pop().is_true())),
-            Step::Truth => Ok(Value::Boolean(self.pop().is_true())),
             Step::Negate => operators::negate(&self.pop()),
-            Step::Binary(operator) => {
-                let (left, right) = self.pop_two();
-                operator.apply(&left, &right, self.scope.limits())
-            }
             Step::Range => {
                 let (first, last) = self.pop_two();
                 operators::range(&first, &last, self.scope.limits())
@@ -157,19 +210,15 @@ impl Machine<'_> {
                 let arguments = self.pop_many(*count);
                 self.call_own(name, arguments)
             }
-            // Jumps leave no value; `step` deals with them.
-            Step::KeepUnlessEmpty(_) | Step::Decide { .. } => Ok(Value::Missing),
-        }
-    }
-
-    fn read(&mut self, name: &Name, built_in: Option<BuiltIn>, key: &ReadKey) -> Value {
-        match key {
-            ReadKey::Whole => self.scope.read(name, built_in, None),
-            ReadKey::Constant(key) => self.scope.read(name, built_in, Some(key)),
-            ReadKey::Top => {
-                let key = self.pop();
-                self.scope.read(name, built_in, Some(&key.to_text()))
-            }
+            Step::Constant(value) => Ok(value.clone()),
+            // `run` deals with these.
+            Step::Read { .. }
+            | Step::KeepUnlessEmpty(_)
+            | Step::Decide { .. }
+            | Step::Not
+            | Step::Truth
+            | Step::Binary(_)
+            | Step::BinaryConstant(..) => Ok(self.pop()),
         }
     }
 
@@ -193,7 +242,7 @@ impl Machine<'_> {
         Ok(Value::Boolean(true))
     }
 
-    /// The top. Programs are written so that it is there; were it not, the value would be missing.
+    /// The top, taken away.
     fn pop(&mut self) -> Value {
         self.stack.pop().unwrap_or(Value::Missing)
     }
@@ -207,4 +256,13 @@ impl Machine<'_> {
         let start = self.stack.len().saturating_sub(count);
         self.stack.split_off(start)
     }
+}
+
+/// The top of a stack, in its place. Programs are written so that it is there; were it not, it would be missing.
+fn top(stack: &mut Vec<Value>) -> &mut Value {
+    if stack.is_empty() {
+        stack.push(Value::Missing);
+    }
+    let last = stack.len() - 1;
+    &mut stack[last]
 }

@@ -9,6 +9,7 @@ use super::name::Name;
 use super::program::{Program, Step, Writer};
 use super::reader::Reader;
 use super::scope::Scope;
+use super::seen::Seen;
 use super::value::Value;
 
 /// A parsed expression.
@@ -63,6 +64,11 @@ impl Expr {
     /// Its value in this scope.
     pub fn evaluate(&self, scope: &mut Scope, host: &mut dyn Host) -> Result<Value, EvalError> {
         eval::run(&self.steps, None, scope, host)
+    }
+
+    /// What it is worth, in its place, where it is a constant or a single reference; none where more is to be done.
+    pub fn see<'s>(&'s self, scope: &'s Scope) -> Option<Seen<'s>> {
+        eval::see(&self.steps, scope)
     }
 
     /// Whether a test on it succeeds. Captures of `matches` go to the variable `captures` (`matchname`), else to `MATCHES`.

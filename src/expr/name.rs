@@ -108,6 +108,10 @@ impl Hasher for NameHasher {
         }
     }
 
+    fn write_u64(&mut self, word: u64) {
+        self.take(word);
+    }
+
     fn write_usize(&mut self, length: usize) {
         self.take(length as u64);
     }

@@ -16,6 +16,10 @@ pub struct Number<'a> {
 impl<'a> Number<'a> {
     /// Reads a whole text as a number; `None` when it does not look like one.
     pub fn read(text: &'a [u8]) -> Option<Self> {
+        // Most texts that are looked at are words.
+        if !matches!(text, [b'0'..=b'9' | b'-', ..]) {
+            return None;
+        }
         let (negative, digits) = match text.strip_prefix(b"-") {
             Some(rest) => (true, rest),
             None => (false, text),
@@ -133,6 +137,26 @@ pub fn read_integer(text: &[u8]) -> Option<i64> {
     })
 }
 
+/// Appends an integer in decimal.
+pub(super) fn append_integer(integer: i64, out: &mut Vec<u8>) {
+    // As many digits as the smallest has, and its sign.
+    let mut text = [0; 20];
+    let mut start = text.len();
+    let mut rest = integer.unsigned_abs();
+    while let Some(place) = start.checked_sub(1) {
+        start = place;
+        text[place] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    if integer < 0 {
+        out.push(b'-');
+    }
+    out.extend_from_slice(&text[start..]);
+}
+
 fn all_digits(text: &[u8]) -> bool {
     !text.is_empty() && text.iter().all(u8::is_ascii_digit)
 }
@@ -171,6 +195,15 @@ mod tests {
             "", "-", "+1", "1.", ".5", "1e3", " 1", "1 ", "--1", "1.2.3", "0x1", "1,5",
         ] {
             assert!(Number::read(text.as_bytes()).is_none(), "{text}");
+        }
+    }
+
+    #[test]
+    fn integers_are_written_in_decimal() {
+        for integer in [0, 7, -1, 10, 90, i64::MAX, i64::MIN, i64::MIN + 1] {
+            let mut text = b"x".to_vec();
+            append_integer(integer, &mut text);
+            assert_eq!(text, format!("x{integer}").as_bytes());
         }
     }
 

@@ -10,6 +10,7 @@ use super::error::{EvalError, Excess};
 use super::functions::text::lowered;
 use super::limits::Limits;
 use super::number::{self, Number};
+use super::seen::Seen;
 use super::value::Value;
 
 /// An operator between two values, except `&`, `|` (which may skip their right side) and `matches` (which keeps groups).
@@ -57,13 +58,10 @@ impl Binary {
         right: &Value,
         limits: &Limits,
     ) -> Result<Value, EvalError> {
+        if let Some(holds) = self.compare(&Seen::Value(left), right) {
+            return Ok(Value::Boolean(holds));
+        }
         match self {
-            Self::Equal => Ok(Value::Boolean(compare(left, right).is_eq())),
-            Self::Unequal => Ok(Value::Boolean(compare(left, right).is_ne())),
-            Self::Less => Ok(Value::Boolean(in_order(left, right, Ordering::is_lt))),
-            Self::Greater => Ok(Value::Boolean(in_order(left, right, Ordering::is_gt))),
-            Self::AtMost => Ok(Value::Boolean(in_order(left, right, Ordering::is_le))),
-            Self::AtLeast => Ok(Value::Boolean(in_order(left, right, Ordering::is_ge))),
             Self::Has => Ok(Value::Boolean(holds(&left.to_text(), &right.to_text()))),
             Self::HasIgnoringCase => {
                 let (left, right) = (left.to_text(), right.to_text());
@@ -72,6 +70,21 @@ impl Binary {
             Self::Add => add(left, right, limits),
             _ => self.arithmetic(left, right),
         }
+    }
+
+    /// Whether a comparison holds; none when it is no comparison. An empty side is in no order.
+    #[inline]
+    pub(super) fn compare(self, left: &Seen<'_>, right: &Value) -> Option<bool> {
+        let in_order = || !left.is_empty() && !right.is_empty();
+        Some(match self {
+            Self::Equal => left.compare(right).is_eq(),
+            Self::Unequal => left.compare(right).is_ne(),
+            Self::Less => in_order() && left.compare(right).is_lt(),
+            Self::Greater => in_order() && left.compare(right).is_gt(),
+            Self::AtMost => in_order() && left.compare(right).is_le(),
+            Self::AtLeast => in_order() && left.compare(right).is_ge(),
+            _ => return None,
+        })
     }
 
     fn arithmetic(self, left: &Value, right: &Value) -> Result<Value, EvalError> {
@@ -124,9 +137,12 @@ pub(super) fn compare(left: &Value, right: &Value) -> Ordering {
     left.to_text().cmp(&right.to_text())
 }
 
-/// An order that an empty side cannot be in.
-fn in_order(left: &Value, right: &Value, wanted: fn(Ordering) -> bool) -> bool {
-    !left.is_empty() && !right.is_empty() && wanted(compare(left, right))
+/// The same with a text on the left.
+pub(super) fn compare_text(left: &[u8], right: &Value) -> Ordering {
+    if let (Some(left), Some(right)) = (Number::read(left), Number::of(right)) {
+        return left.cmp(&right);
+    }
+    left.cmp(&*right.to_text())
 }
 
 fn holds(text: &[u8], part: &[u8]) -> bool {

@@ -43,6 +43,8 @@ pub(super) enum Step {
     Negate,
     /// Replaces the top two by the result.
     Binary(Binary),
+    /// Replaces the top by the result, the right side being this.
+    BinaryConstant(Binary, Value),
     /// Replaces the top two, a text and a pattern, by whether it matches.
     Matches { ignore_case: bool },
     /// Replaces the top by whether it matches.
@@ -68,7 +70,7 @@ impl Step {
     /// Bytes of memory that it holds beside its own.
     pub(super) fn weight(&self) -> usize {
         match self {
-            Self::Constant(value) => value.memory(),
+            Self::Constant(value) | Self::BinaryConstant(_, value) => value.memory(),
             Self::Read { name, key, .. } => {
                 let key = match key {
                     ReadKey::Constant(key) => key.weight(),
@@ -177,12 +179,30 @@ impl<'a> Writer<'a> {
 
     pub(super) fn binary(&mut self, offset: usize, operator: Binary) {
         let step = Step::Binary(operator);
-        let Some([Step::Constant(left), Step::Constant(right)]) = self.constants(2) else {
-            return self.steps.push(step);
+        if let Some([Step::Constant(left), Step::Constant(right)]) = self.constants(2) {
+            let weight = left.weight() + right.weight();
+            let result = operator.apply(left, right, self.limits);
+            self.folded(offset, step, 2, weight, result);
+        } else {
+            self.steps.push(step);
+        }
+        self.join_constant();
+    }
+
+    /// Joins an operator with its right side where that is a constant that every way to the operator leads over.
+    fn join_constant(&mut self) {
+        let start = self.steps.len().saturating_sub(2);
+        let Some([Step::Constant(right), Step::Binary(operator)]) = self.steps.get_mut(start..)
+        else {
+            return;
         };
-        let weight = left.weight() + right.weight();
-        let result = operator.apply(left, right, self.limits);
-        self.folded(offset, step, 2, weight, result);
+        if start < self.barrier {
+            return;
+        }
+        let right = std::mem::replace(right, Value::Missing);
+        let joined = Step::BinaryConstant(*operator, right);
+        self.steps.truncate(start);
+        self.steps.push(joined);
     }
 
     pub(super) fn range(&mut self, offset: usize) {

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::seen::Seen;
 use super::user_agent;
 use super::value::Value;
 
@@ -25,13 +26,16 @@ pub struct RequestFacts {
     pub cookies: Vec<(Bytes, Bytes)>,
 }
 
+/// No such thing in the request.
+const MISSING: Seen<'static> = Seen::Made(Value::Missing);
+
 /// Headers that no expression may read: they are what sessions are made of.
 const NEVER_READ: [&[u8]; 3] = [b"cookie", b"authorization", b"proxy-authorization"];
 
 impl RequestFacts {
     /// The value of a built-in variable of the request, `name` being its whole name; always tainted when it is text.
     /// The two that belong to evaluation, `MATCHES` and `ARGS`, are missing here.
-    pub fn value(&self, variable: BuiltIn, name: &[u8], key: Option<&[u8]>) -> Value {
+    pub fn see(&self, variable: BuiltIn, name: &[u8], key: Option<&[u8]>) -> Seen<'_> {
         match (variable, key) {
             (BuiltIn::Host, None) => self.host(),
             (BuiltIn::Cookie, Some(key)) => self.cookie(key),
@@ -39,89 +43,89 @@ impl RequestFacts {
             (BuiltIn::AcceptLanguage, Some(tag)) => self.language(tag),
             (BuiltIn::UserAgent, None) => self.header(b"user-agent"),
             (BuiltIn::UserAgent, Some(key)) => self.user_agent(key),
-            (BuiltIn::QueryString, None) => Value::tainted_text(self.query.clone()),
+            (BuiltIn::QueryString, None) => Seen::request(&self.query),
             (BuiltIn::QueryString, Some(key)) => parameter(&self.query, key),
-            (BuiltIn::Method, None) => Value::tainted_text(self.method.clone()),
-            (BuiltIn::Path, None) => Value::tainted_text(self.path.clone()),
-            (BuiltIn::RemoteAddr, None) => Value::tainted_text(self.remote_addr.clone()),
+            (BuiltIn::Method, None) => Seen::request(&self.method),
+            (BuiltIn::Path, None) => Seen::request(&self.path),
+            (BuiltIn::RemoteAddr, None) => Seen::request(&self.remote_addr),
             (BuiltIn::HeaderDictionary, Some(key)) => self.header_or_host(key),
             (BuiltIn::Header, None) => self.header_or_host(name.get(5..).unwrap_or_default()),
-            _ => Value::Missing,
+            _ => MISSING,
         }
     }
 
-    fn host(&self) -> Value {
+    fn host(&self) -> Seen<'_> {
         if self.host.is_empty() {
-            return Value::Missing;
+            return MISSING;
         }
-        Value::tainted_text(self.host.clone())
+        Seen::request(&self.host)
     }
 
     /// One cookie by its name, or with `name;part` a part of its value written as `a=1&b=2`.
-    fn cookie(&self, key: &[u8]) -> Value {
-        let (name, part) = match memchr::memchr(b';', key) {
+    fn cookie(&self, key: &[u8]) -> Seen<'_> {
+        let (name, part) = match key.iter().position(|byte| *byte == b';') {
             Some(semicolon) => (&key[..semicolon], Some(&key[semicolon + 1..])),
             None => (key, None),
         };
         let first = self.cookies.iter().find(|(known, _)| known == name);
         match (first, part) {
-            (None, _) => Value::Missing,
-            (Some((_, value)), None) => Value::tainted_text(value.clone()),
+            (None, _) => MISSING,
+            (Some((_, value)), None) => Seen::request(value),
             (Some((_, value)), Some(part)) => parameter(value, part),
         }
     }
 
-    fn header_or_host(&self, name: &[u8]) -> Value {
+    fn header_or_host(&self, name: &[u8]) -> Seen<'_> {
         match self.header(name) {
-            Value::Missing if name.eq_ignore_ascii_case(b"host") => self.host(),
+            Seen::Made(Value::Missing) if name.eq_ignore_ascii_case(b"host") => self.host(),
             value => value,
         }
     }
 
     /// A header by its name, `_` standing for `-` and case ignored. Fields of one name are one list (RFC 9110, 5.3).
-    fn header(&self, name: &[u8]) -> Value {
+    fn header(&self, name: &[u8]) -> Seen<'_> {
         if NEVER_READ.iter().any(|never| is_header(never, name)) {
-            return Value::Missing;
+            return MISSING;
         }
         let mut fields = self
             .headers
             .iter()
             .filter(|(known, _)| is_header(known, name));
         let Some((_, first)) = fields.next() else {
-            return Value::Missing;
+            return MISSING;
         };
         let Some((_, second)) = fields.next() else {
-            return Value::tainted_text(first.clone());
+            return Seen::request(first);
         };
         let mut joined = [&first[..], b", ", &second[..]].concat();
         for (_, next) in fields {
             joined.extend_from_slice(b", ");
             joined.extend_from_slice(next);
         }
-        Value::tainted_text(joined)
+        Seen::Made(Value::tainted_text(joined))
     }
 
-    fn language(&self, tag: &[u8]) -> Value {
-        let header = self.header(b"accept-language");
+    fn language(&self, tag: &[u8]) -> Seen<'_> {
+        let header = self.header(b"accept-language").taken();
         let text = header.to_text();
         let mut listed = text.split(|byte| *byte == b',').map(|range| {
             let tag = range.split(|byte| *byte == b';').next();
             tag.unwrap_or_default().trim_ascii()
         });
         if listed.any(|known| !tag.is_empty() && known.eq_ignore_ascii_case(tag)) {
-            Value::Boolean(true)
+            Seen::Made(Value::Boolean(true))
         } else {
-            Value::Missing
+            MISSING
         }
     }
 
-    fn user_agent(&self, key: &[u8]) -> Value {
-        let header = self.header(b"user-agent");
+    fn user_agent(&self, key: &[u8]) -> Seen<'_> {
+        let header = self.header(b"user-agent").taken();
         if header.is_empty() {
-            return Value::Missing;
+            return MISSING;
         }
         let text = header.to_text();
-        match key {
+        Seen::Made(match key {
             b"browser" => Value::text(user_agent::browser(&text)),
             b"os" => Value::text(user_agent::system(&text)),
             b"version" => match user_agent::version(&text) {
@@ -129,7 +133,7 @@ impl RequestFacts {
                 None => Value::Missing,
             },
             _ => Value::Missing,
-        }
+        })
     }
 }
 
@@ -142,17 +146,18 @@ fn is_header(known: &[u8], asked: &[u8]) -> bool {
 }
 
 /// The first value of a name in `a=1&b=2`, not decoded; a name without `=` has an empty one.
-fn parameter(text: &Bytes, name: &[u8]) -> Value {
-    for pair in text.split(|byte| *byte == b'&') {
+fn parameter<'t>(whole: &'t Bytes, name: &[u8]) -> Seen<'t> {
+    for pair in whole.split(|byte| *byte == b'&') {
         let (known, value) = match memchr::memchr(b'=', pair) {
             Some(equals) => (&pair[..equals], &pair[equals + 1..]),
             None => (pair, &pair[pair.len()..]),
         };
         if known == name && !pair.is_empty() {
-            return Value::tainted_text(text.slice_ref(value));
+            let part = value;
+            return Seen::Request { whole, part };
         }
     }
-    Value::Missing
+    MISSING
 }
 
 /// The variables that every document has, by kind.
@@ -256,7 +261,9 @@ mod tests {
             ("HTTP_", None, ""),
         ] {
             let built_in = BuiltIn::named(name.as_bytes()).unwrap();
-            let value = facts.value(built_in, name.as_bytes(), key.map(str::as_bytes));
+            let value = facts
+                .see(built_in, name.as_bytes(), key.map(str::as_bytes))
+                .taken();
             assert_eq!(value.to_text(), expected.as_bytes(), "{name} {key:?}");
         }
     }
@@ -271,12 +278,9 @@ mod tests {
             "Proxy-Authorization",
             "proxy_authorization",
         ] {
-            let value = facts.value(
-                BuiltIn::HeaderDictionary,
-                b"HTTP_HEADER",
-                Some(name.as_bytes()),
-            );
-            assert_eq!(value, Value::Missing, "{name}");
+            let key = Some(name.as_bytes());
+            let seen = facts.see(BuiltIn::HeaderDictionary, b"HTTP_HEADER", key);
+            assert_eq!(seen.taken(), Value::Missing, "{name}");
         }
         for name in [
             "HTTP_AUTHORIZATION",
@@ -285,11 +289,8 @@ mod tests {
             "HTTP_COOKIE",
         ] {
             let built_in = BuiltIn::named(name.as_bytes()).unwrap();
-            assert_eq!(
-                facts.value(built_in, name.as_bytes(), None),
-                Value::Missing,
-                "{name}"
-            );
+            let seen = facts.see(built_in, name.as_bytes(), None);
+            assert_eq!(seen.taken(), Value::Missing, "{name}");
         }
     }
 }

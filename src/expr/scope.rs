@@ -10,6 +10,7 @@ use super::name::Name;
 use super::number;
 use super::pattern::Patterns;
 use super::request::{BuiltIn, RequestFacts};
+use super::seen::Seen;
 use super::value::Value;
 use super::variables::{Shadowed, Variables};
 
@@ -68,17 +69,27 @@ impl Scope {
     }
 
     pub(super) fn read(&self, name: &Name, built_in: Option<BuiltIn>, key: Option<&[u8]>) -> Value {
+        self.see(name, built_in, key).taken()
+    }
+
+    /// What a reference finds, in its place.
+    pub(super) fn see(
+        &self,
+        name: &Name,
+        built_in: Option<BuiltIn>,
+        key: Option<&[u8]>,
+    ) -> Seen<'_> {
         let whole = match built_in {
             None => self.variables.get(name),
             Some(BuiltIn::Matches) => Some(&self.matches),
             Some(BuiltIn::Arguments) => self.calls.last(),
-            Some(of_request) => return self.request.value(of_request, name.as_bytes(), key),
+            Some(of_request) => return self.request.see(of_request, name.as_bytes(), key),
         };
-        match (whole, key) {
-            (None, _) => Value::Missing,
-            (Some(whole), None) => whole.clone(),
+        let found = match (whole, key) {
             (Some(whole), Some(key)) => entry(whole, key),
-        }
+            (whole, _) => whole,
+        };
+        found.map_or(Seen::Made(Value::Missing), Seen::Value)
     }
 
     /// Assigns a whole variable; on an error it keeps its old value. A missing value takes the variable away.
@@ -177,16 +188,16 @@ fn refuse_built_in(name: &Name) -> Result<(), AssignError> {
     Ok(())
 }
 
-/// One entry of a value; missing when it has none of that key or no entries at all.
-fn entry(whole: &Value, key: &[u8]) -> Value {
+/// One entry of a value; none when it has none of that key or no entries at all.
+fn entry<'v>(whole: &'v Value, key: &[u8]) -> Option<&'v Value> {
     match whole {
-        Value::Dictionary(dictionary) => dictionary.get(key).cloned(),
-        Value::List(list) => number::read_integer(key)
-            .and_then(|index| usize::try_from(index).ok())
-            .and_then(|index| list.items().get(index).cloned()),
+        Value::Dictionary(dictionary) => dictionary.get(key),
+        Value::List(list) => {
+            let index = number::read_integer(key)?;
+            list.items().get(usize::try_from(index).ok()?)
+        }
         _ => None,
     }
-    .unwrap_or(Value::Missing)
 }
 
 #[cfg(test)]

@@ -58,7 +58,18 @@ impl Deref for Short {
 
 impl PartialEq for Short {
     fn eq(&self, other: &Self) -> bool {
-        **self == **other
+        match (&self.0, &other.0) {
+            // The room behind few bytes is always zero.
+            (
+                Kept::Few { length, bytes },
+                Kept::Few {
+                    length: l,
+                    bytes: b,
+                },
+            ) => length == l && bytes == b,
+            (Kept::Many(bytes), Kept::Many(b)) => bytes == b,
+            _ => false,
+        }
     }
 }
 
@@ -66,7 +77,16 @@ impl Eq for Short {}
 
 impl Hash for Short {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        (**self).hash(state);
+        match &self.0 {
+            // In three words, whatever its length.
+            Kept::Few { bytes, .. } => {
+                let word = |at: usize| bytes.get(at..).and_then(<[u8]>::first_chunk).copied();
+                for at in [0, 8, FEW - 8] {
+                    state.write_u64(word(at).map_or(0, u64::from_le_bytes));
+                }
+            }
+            Kept::Many(bytes) => bytes.hash(state),
+        }
     }
 }
 

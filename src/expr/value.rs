@@ -2,14 +2,13 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::io::Write;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::collection::{Dictionary, List};
 use super::escape::Escape;
-use super::number::Number;
+use super::number::{self, Number};
 
 /// A value; cheap to clone.
 ///
@@ -129,7 +128,11 @@ impl Value {
             Self::Missing => Cow::Borrowed(b""),
             Self::Boolean(true) => Cow::Borrowed(b"true"),
             Self::Boolean(false) => Cow::Borrowed(b"false"),
-            Self::Integer(integer) => Cow::Owned(integer.to_string().into_bytes()),
+            Self::Integer(integer) => {
+                let mut text = Vec::new();
+                number::append_integer(*integer, &mut text);
+                Cow::Owned(text)
+            }
             Self::Decimal(bytes) | Self::Text { bytes, .. } => Cow::Borrowed(bytes),
             Self::List(_) | Self::Dictionary(_) => {
                 let mut text = Vec::new();
@@ -144,8 +147,7 @@ impl Value {
         match self {
             Self::List(list) => list.append_text(out),
             Self::Dictionary(dictionary) => dictionary.append_text(out),
-            // Writing to memory does not fail.
-            Self::Integer(integer) => write!(out, "{integer}").unwrap_or_default(),
+            Self::Integer(integer) => number::append_integer(*integer, out),
             _ => out.extend_from_slice(&self.to_text()),
         }
     }

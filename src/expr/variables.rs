@@ -17,8 +17,71 @@ const VARIABLE_WEIGHT: usize = 24;
 /// Names and values, with the sum of their weights. A clone shares them until one of the two changes.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Variables {
-    values: Arc<HashMap<Name, Value, NameHash>>,
+    values: Arc<Table>,
     weight: usize,
+}
+
+/// So many variables are looked for one by one, which is quicker than to look anywhere else.
+const FEW: usize = 8;
+
+/// Names and values.
+#[derive(Debug, Clone)]
+enum Table {
+    /// At most [`FEW`], in any order.
+    Few(Vec<(Name, Value)>),
+    /// As many as there are.
+    Many(HashMap<Name, Value, NameHash>),
+}
+
+impl Default for Table {
+    fn default() -> Self {
+        Self::Few(Vec::new())
+    }
+}
+
+impl Table {
+    fn get(&self, name: &Name) -> Option<&Value> {
+        match self {
+            Self::Few(pairs) => {
+                let pair = pairs.iter().find(|(known, _)| known == name);
+                pair.map(|(_, value)| value)
+            }
+            Self::Many(values) => values.get(name),
+        }
+    }
+
+    fn get_mut(&mut self, name: &Name) -> Option<&mut Value> {
+        match self {
+            Self::Few(pairs) => {
+                let pair = pairs.iter_mut().find(|(known, _)| known == name);
+                pair.map(|(_, value)| value)
+            }
+            Self::Many(values) => values.get_mut(name),
+        }
+    }
+
+    /// Adds a variable that is not there.
+    fn add(&mut self, name: Name, value: Value) {
+        match self {
+            Self::Few(pairs) if pairs.len() < FEW => pairs.push((name, value)),
+            Self::Few(pairs) => {
+                let mut values: HashMap<_, _, _> = pairs.drain(..).collect();
+                values.insert(name, value);
+                *self = Self::Many(values);
+            }
+            Self::Many(values) => drop(values.insert(name, value)),
+        }
+    }
+
+    fn remove(&mut self, name: &Name) -> Option<Value> {
+        match self {
+            Self::Few(pairs) => {
+                let place = pairs.iter().position(|(known, _)| known == name)?;
+                Some(pairs.swap_remove(place).1)
+            }
+            Self::Many(values) => values.remove(name),
+        }
+    }
 }
 
 /// A variable put aside while a loop uses its name. It keeps its weight, so that it can always come back.
@@ -56,7 +119,7 @@ impl Variables {
         Excess::check_bytes(weight, limits)?;
         match place {
             Some(place) => *place = value,
-            None => drop(values.insert(name.clone(), value)),
+            None => values.add(name.clone(), value),
         }
         self.weight = weight;
         Ok(())
@@ -124,9 +187,8 @@ impl Variables {
 
     /// Puts a variable aside.
     pub(super) fn shadow(&mut self, name: &Name) -> Shadowed {
-        let value = self
-            .values
-            .contains_key(name)
+        let is_there = self.values.get(name).is_some();
+        let value = is_there
             .then(|| Arc::make_mut(&mut self.values).remove(name))
             .flatten();
         Shadowed {
@@ -140,10 +202,10 @@ impl Variables {
         let Shadowed { name, value } = shadowed;
         self.weight -= self.weight_of(&name);
         let values = Arc::make_mut(&mut self.values);
-        match value {
-            Some(value) => values.insert(name, value),
-            None => values.remove(&name),
-        };
+        values.remove(&name);
+        if let Some(value) = value {
+            values.add(name, value);
+        }
     }
 
     fn weight_of(&self, name: &Name) -> usize {
@@ -235,6 +297,30 @@ mod tests {
         variables.unshadow(shadowed);
         assert_eq!(variables.get(&item), Some(&Value::text("before")));
         assert_eq!(variables.weight, weight);
+    }
+
+    #[test]
+    fn many_variables_are_found_as_few_are() {
+        let limits = Limits::default();
+        let all: Vec<Name> = (0..3 * FEW).map(|n| name(&format!("v{n}"))).collect();
+        let mut variables = Variables::default();
+        for (place, name) in all.iter().enumerate() {
+            assert_eq!(variables.get(name), None);
+            let text = |place: usize| Value::text(place.to_string());
+            variables.set(name, text(place), &limits).unwrap();
+            for (known, name) in all.iter().enumerate().take(place + 1) {
+                assert_eq!(variables.get(name), Some(&text(known)));
+            }
+        }
+        let shadowed = variables.shadow(&all[0]);
+        assert_eq!(variables.get(&all[0]), None);
+        variables.unshadow(shadowed);
+        for name in &all {
+            assert!(variables.get(name).is_some());
+            variables.set(name, Value::Missing, &limits).unwrap();
+            assert_eq!(variables.get(name), None);
+        }
+        assert_eq!(variables.weight, 0);
     }
 
     #[test]

@@ -1,8 +1,9 @@
-//! One page of a hundred expressions, composed by Marquetry from its compiled template and by the `esi` crate 0.7, which parses
-//! and evaluates a page anew for each request: time and allocations, in one run, turn by turn.
+//! Two pages, one of a hundred expressions and one of much text with a few, by Marquetry and by the `esi` crate 0.7: compiled
+//! once and parsed, then composed from the compiled template and parsed and evaluated anew, as the crate does for each request.
+//! Time and allocations, in one run, turn by turn.
 //!
 //! The peer's whole way runs here, `Processor::process_stream` from memory to memory, over a request with the same cookies and
-//! query. The page fetches nothing, so nothing is asked of the peer's platform. Both give the same bytes, which is checked first.
+//! query. The pages fetch nothing, so nothing is asked of the peer's platform. Both give the same bytes, which is checked first.
 //!
 //! `cargo run --release --manifest-path benches/esi-peer/Cargo.toml [ROUNDS]`
 
@@ -17,6 +18,7 @@ use esi::{Configuration, Processor};
 use fastly::Request;
 use fastly::http::Method;
 use futures::FutureExt;
+use marquetry::allocator::Mimalloc;
 use marquetry::compose::source::{Fetched, FragmentError, FragmentRequest, FragmentSource};
 use marquetry::compose::url::Url;
 use marquetry::compose::watch::{Unwatched, Watcher};
@@ -28,7 +30,7 @@ use marquetry::template::memo::Memo;
 use marquetry::template::{Settings, Template, compile};
 
 /// Counts allocations on their way to the gateway's allocator.
-struct Counting(mimalloc::MiMalloc);
+struct Counting(Mimalloc);
 
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 
@@ -50,7 +52,7 @@ unsafe impl GlobalAlloc for Counting {
 }
 
 #[global_allocator]
-static ALLOCATOR: Counting = Counting(mimalloc::MiMalloc);
+static ALLOCATOR: Counting = Counting(Mimalloc);
 
 /// What stands in for each function of the peer's platform (`build.rs`): a measurement that asked it anything would be wrong.
 // SAFETY: no other symbol has this name.
@@ -79,7 +81,7 @@ impl FragmentSource for Nothing {
     }
 }
 
-/// The page of `benches/language.rs`: tests, variables, arithmetic, functions. The peer reckons from left to right, so the
+/// Tests, variables, arithmetic, functions: the page of `benches/language.rs`. The peer reckons from left to right, so the
 /// product stands first.
 fn hundred_expressions() -> String {
     let row = "<li><esi:assign name=\"n\" value=\"3 * 4 + 2\"/>\
@@ -88,6 +90,17 @@ fn hundred_expressions() -> String {
         <esi:otherwise>nothing here</esi:otherwise></esi:choose>\
         <esi:vars>$upper($(QUERY_STRING{q}))</esi:vars> some text between two rows of a list</li>\n";
     format!("<ul>\n{}</ul>\n", row.repeat(20))
+}
+
+/// A page as a shop has it: much text, and now and then a greeting, a choice, something that is left out.
+fn shop() -> String {
+    let book = "<li class=\"book\"><a href=\"/books/7\">The Name of the Rose</a> <p>A novel of monks, books and murder.</p></li>\n";
+    let shelf = "<esi:comment text=\"a shelf\"/>\
+        <esi:choose><esi:when test=\"$(HTTP_COOKIE{group}) == 'gold'\"><p>Ten of a hundred less for you.</p></esi:when>\
+        <esi:otherwise><p>Join us.</p></esi:otherwise></esi:choose>\
+        <esi:remove><a href=\"/plain\">without ESI</a></esi:remove>\
+        <p>Looked for: <esi:vars>$(QUERY_STRING{q})</esi:vars></p>\n";
+    format!("<ul>\n{}</ul>\n", format!("{}{shelf}", book.repeat(8)).repeat(15))
 }
 
 fn ours(composer: &Composer, template: &Arc<Template>, facts: &Arc<RequestFacts>) -> Bytes {
@@ -124,15 +137,32 @@ fn measured<T>(work: impl FnOnce() -> T) -> (Duration, u64) {
     (taken, ALLOCATIONS.load(Ordering::Relaxed) - before)
 }
 
-fn median(mut times: Vec<Duration>) -> Duration {
-    times.sort_unstable();
-    times[times.len() / 2]
+/// What each of the four ways takes, turn by turn.
+#[derive(Default)]
+struct Way {
+    times: Vec<Duration>,
+    allocations: u64,
 }
 
-fn main() {
-    let rounds = std::env::args().nth(1).map_or(2000, |text| text.parse().expect("a number of rounds"));
-    let page = Bytes::from(hundred_expressions());
-    let template = Arc::new(compile(page.clone(), &Settings::default()));
+impl Way {
+    fn take<T>(&mut self, work: impl FnOnce() -> T) {
+        let (time, allocations) = measured(work);
+        self.times.push(time);
+        self.allocations = allocations;
+    }
+
+    fn median(&self) -> Duration {
+        let mut times = self.times.clone();
+        times.sort_unstable();
+        times[times.len() / 2]
+    }
+}
+
+fn compare(name: &str, page: String, rounds: usize) {
+    let page = Bytes::from(page);
+    let settings = Settings::default();
+    let template = Arc::new(compile(page.clone(), &settings));
+    assert!(template.issues().is_empty(), "an honest page");
     let facts = Arc::new(RequestFacts {
         query: Bytes::from_static(b"q=roses"),
         cookies: vec![
@@ -144,29 +174,36 @@ fn main() {
     let composer = Composer::new(ComposeConfig::default());
     let request = Request::new(Method::GET, "http://www.example.com/page?q=roses")
         .with_header("cookie", "group=gold; name=Ann");
-
     let (our_page, their_page) = (ours(&composer, &template, &facts), theirs(&page, &request));
     assert_eq!(
         String::from_utf8_lossy(&our_page),
         String::from_utf8_lossy(&their_page),
         "both compose the same page"
     );
-
-    let (mut our_times, mut their_times, mut parse_times) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut our_allocations, mut their_allocations) = (0, 0);
+    let [mut compiling, mut parsing, mut evaluating, mut both] = [(); 4].map(|()| Way::default());
     for _ in 0..rounds {
-        let (taken, allocations) = measured(|| ours(&composer, &template, &facts));
-        our_times.push(taken);
-        our_allocations = allocations;
-        let (taken, allocations) = measured(|| theirs(&page, &request));
-        their_times.push(taken);
-        their_allocations = allocations;
-        let (taken, _) = measured(|| esi::parse_complete(&page).is_ok());
-        parse_times.push(taken);
+        compiling.take(|| compile(page.clone(), &settings));
+        parsing.take(|| esi::parse_complete(&page).is_ok());
+        evaluating.take(|| ours(&composer, &template, &facts));
+        both.take(|| theirs(&page, &request));
     }
-    let (ours, theirs, parse) = (median(our_times), median(their_times), median(parse_times));
-    println!("medians of {rounds} rounds, turn by turn, of a page of {} bytes with 100 expressions", page.len());
-    println!("marquetry, compiled once:       {ours:>10.1?}  {our_allocations:>5} allocations");
-    println!("esi 0.7, parsing and evaluating: {theirs:>9.1?}  {their_allocations:>5} allocations (of it parsing {parse:.1?})");
-    println!("ratio: {:.1}", theirs.as_secs_f64() / ours.as_secs_f64());
+    println!("{name}, {} bytes: medians of {rounds} rounds, turn by turn", page.len());
+    let row = |what: &str, (our, us): (&str, &Way), (their, them): (&str, &Way)| {
+        println!(
+            "  {what}  marquetry {our} {:.1?}, {} allocations; esi 0.7 {their} {:.1?}, {}: {:.1} times",
+            us.median(),
+            us.allocations,
+            them.median(),
+            them.allocations,
+            them.median().as_secs_f64() / us.median().as_secs_f64()
+        );
+    };
+    row("once for a page:    ", ("compiles in", &compiling), ("parses in", &parsing));
+    row("for every request:  ", ("evaluates in", &evaluating), ("parses and evaluates in", &both));
+}
+
+fn main() {
+    let rounds = std::env::args().nth(1).map_or(2000, |text| text.parse().expect("a number of rounds"));
+    compare("a page of 100 expressions", hundred_expressions(), rounds);
+    compare("a shop's page", shop(), rounds);
 }

@@ -15,6 +15,9 @@ pub(super) fn lower(arguments: &Arguments<'_>) -> Result {
 
 pub(super) fn upper(arguments: &Arguments<'_>) -> Result {
     let text = arguments.text(0)?;
+    if text.is_ascii() {
+        return Ok(Value::text(text.to_ascii_uppercase()));
+    }
     Ok(Value::text(match std::str::from_utf8(&text) {
         Ok(text) => text.to_uppercase().into_bytes(),
         Err(_) => text.to_ascii_uppercase(),
