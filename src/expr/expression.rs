@@ -16,7 +16,7 @@ use super::value::Value;
 #[derive(Debug, Clone)]
 pub struct Expr {
     steps: Program,
-    issues: Box<[Issue]>,
+    issues: Option<Box<[Issue]>>,
 }
 
 /// A variable or function that an expression names.
@@ -90,14 +90,6 @@ impl Expr {
         }
     }
 
-    /// Its value, when it depends on nothing; else the expression itself.
-    pub(super) fn into_constant(self) -> Result<Value, Self> {
-        match self.steps {
-            Program::One(Step::Constant(value)) => Ok(value),
-            steps => Err(Self { steps, ..self }),
-        }
-    }
-
     /// The variables and functions that it names, in the order of evaluation, each as often as it stands there. Calls that
     /// were folded away, because their result is always the same, are not among them.
     pub fn references(&self) -> impl Iterator<Item = Reference<'_>> {
@@ -116,12 +108,22 @@ impl Expr {
             Program::Many(steps) => size_of_val(&**steps),
         };
         let held = self.steps.iter().map(Step::weight).sum::<usize>();
-        steps + held + size_of_val(&*self.issues)
+        steps + held + size_of_val(self.issues())
     }
 
     /// What looks wrong in it.
     pub fn issues(&self) -> &[Issue] {
-        &self.issues
+        self.issues.as_deref().unwrap_or_default()
+    }
+
+    /// Whether evaluating it may change more than its value: it calls a function that changes the response, or one of the
+    /// document's, which may do anything.
+    pub fn has_effects(&self) -> bool {
+        self.steps.iter().any(|step| match step {
+            Step::CallBuiltIn(function, _) => function.subject == Subject::Response,
+            Step::CallOwn(..) => true,
+            _ => false,
+        })
     }
 
     /// Whether it calls `$add_header`, `$set_response_code` or `$set_redirect` itself, in a branch that may be skipped or
@@ -137,7 +139,7 @@ impl From<Step> for Expr {
     fn from(step: Step) -> Self {
         Self {
             steps: Program::One(step),
-            issues: Box::default(),
+            issues: None,
         }
     }
 }

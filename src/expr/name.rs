@@ -128,8 +128,12 @@ pub(super) fn leading_name(text: &[u8]) -> Option<usize> {
     if !(first.is_ascii_alphabetic() || *first == b'_') {
         return None;
     }
-    let in_name = |byte: &&u8| IN_NAMES[usize::from(**byte)];
-    let length = text.iter().take_while(in_name).count();
+    let mut length = 1;
+    while let Some(byte) = text.get(length)
+        && IN_NAMES[usize::from(*byte)]
+    {
+        length += 1;
+    }
     (length <= LONGEST_NAME).then_some(length)
 }
 

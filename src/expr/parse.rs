@@ -12,12 +12,12 @@
 //! Whatever nests passes through [`Parser::deeper`], so the depth of the stack is bounded by the limit of depth.
 
 use super::error::{ParseError, ParseErrorKind};
-use super::name::Name;
 use super::open::Open;
 use super::operators::{self, Binary};
 use super::program::{self, Writer};
 use super::reference::{self, NoReference};
 use super::token::{Cursor, Symbol, Token};
+use super::value::Value;
 
 /// Errors are rare and large, so they travel in a box.
 type Parsed<T = ()> = Result<T, Box<ParseError>>;
@@ -83,12 +83,27 @@ impl<'a, 'w, 'l> Parser<'a, 'w, 'l> {
     }
 
     /// Reads operators that bind at least as tightly as `least`, and what stands between them.
+    #[inline]
     fn level(&mut self, least: Level) -> Parsed {
-        let mut most = self.operand(least)?;
-        while let Some((level, infix)) = Infix::of(self.peek())
-            && least <= level
-            && level <= most
-        {
+        let most = self.operand(least)?;
+        match self.infix(least, most) {
+            Some(found) => self.operators(least, most, found),
+            // Most operands stand alone, or before an operator that is for whoever called.
+            None => Ok(()),
+        }
+    }
+
+    /// The operator that comes next, if it binds as tightly as that.
+    #[inline]
+    fn infix(&mut self, least: Level, most: Level) -> Option<(Level, Infix)> {
+        let found = Infix::of(self.peek());
+        found.filter(|(level, _)| least <= *level && *level <= most)
+    }
+
+    /// The same where the first operand has been read and `found` comes next; all bind at most as tightly as `most`.
+    fn operators(&mut self, least: Level, mut most: Level, found: (Level, Infix)) -> Parsed {
+        let mut next = Some(found);
+        while let Some((level, infix)) = next {
             match infix {
                 Infix::Junction { when } => self.junction(level, when)?,
                 Infix::Binary(binary) => {
@@ -106,6 +121,7 @@ impl<'a, 'w, 'l> Parser<'a, 'w, 'l> {
                 // Comparisons do not chain.
                 most = Level::And;
             }
+            next = self.infix(least, most);
         }
         Ok(())
     }
@@ -127,7 +143,48 @@ impl<'a, 'w, 'l> Parser<'a, 'w, 'l> {
     }
 
     /// Reads what stands before, between or behind operators; says how tightly those behind it may bind.
+    #[inline]
     fn operand(&mut self, least: Level) -> Parsed<Level> {
+        if self.next.is_none() && self.plain_operand() {
+            return Ok(Level::Term);
+        }
+        self.any_operand(least)
+    }
+
+    /// Reads an operand that is told by its first byte, as most are: a reference without a default, a few digits, a string. Says
+    /// whether it did; if not, nothing has been read.
+    fn plain_operand(&mut self) -> bool {
+        self.cursor.skip_space();
+        let rest = self.cursor.rest();
+        let length = match rest.first() {
+            Some(b'$') => match reference::plain(rest) {
+                Some((written, length)) if self.depth < self.writer.limits.depth => {
+                    self.writer.plain_reference(&written);
+                    length
+                }
+                _ => return false,
+            },
+            Some(b'0'..=b'9') => match few_digits(rest) {
+                Some((integer, length)) => {
+                    self.writer.constant(Value::Integer(integer));
+                    length
+                }
+                None => return false,
+            },
+            Some(b'\'' | b'"') => {
+                let Ok(text) = self.cursor.string() else {
+                    return false;
+                };
+                self.writer.constant(program::text(text.resolved()));
+                return true;
+            }
+            _ => return false,
+        };
+        self.cursor.seek(self.cursor.place() + length);
+        true
+    }
+
+    fn any_operand(&mut self, least: Level) -> Parsed<Level> {
         match *self.peek() {
             Token::Symbol(Symbol::Not) if least <= Level::Not => {
                 self.advance();
@@ -191,12 +248,8 @@ impl<'a, 'w, 'l> Parser<'a, 'w, 'l> {
     }
 
     fn call(&mut self, name: &[u8]) -> Parsed {
-        let offset = self.next_start;
+        let offset = self.advance();
         self.open.push(offset);
-        let Some(name) = Name::parse(name) else {
-            return Err(self.unexpected("the name of a function"));
-        };
-        self.advance();
         let count = self.separated(Symbol::CloseRound, "`,` or `)`", Self::any)?;
         self.open.pop();
         self.writer.call(offset, name, count);
@@ -340,6 +393,20 @@ impl<'a, 'w, 'l> Parser<'a, 'w, 'l> {
     }
 }
 
+/// The integer at the start of a text that starts with a digit, and its length; none when it is long or a fraction may follow.
+fn few_digits(text: &[u8]) -> Option<(i64, usize)> {
+    const FEW: usize = 9;
+    let mut integer = 0;
+    for (length, byte) in text.iter().take(FEW + 1).enumerate() {
+        match byte {
+            b'0'..=b'9' => integer = integer * 10 + i64::from(byte - b'0'),
+            b'.' => return None,
+            _ => return Some((integer, length)),
+        }
+    }
+    (text.len() <= FEW).then_some((integer, text.len()))
+}
+
 /// How tightly an operator binds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Level {
@@ -376,6 +443,7 @@ enum Infix {
 
 impl Infix {
     /// The operator that a token is, and how tightly it binds.
+    #[inline]
     fn of(token: &Token<'_>) -> Option<(Level, Self)> {
         let (level, binary) = match token {
             Token::Symbol(symbol) => match symbol {
@@ -394,19 +462,20 @@ impl Infix {
                 Symbol::Percent => (Level::Term, Binary::Remainder),
                 _ => return None,
             },
-            Token::Word(word) => match *word {
-                b"has" => (Level::Comparison, Binary::Has),
-                b"has_i" => (Level::Comparison, Binary::HasIgnoringCase),
-                b"matches" => {
-                    return Some((Level::Comparison, Self::Matches { ignore_case: false }));
-                }
-                b"matches_i" => {
-                    return Some((Level::Comparison, Self::Matches { ignore_case: true }));
-                }
-                _ => return None,
-            },
+            Token::Word(word) => return Self::of_word(word),
             _ => return None,
         };
         Some((level, Self::Binary(binary)))
+    }
+
+    fn of_word(word: &[u8]) -> Option<(Level, Self)> {
+        let infix = match word {
+            b"has" => Self::Binary(Binary::Has),
+            b"has_i" => Self::Binary(Binary::HasIgnoringCase),
+            b"matches" => Self::Matches { ignore_case: false },
+            b"matches_i" => Self::Matches { ignore_case: true },
+            _ => return None,
+        };
+        Some((Level::Comparison, infix))
     }
 }

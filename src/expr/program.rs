@@ -19,7 +19,7 @@ use super::name::Name;
 use super::number;
 use super::operators::{self, Binary};
 use super::pattern::LiteralPattern;
-use super::reference::{self, Written};
+use super::reference::{self, Plain, Written};
 use super::request::BuiltIn;
 use super::short::Short;
 use super::value::Value;
@@ -142,7 +142,7 @@ impl<'a> Writer<'a> {
     }
 
     /// The program and what looks wrong in it.
-    pub(super) fn finish(&mut self) -> (Program, Box<[Issue]>) {
+    pub(super) fn finish(&mut self) -> (Program, Option<Box<[Issue]>>) {
         let only = if self.steps.len() == 1 {
             self.steps.pop()
         } else {
@@ -156,7 +156,8 @@ impl<'a> Writer<'a> {
             Program::Many(steps.into())
         };
         self.barrier = 0;
-        (program, std::mem::take(&mut self.issues).into())
+        let issues = (!self.issues.is_empty()).then(|| self.issues.split_off(0).into());
+        (program, issues)
     }
 
     pub(super) fn constant(&mut self, value: Value) {
@@ -177,15 +178,14 @@ impl<'a> Writer<'a> {
     }
 
     pub(super) fn binary(&mut self, offset: usize, operator: Binary) {
-        self.fold_or(
-            offset,
-            Step::Binary(operator),
-            2,
-            |operands, limits| match operands {
-                [left, right] => operator.apply(left, right, limits),
-                _ => Ok(Value::Missing),
-            },
-        );
+        let step = Step::Binary(operator);
+        if let Some([Step::Constant(left), Step::Constant(right)]) = self.constants(2) {
+            let weight = left.weight() + right.weight();
+            let result = operator.apply(left, right, self.limits);
+            self.folded(offset, step, 2, weight, result);
+        } else {
+            self.steps.push(step);
+        }
         self.join_constant();
     }
 
@@ -289,8 +289,10 @@ impl<'a> Writer<'a> {
     }
 
     /// A call; unknown names are left to the document.
-    pub(super) fn call(&mut self, offset: usize, name: Name, count: usize) {
-        let Some(function) = functions::find(name.as_bytes()) else {
+    /// Its name is one.
+    pub(super) fn call(&mut self, offset: usize, name: &[u8], count: usize) {
+        let Some(function) = functions::find(name) else {
+            let name = Name::of_leading(name);
             let nearest = functions::nearest(name.as_bytes());
             self.issue(
                 offset,
@@ -315,10 +317,11 @@ impl<'a> Writer<'a> {
         }
     }
 
+    pub(super) fn plain_reference(&mut self, written: &Plain<'_>) {
+        self.steps.push(plain_read(written));
+    }
+
     pub(super) fn reference(&mut self, written: Written<'_>) {
-        if let Some(step) = single_read(&written) {
-            return self.steps.push(step);
-        }
         let key = match written.key {
             None => ReadKey::Whole,
             Some(reference::Key::Bare(text)) => ReadKey::Constant(Short::new(text)),
@@ -354,8 +357,7 @@ impl<'a> Writer<'a> {
         (start >= self.barrier && all).then_some(steps)
     }
 
-    /// Replaces `count` constants by their result; when they are none, or it is too large to live with the page, or it
-    /// fails, the step itself is written.
+    /// Replaces `count` constants by their result; when they are none, the step itself is written.
     fn fold_or(
         &mut self,
         offset: usize,
@@ -363,7 +365,6 @@ impl<'a> Writer<'a> {
         count: usize,
         result: impl FnOnce(&[Value], &Limits) -> Result<Value, EvalError>,
     ) {
-        const SMALL: usize = 256;
         let Some(constants) = self.constants(count) else {
             // An argument count that is wrong is wrong whatever the arguments are.
             if let Step::CallBuiltIn(function, count) = &step
@@ -391,6 +392,20 @@ impl<'a> Writer<'a> {
                 carry_out(&values.collect::<Vec<_>>())
             }
         };
+        self.folded(offset, step, count, weight, result);
+    }
+
+    /// Replaces `count` constants of this weight by what came of them; when that is too large to live with the page, or a
+    /// failure, the step itself is written.
+    fn folded(
+        &mut self,
+        offset: usize,
+        step: Step,
+        count: usize,
+        weight: usize,
+        result: Result<Value, EvalError>,
+    ) {
+        const SMALL: usize = 256;
         match result {
             Ok(value) if value.weight() <= weight.max(SMALL) => {
                 self.steps.truncate(self.steps.len() - count);
@@ -405,16 +420,17 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// The step that a reference is when it has neither a default nor a reference as its key.
-pub(super) fn single_read(written: &Written<'_>) -> Option<Step> {
-    let key = match (&written.key, &written.default) {
-        (None, None) => ReadKey::Whole,
-        (Some(reference::Key::Bare(key)), None) => ReadKey::Constant(Short::new(key)),
-        _ => return None,
+/// The step that a plain reference is.
+#[inline]
+pub(super) fn plain_read(written: &Plain<'_>) -> Step {
+    let key = match written.key {
+        None => ReadKey::Whole,
+        Some(key) => ReadKey::Constant(Short::new(key)),
     };
-    Some(read(written.name, key))
+    read(written.name, key)
 }
 
+#[inline]
 fn read(name: &[u8], key: ReadKey) -> Step {
     Step::Read {
         built_in: BuiltIn::named(name),

@@ -65,6 +65,17 @@ impl<'l> Reader<'l> {
         self.left_open.clear();
         let mut close = 0;
         while let Some(offset) = find(b'$', text, place) {
+            if self.left_open.is_empty()
+                && let Some((expr, length)) = self.plain(&text[offset..])
+            {
+                if literal_from < offset {
+                    piece(Cut::Literal(literal_from..offset));
+                }
+                piece(Cut::Dynamic { offset, expr });
+                place = offset + length;
+                literal_from = place;
+                continue;
+            }
             place = offset + 1;
             if close < place {
                 // Whatever starts ends with a bracket: where there is none, nothing does.
@@ -88,9 +99,9 @@ impl<'l> Reader<'l> {
             if literal_from < offset {
                 piece(Cut::Literal(literal_from..offset));
             }
-            piece(match expr.into_constant() {
-                Ok(value) => Cut::Folded(value),
-                Err(expr) => Cut::Dynamic { offset, expr },
+            piece(match expr.as_constant() {
+                Some(value) => Cut::Folded(value.clone()),
+                None => Cut::Dynamic { offset, expr },
             });
             place = offset + length;
             literal_from = place;
@@ -110,6 +121,15 @@ impl<'l> Reader<'l> {
             self.left_open.pop();
         }
         was
+    }
+
+    /// The plain reference at the start of a text, and its length.
+    #[inline]
+    fn plain(&self, text: &[u8]) -> Option<(Expr, usize)> {
+        let limits = self.writer.limits;
+        let (written, length) = reference::plain(text)?;
+        let fits = length <= limits.expression_bytes && limits.depth > 0;
+        fits.then(|| (Expr::from(program::plain_read(&written)), length))
     }
 
     /// The reference or call at the start of a text, and its length; else the places of all that were begun there and not
@@ -138,17 +158,20 @@ impl<'l> Reader<'l> {
 
     /// A single reference.
     pub(super) fn reference(&mut self, written: reference::Written<'_>) -> Expr {
-        // Most are a single step, for which nothing is to be written.
-        if let Some(step) = program::single_read(&written) {
-            return Expr::from(step);
-        }
         self.writer.start_anew();
         self.writer.reference(written);
         Expr::from(&mut self.writer)
     }
 }
 
+#[inline]
 fn find(byte: u8, text: &[u8], from: usize) -> Option<usize> {
     let rest = text.get(from..)?;
+    // Where something ends, the text often does, or the next thing starts.
+    match rest.first() {
+        None => return None,
+        Some(first) if *first == byte => return Some(from),
+        Some(_) => {}
+    }
     memchr::memchr(byte, rest).map(|place| from + place)
 }

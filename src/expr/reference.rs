@@ -52,10 +52,14 @@ pub(super) fn read<'a>(
     open: &mut Open,
 ) -> Result<Written<'a>, NoReference> {
     if depth > 0
-        && let Some((written, length)) = plain(cursor.rest())
+        && let Some((Plain { name, key }, length)) = plain(cursor.rest())
     {
         cursor.seek(cursor.place() + length);
-        return Ok(written);
+        return Ok(Written {
+            name,
+            key: key.map(Key::Bare),
+            default: None,
+        });
     }
     open.push(cursor.place());
     let depth = depth.checked_sub(1).ok_or(NoReference::TooDeep)?;
@@ -74,24 +78,26 @@ pub(super) fn read<'a>(
     Ok(Written { name, key, default })
 }
 
-/// A reference as most are written, `$(name)` or `$(name{key})` with a key that could be a name, and its length.
-fn plain(text: &[u8]) -> Option<(Written<'_>, usize)> {
+/// A reference as most are written: `$(name)` or `$(name{key})` with a key that could be a name.
+pub(super) struct Plain<'a> {
+    pub(super) name: &'a [u8],
+    pub(super) key: Option<&'a [u8]>,
+}
+
+/// The plain reference at the start of a text, and its length.
+#[inline]
+pub(super) fn plain(text: &[u8]) -> Option<(Plain<'_>, usize)> {
     let inside = text.strip_prefix(b"$(")?;
     let (name, rest) = inside.split_at(leading_name(inside)?);
     let (key, rest) = match rest {
         [b'{', rest @ ..] => {
             let (key, rest) = rest.split_at(leading_name(rest)?);
-            (Some(Key::Bare(key)), rest.strip_prefix(b"}")?)
+            (Some(key), rest.strip_prefix(b"}")?)
         }
         rest => (None, rest),
     };
     let rest = rest.strip_prefix(b")")?;
-    let written = Written {
-        name,
-        key,
-        default: None,
-    };
-    Some((written, text.len() - rest.len()))
+    Some((Plain { name, key }, text.len() - rest.len()))
 }
 
 /// Reads a name at the cursor.

@@ -118,6 +118,7 @@ impl<'a> Quoted<'a> {
 }
 
 /// The symbol at the start of a text, and its length; the longest wins, so that `<=` is not read as `<`.
+#[inline]
 fn symbol(text: &[u8]) -> Option<(Symbol, usize)> {
     let second = text.get(1).copied().unwrap_or_default();
     let doubled = |byte, long, short| {
@@ -187,20 +188,20 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// The next token; the cursor stands behind it, and behind `(` of a call, but before `$(` and before what is no token.
+    /// The next token, which starts at the cursor: space is skipped by whoever wants to know where that is. Then the cursor
+    /// stands behind it, and behind `(` of a call, but before `$(` and before what is no token.
     pub(super) fn next_token(&mut self) -> Token<'a> {
-        self.skip_space();
         let rest = self.rest();
-        if let Some((symbol, length)) = symbol(rest) {
-            self.place += length;
-            return Token::Symbol(symbol);
-        }
         match rest.first() {
             None => return Token::End,
             Some(b'$') => return self.dollar(),
             Some(b'\'' | b'"') => return self.string().map_or_else(Token::Broken, Token::Text),
             Some(b'0'..=b'9') => return Token::Number(self.take(number_length(rest))),
             Some(_) => {}
+        }
+        if let Some((symbol, length)) = symbol(rest) {
+            self.place += length;
+            return Token::Symbol(symbol);
         }
         match leading_name(rest) {
             Some(length) => Token::Word(self.take(length)),
@@ -335,6 +336,7 @@ mod tests {
         let mut cursor = Cursor::new(text.as_bytes(), 0);
         let mut tokens = Vec::new();
         loop {
+            cursor.skip_space();
             match cursor.next_token() {
                 Token::End => return tokens,
                 Token::Broken(fault) => {

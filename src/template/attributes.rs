@@ -150,25 +150,33 @@ pub(super) fn decode_entities(value: Cow<'_, [u8]>) -> Cow<'_, [u8]> {
     let mut out = Vec::with_capacity(value.len());
     out.extend_from_slice(&value[..first]);
     let mut rest = &value[first..];
-    while let Some(at) = memchr(b'&', rest) {
-        out.extend_from_slice(&rest[..at]);
-        rest = &rest[at..];
-        if let Some((character, length)) = entity(rest) {
+    // Here the rest starts with `&`; as an author writes the operator, two stand together.
+    loop {
+        if let Some(behind) = rest.strip_prefix(b"&amp;") {
+            out.push(b'&');
+            rest = behind;
+        } else if let Some((character, length)) = entity(rest) {
             out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
             rest = &rest[length..];
         } else {
             out.push(b'&');
             rest = &rest[1..];
         }
+        if rest.first() == Some(&b'&') {
+            continue;
+        }
+        let Some(at) = memchr(b'&', rest) else {
+            out.extend_from_slice(rest);
+            return Cow::Owned(out);
+        };
+        out.extend_from_slice(&rest[..at]);
+        rest = &rest[at..];
     }
-    out.extend_from_slice(rest);
-    Cow::Owned(out)
 }
 
-/// The character that the reference at the start of `text` stands for, and the reference's length.
+/// The character that the reference at the start of `text` stands for, `&amp;` excepted, and the reference's length.
 fn entity(text: &[u8]) -> Option<(char, usize)> {
-    const NAMED: [(&[u8], char); 5] = [
-        (b"&amp;", '&'),
+    const NAMED: [(&[u8], char); 4] = [
         (b"&lt;", '<'),
         (b"&gt;", '>'),
         (b"&quot;", '"'),

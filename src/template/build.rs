@@ -4,18 +4,19 @@
 use std::sync::LazyLock;
 
 use bytes::Bytes;
+use memchr::memmem::Finder;
 
 use super::Settings;
 use super::issue::{IssueKind, Issues};
 use super::memo::Memo;
 use super::outline::{Paired, Role};
-use super::scan::{Finder, Token, TokenKind, Tokens};
+use super::scan::{Token, TokenKind, Tokens};
 use super::tree::{
     Assign, Assigned, Block, Body, Branch, Branches, Choose, Dynamic, Foreach, Function, If,
     Inline, Node, Span, Template, Try, When,
 };
 use crate::expr::reader::Cut;
-use crate::expr::{self, Name, Piece};
+use crate::expr::{self, Piece};
 
 /// Builds the template of a document.
 pub(super) fn build(
@@ -37,25 +38,21 @@ pub(super) fn build(
         assigns: Vec::new(),
         branches: Vec::new(),
         pending_branches: Vec::new(),
-        pending: Vec::with_capacity(tokens.list.len().min(64)),
+        pending: Vec::with_capacity(tokens.list.len()),
+        outer: Vec::new(),
+        spare: Vec::new(),
         frames: Vec::new(),
-        current: Frame::new(Kind::Root, tokens.list.len(), Around::default(), 0),
+        current: Frame::new(Kind::Root, tokens.list.len(), Around::default()),
     };
     builder.run();
-    let root = builder.body(0);
-    let copied = tokens
-        .list
-        .iter()
-        .filter(|token| matches!(token.kind, TokenKind::Text | TokenKind::Verbatim))
-        .map(|token| token.end - token.start)
-        .sum::<usize>();
+    let root = builder.body();
     // The template may live long.
     builder.nodes.shrink_to_fit();
     builder.dynamics.shrink_to_fit();
     builder.assigns.shrink_to_fit();
     builder.branches.shrink_to_fit();
     Template {
-        has_tags: copied < document.len(),
+        has_tags: tokens.copied < document.len(),
         writes_head: writes_head(&document),
         reads_values: builder.nodes.iter().any(Node::reads_values),
         escape: settings.escape,
@@ -71,13 +68,22 @@ pub(super) fn build(
     }
 }
 
-/// The functions that change the response.
-static WRITE_HEAD: LazyLock<Finder> =
-    LazyLock::new(|| Finder::new(&["$add_header", "$set_response_code", "$set_redirect"]));
+/// The functions that change the response, and what two of them have in common.
+const ADD: &str = "$add_header";
+const SET: &str = "$set_re";
+const SET_REST: [&[u8]; 2] = [b"sponse_code", b"direct"];
 
-/// Whether the bytes hold the name of a function that changes the response.
+/// Whether the bytes hold the name of a function that changes the response. Two searches for one text each are faster than one for
+/// any of three.
 fn writes_head(document: &[u8]) -> bool {
-    WRITE_HEAD.find(document, 0).is_some()
+    static FIND: LazyLock<[Finder<'static>; 2]> =
+        LazyLock::new(|| [Finder::new(ADD), Finder::new(SET)]);
+    let [add, set] = &*FIND;
+    let is_setter = |at: usize| {
+        let rest = document.get(at + SET.len()..).unwrap_or_default();
+        SET_REST.iter().any(|name| rest.starts_with(name))
+    };
+    add.find(document).is_some() || set.find_iter(document).any(is_setter)
 }
 
 /// An open element.
@@ -87,8 +93,6 @@ pub(super) struct Frame {
     pub(super) end: usize,
     pub(super) around: Around,
     pub(super) holds: Holds,
-    /// Where its nodes start among those that are pending.
-    pub(super) start: usize,
 }
 
 /// What an element stands in.
@@ -102,16 +106,23 @@ pub(super) struct Around {
 
 impl Around {
     /// What the content of an element of this kind stands in.
-    fn within(self, kind: &Kind) -> Self {
-        let is_loop = matches!(kind, Kind::Foreach(_));
-        let is_function = matches!(kind, Kind::Function(_));
-        let interpolates = is_loop || is_function || matches!(kind, Kind::Vars | Kind::Assign(_));
-        Self {
-            interpolated: self.interpolated || interpolates,
-            // A function is called from elsewhere: the loop around its definition is not around its calls.
-            in_loop: is_loop || (self.in_loop && !is_function),
-            in_function: self.in_function || is_function,
+    #[inline]
+    fn within(mut self, kind: &Kind) -> Self {
+        match kind {
+            Kind::Vars | Kind::Assign(_) => self.interpolated = true,
+            Kind::Foreach(_) => {
+                self.interpolated = true;
+                self.in_loop = true;
+            }
+            Kind::Function(_) => {
+                self.interpolated = true;
+                // A function is called from elsewhere: the loop around its definition is not around its calls.
+                self.in_loop = false;
+                self.in_function = true;
+            }
+            _ => {}
         }
+        self
     }
 }
 
@@ -131,25 +142,36 @@ pub(super) enum Kind {
     Vars,
     Choose {
         /// Where its branches start among those that are pending.
-        first: usize,
+        first: u32,
         otherwise: Option<Body>,
     },
     /// The last branch of the `choose` around it.
     When,
     Otherwise,
-    Try {
-        offset: usize,
-        attempt: Option<Body>,
-        except: Option<Body>,
-    },
+    Try(Box<OpenTry>),
     Attempt,
     Except,
     Inline(Box<Inline>),
     Foreach(Box<Foreach>),
-    Function(Name),
+    Function(Box<Function>),
     Assign(Box<Assign>),
     If(Box<OpenIf>),
-    Block(Bytes),
+    Block(Box<Block>),
+}
+
+impl Kind {
+    /// Whether an element of this kind has nodes of its own: `choose` and `try` have branches, and what stands in `vars` belongs
+    /// to the element around it.
+    fn has_nodes(&self) -> bool {
+        !matches!(self, Self::Vars | Self::Choose { .. } | Self::Try(_))
+    }
+}
+
+/// A `try` that is being read.
+pub(super) struct OpenTry {
+    pub(super) offset: usize,
+    pub(super) attempt: Option<Body>,
+    pub(super) except: Option<Body>,
 }
 
 /// An `#if` that is being read.
@@ -161,13 +183,12 @@ pub(super) struct OpenIf {
 }
 
 impl Frame {
-    fn new(kind: Kind, end: usize, around: Around, start: usize) -> Self {
+    fn new(kind: Kind, end: usize, around: Around) -> Self {
         Self {
             kind,
             end,
             around,
             holds: Holds::default(),
-            start,
         }
     }
 }
@@ -185,8 +206,12 @@ pub(super) struct Builder<'a> {
     pub(super) branches: Vec<When>,
     /// The branches of all open elements, those of the innermost last.
     pub(super) pending_branches: Vec<When>,
-    /// The nodes of all open elements, those of the current one last.
+    /// The nodes of the current element so far. Those of `vars` are nodes of the element around it.
     pub(super) pending: Vec<Node>,
+    /// The same of the elements around it, outermost first.
+    outer: Vec<Vec<Node>>,
+    /// Room that was used and will be again.
+    spare: Vec<Vec<Node>>,
     /// The elements around the current one, outermost first.
     pub(super) frames: Vec<Frame>,
     pub(super) current: Frame,
@@ -206,11 +231,10 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// Puts the nodes that are pending from `first` on where the template keeps them.
-    pub(super) fn body(&mut self, first: usize) -> Body {
+    /// Puts the nodes of the current element where the template keeps them.
+    pub(super) fn body(&mut self) -> Body {
         let start = self.nodes.len() as u32;
-        let first = first.min(self.pending.len());
-        self.nodes.extend(self.pending.drain(first..));
+        self.nodes.append(&mut self.pending);
         Body {
             start,
             end: self.nodes.len() as u32,
@@ -221,16 +245,20 @@ impl<'a> Builder<'a> {
     fn token(&mut self, index: usize) -> usize {
         let token: &'a Token<'a> = &self.tokens.list[index];
         let next = index + 1;
-        match (&token.kind, self.roles[index]) {
-            (TokenKind::Text, _) => self.text(token, self.current.around.interpolated),
-            (TokenKind::Verbatim, _) => self.text(token, false),
-            (TokenKind::Start(tag), Role::Leaf) => self.leaf(token, tag),
-            (TokenKind::Start(tag), Role::Empty) => return self.element(token, tag, next, next),
-            (TokenKind::Start(tag), Role::Open(end)) => return self.element(token, tag, next, end),
-            // An element that is never closed counts as not written.
-            (TokenKind::Start(_) | TokenKind::End(..), _) => {}
-            (TokenKind::Directive(directive), role) => {
-                return self.directive(token, directive, role, next);
+        match &token.kind {
+            TokenKind::Text => self.text(token, self.current.around.interpolated),
+            TokenKind::Verbatim => self.text(token, false),
+            TokenKind::Start(tag) => match self.roles[index] {
+                Role::Open(end) => return self.element(token, tag, next, end as usize),
+                Role::Empty => return self.element(token, tag, next, next),
+                Role::Leaf => self.leaf(token, tag),
+                // An element that is never closed counts as not written.
+                _ => {}
+            },
+            TokenKind::End(..) => {}
+            TokenKind::Directive(number) => {
+                let directive = self.tokens.directive(*number);
+                return self.directive(token, directive, self.roles[index], next);
             }
         }
         next
@@ -282,14 +310,25 @@ impl<'a> Builder<'a> {
         });
     }
 
+    /// Room to begin with for what a page has many of when it has any: growing moves all that is there.
+    fn few(&self) -> usize {
+        (self.tokens.list.len() / 16).clamp(1, 64)
+    }
+
     pub(super) fn push_assign(&mut self, assign: Assign) {
         let index = self.assigns.len() as u32;
+        if index == 0 {
+            self.assigns.reserve(self.few());
+        }
         self.assigns.push(assign);
         self.pending.push(Node::Assign(index));
     }
 
     pub(super) fn push_dynamic(&mut self, dynamic: Dynamic) {
         let index = self.dynamics.len() as u32;
+        if index == 0 {
+            self.dynamics.reserve(4 * self.few());
+        }
         self.dynamics.push(dynamic);
         self.pending.push(Node::Dynamic(index));
     }
@@ -297,8 +336,7 @@ impl<'a> Builder<'a> {
     /// Adds text, joined with the text before it where the document has nothing between the two.
     fn push_text(&mut self, start: usize, end: usize) {
         let (start, end) = (start as u32, end as u32);
-        let own = self.pending.get_mut(self.current.start..);
-        match own.and_then(<[Node]>::last_mut) {
+        match self.pending.last_mut() {
             Some(Node::Text(last)) if last.end == start => last.end = end,
             _ => self.pending.push(Node::Text(Span { start, end })),
         }
@@ -308,7 +346,7 @@ impl<'a> Builder<'a> {
     pub(super) fn only_branches(&self) -> Option<&'static str> {
         match self.current.kind {
             Kind::Choose { .. } => Some(Paired::Choose.label()),
-            Kind::Try { .. } => Some(Paired::Try.label()),
+            Kind::Try(_) => Some(Paired::Try.label()),
             _ => None,
         }
     }
@@ -316,7 +354,11 @@ impl<'a> Builder<'a> {
     /// Enters an element.
     pub(super) fn push(&mut self, kind: Kind, end: usize) {
         let around = self.current.around.within(&kind);
-        let frame = Frame::new(kind, end, around, self.pending.len());
+        if kind.has_nodes() {
+            let room = self.spare.pop().unwrap_or_default();
+            self.outer.push(std::mem::replace(&mut self.pending, room));
+        }
+        let frame = Frame::new(kind, end, around);
         self.frames
             .push(std::mem::replace(&mut self.current, frame));
     }
@@ -338,11 +380,13 @@ impl<'a> Builder<'a> {
             self.current.holds.changes |= holds.changes;
             self.current.holds.breaks |= holds.breaks && !matches!(frame.kind, Kind::Foreach(_));
         }
-        if matches!(frame.kind, Kind::Vars) {
-            self.join(frame.start);
-            return;
+        let mut body = Body::default();
+        if frame.kind.has_nodes() {
+            body = self.body();
+            if let Some(outer) = self.outer.pop() {
+                self.spare.push(std::mem::replace(&mut self.pending, outer));
+            }
         }
-        let body = self.body(frame.start);
         let node = match frame.kind {
             Kind::Root | Kind::Vars => return,
             Kind::Choose { first, otherwise } => self.choose(first, otherwise),
@@ -359,25 +403,21 @@ impl<'a> Builder<'a> {
                 return;
             }
             Kind::Attempt => {
-                if let Kind::Try { attempt, .. } = &mut self.current.kind {
-                    *attempt = Some(body);
+                if let Kind::Try(open) = &mut self.current.kind {
+                    open.attempt = Some(body);
                 }
                 return;
             }
             Kind::Except => {
-                if let Kind::Try { except, .. } = &mut self.current.kind {
-                    *except = Some(body);
+                if let Kind::Try(open) = &mut self.current.kind {
+                    open.except = Some(body);
                 }
                 return;
             }
-            Kind::Try {
-                offset,
-                attempt,
-                except,
-            } => Node::Try(Box::new(Try {
-                offset,
-                attempt: attempt.unwrap_or_default(),
-                except,
+            Kind::Try(open) => Node::Try(Box::new(Try {
+                offset: open.offset,
+                attempt: open.attempt.unwrap_or_default(),
+                except: open.except,
                 waits: holds.changes || holds.breaks,
             })),
             Kind::Inline(mut inline) => {
@@ -388,7 +428,10 @@ impl<'a> Builder<'a> {
                 foreach.body = body;
                 Node::Foreach(foreach)
             }
-            Kind::Function(name) => Node::Function(Box::new(Function { name, body })),
+            Kind::Function(mut function) => {
+                function.body = body;
+                Node::Function(function)
+            }
             Kind::Assign(mut assign) => {
                 assign.value = Assigned::Content(body);
                 return self.push_assign(*assign);
@@ -416,33 +459,30 @@ impl<'a> Builder<'a> {
                     in_string,
                 }))
             }
-            Kind::Block(name) => Node::Block(Box::new(Block { name, body })),
+            Kind::Block(mut block) => {
+                block.body = body;
+                Node::Block(block)
+            }
         };
         self.pending.push(node);
     }
 
-    fn choose(&mut self, first: usize, otherwise: Option<Body>) -> Node {
+    fn choose(&mut self, first: u32, otherwise: Option<Body>) -> Node {
         let start = self.branches.len() as u32;
-        self.branches.extend(self.pending_branches.drain(first..));
+        if start == 0 {
+            self.branches.reserve(self.few());
+        }
+        if first == 0 {
+            self.branches.append(&mut self.pending_branches);
+        } else {
+            let own = self.pending_branches.drain(first as usize..);
+            self.branches.extend(own);
+        }
         let end = self.branches.len() as u32;
         let branches = Branches { start, end };
         Node::Choose(Choose {
             branches,
             otherwise,
         })
-    }
-
-    /// The nodes from `first` on are from now on those of the current element: text that goes on there is joined.
-    fn join(&mut self, first: usize) {
-        let before = first.checked_sub(1).filter(|at| *at >= self.current.start);
-        let Some([Node::Text(last), Node::Text(next), ..]) =
-            before.and_then(|at| self.pending.get_mut(at..))
-        else {
-            return;
-        };
-        if last.end == next.start {
-            last.end = next.end;
-            self.pending.remove(first);
-        }
     }
 }

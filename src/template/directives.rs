@@ -5,9 +5,9 @@ use super::condition::Condition;
 use super::directive::Directive;
 use super::issue::{DirectiveFault, IssueKind};
 use super::outline::Role;
-use super::scan::{DirectiveToken, Token, TokenKind};
+use super::scan::{DirectiveToken, Token};
 use super::ssi;
-use super::tree::{Branch, Node};
+use super::tree::{Block, Body, Branch, Node};
 
 impl Builder<'_> {
     pub(super) fn directive(
@@ -20,41 +20,45 @@ impl Builder<'_> {
         if let Some(parent) = self.only_branches() {
             self.tell(token, IssueKind::BetweenBranches(parent));
             return match role {
-                Role::Open(end) => end,
+                Role::Open(end) => end as usize,
                 _ => next,
             };
         }
         let read = match &directive.directive {
             Ok(read) => read,
             Err(fault) => {
-                self.message(token, fault.clone());
+                self.message(token, fault.clone(), directive.in_string);
                 return next;
             }
         };
+        let in_string = directive.in_string;
         match role {
-            Role::Open(end) if read.command == "if" => return self.open_if(token, read, next, end),
-            Role::Open(end) => return self.open_block(token, read, next, end),
-            Role::Branch => self.branch(token, read),
+            Role::Open(end) if read.command == "if" => {
+                return self.open_if(token, directive, read, (next, end as usize));
+            }
+            Role::Open(end) => {
+                return self.open_block(token, directive, read, (next, end as usize));
+            }
+            Role::Branch => self.branch(token, read, in_string),
             Role::Close => {
                 if let Err(fault) = ssi::bare(read, ending(read)) {
-                    self.message(token, fault);
+                    self.message(token, fault, in_string);
                 }
             }
             Role::Unclosed => {
                 let command = if read.command == "if" { "if" } else { "block" };
-                self.message(token, DirectiveFault::Unclosed(command));
+                self.message(token, DirectiveFault::Unclosed(command), in_string);
             }
-            Role::Stray => self.message(token, DirectiveFault::Stray(ending(read))),
-            Role::Leaf | Role::Empty => self.single(token, read, directive.in_string),
+            Role::Stray => self.message(token, DirectiveFault::Stray(ending(read)), in_string),
+            Role::Leaf | Role::Empty => self.single(token, read, in_string),
         }
         next
     }
 
     /// Tells a fault and emits the error message in its place.
-    fn message(&mut self, token: &Token<'_>, fault: DirectiveFault) {
+    fn message(&mut self, token: &Token<'_>, fault: DirectiveFault, in_string: bool) {
         self.tell(token, IssueKind::Directive(fault));
         if self.only_branches().is_none() {
-            let in_string = is_in_string(token);
             self.pending.push(Node::Message { in_string });
         }
     }
@@ -74,16 +78,16 @@ impl Builder<'_> {
                 };
                 self.pending.push(node);
             }
-            Err(fault) => self.message(token, fault),
+            Err(fault) => self.message(token, fault, in_string),
         }
     }
 
     fn open_if(
         &mut self,
         token: &Token<'_>,
+        tag: &DirectiveToken,
         directive: &Directive,
-        next: usize,
-        end: usize,
+        (next, end): (usize, usize),
     ) -> usize {
         if self.frames.len() >= self.settings.nesting {
             self.tell(token, IssueKind::Nesting(self.settings.nesting));
@@ -93,7 +97,7 @@ impl Builder<'_> {
         let open_if = OpenIf {
             open: Some((token.start, condition)),
             branches: Vec::new(),
-            in_string: is_in_string(token),
+            in_string: tag.in_string,
         };
         self.push(Kind::If(Box::new(open_if)), end);
         next
@@ -114,7 +118,7 @@ impl Builder<'_> {
         }
     }
 
-    fn branch(&mut self, token: &Token<'_>, directive: &Directive) {
+    fn branch(&mut self, token: &Token<'_>, directive: &Directive, in_string: bool) {
         let is_elif = directive.command == "elif";
         // `#else` has been read: nothing may follow but `#endif`.
         let in_branch = match &self.current.kind {
@@ -122,7 +126,7 @@ impl Builder<'_> {
             _ => false,
         };
         if !in_branch {
-            self.message(token, DirectiveFault::Stray(ending(directive)));
+            self.message(token, DirectiveFault::Stray(ending(directive)), in_string);
             return;
         }
         let following = if is_elif {
@@ -133,7 +137,7 @@ impl Builder<'_> {
             }
             None
         };
-        let body = self.body(self.current.start);
+        let body = self.body();
         if let Kind::If(open_if) = &mut self.current.kind
             && let Some((offset, condition)) = std::mem::replace(&mut open_if.open, following)
         {
@@ -148,25 +152,23 @@ impl Builder<'_> {
     fn open_block(
         &mut self,
         token: &Token<'_>,
+        tag: &DirectiveToken,
         directive: &Directive,
-        next: usize,
-        end: usize,
+        (next, end): (usize, usize),
     ) -> usize {
         if self.frames.len() >= self.settings.nesting {
             self.tell(token, IssueKind::Nesting(self.settings.nesting));
             return end;
         }
         match ssi::block(directive) {
-            Ok(name) => self.push(Kind::Block(name), end),
-            Err(fault) => self.message(token, fault),
+            Ok(name) => {
+                let body = Body::default();
+                self.push(Kind::Block(Box::new(Block { name, body })), end);
+            }
+            Err(fault) => self.message(token, fault, tag.in_string),
         }
         next
     }
-}
-
-/// Whether a directive stands in a string of a JSON document.
-fn is_in_string(token: &Token<'_>) -> bool {
-    matches!(&token.kind, TokenKind::Directive(directive) if directive.in_string)
 }
 
 /// The name of a directive that ends or divides.

@@ -1,11 +1,11 @@
 //! ESI elements -> frames and nodes: what may stand where, and what each element becomes.
 
-use super::build::{Builder, Kind};
+use super::build::{Builder, Kind, OpenTry};
 use super::esi::Reader;
 use super::issue::IssueKind;
 use super::outline::Paired;
 use super::scan::{StartTag, Token};
-use super::tree::{Assign, Assigned, Body, Dynamic, Foreach, Inline, Node, Return, Text};
+use super::tree::{Assign, Assigned, Body, Dynamic, Foreach, Function, Inline, Node, Return, Text};
 use crate::expr::interpolate::Pieces;
 use crate::expr::{Expr, Piece, Reference};
 
@@ -34,6 +34,7 @@ impl<'a> Builder<'a> {
         }
     }
 
+    #[inline]
     fn reader<'r>(&'r mut self, token: &Token<'_>, tag: &StartTag<'_>) -> Reader<'r, 'a> {
         Reader {
             document: self.document,
@@ -116,11 +117,9 @@ impl<'a> Builder<'a> {
                 let taken = paired == Paired::Otherwise && otherwise.is_some();
                 (Some(Paired::Choose), taken)
             }
-            Kind::Try {
-                attempt, except, ..
-            } => {
-                let taken = (paired == Paired::Attempt && attempt.is_some())
-                    || (paired == Paired::Except && except.is_some());
+            Kind::Try(open) => {
+                let taken = (paired == Paired::Attempt && open.attempt.is_some())
+                    || (paired == Paired::Except && open.except.is_some());
                 (Some(Paired::Try), taken)
             }
             _ => (None, false),
@@ -154,12 +153,22 @@ impl<'a> Builder<'a> {
         has_content: bool,
     ) -> Option<Kind> {
         let offset = token.start;
+        // These have no attributes.
+        match paired {
+            Paired::Choose => {
+                return Some(Kind::Choose {
+                    first: self.pending_branches.len() as u32,
+                    otherwise: None,
+                });
+            }
+            Paired::Vars if has_content => return Some(Kind::Vars),
+            Paired::Otherwise => return Some(Kind::Otherwise),
+            Paired::Attempt => return Some(Kind::Attempt),
+            Paired::Except => return Some(Kind::Except),
+            _ => {}
+        }
         let mut reader = self.reader(token, tag);
         Some(match paired {
-            Paired::Choose => Kind::Choose {
-                first: self.pending_branches.len(),
-                otherwise: None,
-            },
             Paired::When => {
                 let when = reader.when();
                 if let Some(test) = &when.test {
@@ -168,16 +177,13 @@ impl<'a> Builder<'a> {
                 self.pending_branches.push(when);
                 Kind::When
             }
-            Paired::Otherwise => Kind::Otherwise,
-            Paired::Try => Kind::Try {
+            Paired::Try => Kind::Try(Box::new(OpenTry {
                 offset,
                 attempt: None,
                 except: None,
-            },
-            Paired::Attempt => Kind::Attempt,
-            Paired::Except => Kind::Except,
+            })),
             Paired::Vars => {
-                if !has_content && let Some((offset, pieces)) = reader.vars_name() {
+                if let Some((offset, pieces)) = reader.vars_name() {
                     self.value(offset, pieces, tag.in_string);
                 }
                 Kind::Vars
@@ -200,11 +206,14 @@ impl<'a> Builder<'a> {
             Paired::Function => {
                 let name = reader.function()?;
                 self.current.holds.changes = true;
-                Kind::Function(name)
+                Kind::Function(Box::new(Function {
+                    name,
+                    body: Body::default(),
+                }))
             }
             Paired::Assign => return self.assign(token, tag),
-            // These never come here.
-            Paired::Remove | Paired::Comment | Paired::If | Paired::Block => return None,
+            // The rest never comes here.
+            _ => return None,
         })
     }
 
@@ -239,7 +248,7 @@ impl<'a> Builder<'a> {
     }
 
     pub(super) fn note_expression(&mut self, expr: &Expr) {
-        self.current.holds.changes |= expr.touches_response() || expr.references().any(is_own_call);
+        self.current.holds.changes |= expr.has_effects();
     }
 }
 

@@ -107,7 +107,7 @@ pub fn compile(document: Bytes, settings: &Settings) -> Template {
     }
     let shared = document.clone();
     let tokens = scan::scan(&shared, settings, &mut issues);
-    let roles = outline::roles(&tokens.list, &mut issues);
+    let roles = outline::roles(&tokens, &mut issues);
     build::build(document, settings, &tokens, &roles, issues)
 }
 

@@ -5,7 +5,7 @@
 //! the whole document before the first node is built.
 
 use super::issue::{IssueKind, Issues};
-use super::scan::{StartTag, Token, TokenKind};
+use super::scan::{DirectiveToken, StartTag, Token, TokenKind, Tokens};
 
 /// What a token is to the structure of its document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,7 +13,7 @@ pub(super) enum Role {
     /// It stands for itself: text, an element or directive without content.
     Leaf,
     /// It opens an element, which ends before the token of this index.
-    Open(usize),
+    Open(u32),
     /// An element that would have content, written with `/`.
     Empty,
     /// It ends an element.
@@ -94,18 +94,23 @@ impl Paired {
 }
 
 /// The role of each token.
-pub(super) fn roles(tokens: &[Token<'_>], issues: &mut Issues) -> Vec<Role> {
+pub(super) fn roles(tokens: &Tokens<'_>, issues: &mut Issues) -> Vec<Role> {
     let mut outline = Outline {
-        tokens,
+        tokens: &tokens.list,
         issues,
-        roles: Vec::with_capacity(tokens.len()),
+        roles: vec![Role::Leaf; tokens.list.len()],
         open: Vec::new(),
         branches: Vec::new(),
         count: [0; KINDS],
     };
-    for index in 0..tokens.len() {
-        let role = outline.role(index);
-        outline.roles.push(role);
+    for (index, token) in tokens.list.iter().enumerate() {
+        let role = match &token.kind {
+            TokenKind::Text | TokenKind::Verbatim => continue,
+            TokenKind::Start(tag) => outline.start(index, tag),
+            TokenKind::End(name, paired) => outline.end_tag(index, name, *paired),
+            TokenKind::Directive(number) => outline.directive(index, tokens.directive(*number)),
+        };
+        outline.roles[index] = role;
     }
     outline.finish()
 }
@@ -123,22 +128,18 @@ struct Outline<'t, 'i> {
 }
 
 impl Outline<'_, '_> {
-    fn role(&mut self, index: usize) -> Role {
-        match &self.tokens[index].kind {
-            TokenKind::Text | TokenKind::Verbatim => Role::Leaf,
-            TokenKind::Start(tag) => self.start(index, tag),
-            TokenKind::End(name, paired) => self.end_tag(index, name, *paired),
-            TokenKind::Directive(token) => match token.directive.as_ref().map(|d| &d.command[..]) {
-                Ok(b"if") => self.opens(Paired::If, index),
-                Ok(b"block") => self.opens(Paired::Block, index),
-                Ok(b"elif" | b"else") => self.branch(index),
-                Ok(b"endif") => self.closes(Paired::If, index),
-                Ok(b"endblock") => self.closes(Paired::Block, index),
-                _ => Role::Leaf,
-            },
+    fn directive(&mut self, index: usize, token: &DirectiveToken) -> Role {
+        match token.directive.as_ref().map(|d| &d.command[..]) {
+            Ok(b"if") => self.opens(Paired::If, index),
+            Ok(b"block") => self.opens(Paired::Block, index),
+            Ok(b"elif" | b"else") => self.branch(index),
+            Ok(b"endif") => self.closes(Paired::If, index),
+            Ok(b"endblock") => self.closes(Paired::Block, index),
+            _ => Role::Leaf,
         }
     }
 
+    #[inline]
     fn start(&mut self, index: usize, tag: &StartTag<'_>) -> Role {
         match tag.paired {
             None => Role::Leaf,
@@ -174,6 +175,7 @@ impl Outline<'_, '_> {
         );
     }
 
+    #[inline]
     fn closes(&mut self, kind: Paired, index: usize) -> Role {
         if self.count[kind as usize] == 0 {
             if let TokenKind::End(name, _) = &self.tokens[index].kind {
@@ -186,7 +188,7 @@ impl Outline<'_, '_> {
         }
         if let Some((kind, start)) = self.open.pop() {
             self.count[kind as usize] -= 1;
-            self.roles[start] = Role::Open(index);
+            self.roles[start] = Role::Open(index as u32);
         }
         Role::Close
     }
@@ -206,7 +208,7 @@ impl Outline<'_, '_> {
         while let Some(&(inner, start)) = self.open.last().filter(|(inner, _)| *inner != kind) {
             self.open.pop();
             self.count[inner as usize] -= 1;
-            self.roles[start] = Role::Open(index);
+            self.roles[start] = Role::Open(index as u32);
             let token = &self.tokens[start];
             self.issues.add(
                 token.start,

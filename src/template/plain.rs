@@ -28,6 +28,7 @@ pub(super) struct PlainTag {
 
 /// The start tag whose name is at `name`, its attributes added to those of earlier tags; none when it is not plain. It
 /// ends within `longest` bytes of its name.
+#[inline]
 pub(super) fn start_tag<'d>(
     document: &'d [u8],
     name: usize,
@@ -49,6 +50,7 @@ pub(super) fn end_tag(document: &[u8], name: usize, longest: usize) -> Option<(u
     (text.get(length) == Some(&b'>')).then_some((name + length, name + length + 1))
 }
 
+#[inline]
 fn read<'d>(
     document: &'d [u8],
     name: usize,
@@ -112,8 +114,13 @@ fn name_length(text: &[u8]) -> Option<usize> {
     if !text.first()?.is_ascii_alphabetic() {
         return None;
     }
-    let in_name = |byte: &&u8| IN_NAMES[usize::from(**byte)];
-    Some(text.iter().take_while(in_name).count())
+    let mut length = 1;
+    while let Some(byte) = text.get(length)
+        && IN_NAMES[usize::from(*byte)]
+    {
+        length += 1;
+    }
+    Some(length)
 }
 
 /// Which bytes stand in names: letters, digits, `_` and `-`.

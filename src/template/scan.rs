@@ -4,7 +4,6 @@
 //! Tokens are spans of the document; what is dropped has no token. Whatever the input, each byte is looked at a bounded
 //! number of times.
 
-use std::ops::Range;
 use std::sync::LazyLock;
 
 use aho_corasick::packed::{self, Searcher};
@@ -26,18 +25,27 @@ pub(super) struct Tokens<'d> {
     pub(super) list: Vec<Token<'d>>,
     /// The attributes of all start tags.
     attributes: Vec<Attribute<'d>>,
+    directives: Vec<DirectiveToken>,
+    /// How many bytes are text.
+    pub(super) copied: usize,
 }
 
 impl Tokens<'_> {
     /// The attributes of one of its tags.
+    #[inline]
     pub(super) fn attributes(&self, tag: &StartTag<'_>) -> AttributeList<'_> {
-        let places = tag.attributes.clone();
+        let places = tag.attributes.0 as usize..tag.attributes.1 as usize;
         AttributeList(self.attributes.get(places).unwrap_or_default())
+    }
+
+    /// What a token of this kind is.
+    pub(super) fn directive(&self, index: u32) -> &DirectiveToken {
+        &self.directives[index as usize]
     }
 }
 
 /// A piece of a document.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Token<'d> {
     /// Where it starts.
     pub(super) start: usize,
@@ -46,7 +54,7 @@ pub(super) struct Token<'d> {
     pub(super) kind: TokenKind<'d>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum TokenKind<'d> {
     /// Bytes that are copied, and interpolated where the elements around them say so.
     Text,
@@ -56,18 +64,18 @@ pub(super) enum TokenKind<'d> {
     Start(StartTag<'d>),
     /// An end tag: its name, and which element it ends.
     End(&'d [u8], Option<Paired>),
-    /// A directive.
-    Directive(Box<DirectiveToken>),
+    /// A directive: [`Tokens::directive`] of this number.
+    Directive(u32),
 }
 
 /// A start tag.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct StartTag<'d> {
     pub(super) name: &'d [u8],
     /// Which element with content it names.
     pub(super) paired: Option<Paired>,
-    /// Where its attributes stand among those of the document.
-    attributes: Range<usize>,
+    /// Where its attributes stand among those of the document: the first, and behind the last.
+    attributes: (u32, u32),
     /// Whether `/` stands before its `>`.
     pub(super) closed: bool,
     /// Whether it stands in a string of a JSON document.
@@ -87,8 +95,8 @@ pub(super) fn scan<'d>(
     settings: &Settings,
     issues: &mut Issues,
 ) -> Tokens<'d> {
-    // A tag to so many bytes is much for small pages; large ones have fewer, and room grows.
-    let room = (document.len() / 24).clamp(4, 1024);
+    // A token to so many bytes is much for small pages; large ones have fewer, and room grows.
+    let room = (document.len() / 16).clamp(4, 1024);
     let mut scanner = Scanner {
         document,
         dialects: settings.dialects,
@@ -97,7 +105,9 @@ pub(super) fn scan<'d>(
         reader: TagReader::new(document, settings.longest_tag),
         issues,
         tokens: Vec::with_capacity(room),
-        attributes: Vec::with_capacity(room / 2),
+        attributes: Vec::with_capacity(room / 3),
+        directives: Vec::new(),
+        copied: 0,
         blocks: Vec::new(),
         no_text_end: false,
         next_special: 0,
@@ -107,6 +117,8 @@ pub(super) fn scan<'d>(
     Tokens {
         list: scanner.tokens,
         attributes: scanner.attributes,
+        directives: scanner.directives,
+        copied: scanner.copied,
     }
 }
 
@@ -182,6 +194,9 @@ struct Scanner<'d, 'i> {
     issues: &'i mut Issues,
     tokens: Vec<Token<'d>>,
     attributes: Vec<Attribute<'d>>,
+    directives: Vec<DirectiveToken>,
+    /// How many bytes are text.
+    copied: usize,
     /// Where the open ESI blocks were opened.
     blocks: Vec<usize>,
     /// Once no `</esi:text>` follows, none will follow later.
@@ -293,7 +308,14 @@ impl<'d> Scanner<'d, '_> {
             && let Some(tag) = plain::start_tag(document, name, longest, &mut self.attributes)
         {
             let name = &document[name..tag.name_end];
-            return self.read_tag(start, name, tag.attributes, tag.end, tag.closed, false);
+            let read = StartTag {
+                name,
+                paired: Paired::of_tag(name),
+                attributes: (tag.attributes.start as u32, tag.attributes.end as u32),
+                closed: tag.closed,
+                in_string: false,
+            };
+            return self.start_tag_read(start, tag.end, read);
         }
         let writing = self.writing(name);
         let tag = match self.reader.start_tag(start, name, writing) {
@@ -306,30 +328,22 @@ impl<'d> Scanner<'d, '_> {
             Err(fault) => return self.malformed(start, fault),
         };
         let name = &document[name..tag.name_end];
-        let in_string = writing == Writing::JsonString;
-        self.read_tag(start, name, attributes, tag.end, tag.closed, in_string)
+        let read = StartTag {
+            name,
+            paired: Paired::of_tag(name),
+            attributes: (attributes.start as u32, attributes.end as u32),
+            closed: tag.closed,
+            in_string: writing == Writing::JsonString,
+        };
+        self.start_tag_read(start, tag.end, read)
     }
 
     /// A start tag that has been read; gives where to go on.
-    fn read_tag(
-        &mut self,
-        start: usize,
-        name: &'d [u8],
-        attributes: Range<usize>,
-        end: usize,
-        closed: bool,
-        in_string: bool,
-    ) -> usize {
-        if name == b"text" {
-            return self.verbatim_text(start, end, closed);
+    #[inline]
+    fn start_tag_read(&mut self, start: usize, end: usize, tag: StartTag<'d>) -> usize {
+        if tag.name == b"text" {
+            return self.verbatim_text(start, end, tag.closed);
         }
-        let tag = StartTag {
-            name,
-            paired: Paired::of_tag(name),
-            attributes,
-            closed,
-            in_string,
-        };
         self.push(start, end, TokenKind::Start(tag));
         end
     }
@@ -490,20 +504,21 @@ impl<'d> Scanner<'d, '_> {
             }
         };
         let in_string = writing == Writing::JsonString;
-        self.push(
-            start,
-            end,
-            TokenKind::Directive(Box::new(DirectiveToken {
-                directive,
-                in_string,
-            })),
-        );
+        let number = self.directives.len() as u32;
+        self.directives.push(DirectiveToken {
+            directive,
+            in_string,
+        });
+        self.push(start, end, TokenKind::Directive(number));
         end
     }
 
     #[inline]
     fn push(&mut self, start: usize, end: usize, kind: TokenKind<'d>) {
         if start < end {
+            if matches!(kind, TokenKind::Text | TokenKind::Verbatim) {
+                self.copied += end - start;
+            }
             self.tokens.push(Token { start, end, kind });
         }
     }

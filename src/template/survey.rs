@@ -97,14 +97,18 @@ pub fn survey(document: &Bytes, settings: &Settings) -> Vec<Piece> {
                 closed: tag.closed,
             },
             TokenKind::End(name, _) => PieceKind::End(shared(document, name)),
-            TokenKind::Directive(tag) => match &tag.directive {
-                Ok(read) => {
-                    let parameters = read.parameters.iter().map(|p| (&p.name[..], &p.value[..]));
-                    let parameters = parameters.map(attribute).collect();
-                    PieceKind::Directive(read.command.clone(), parameters)
+            TokenKind::Directive(number) => {
+                let tag = tokens.directive(*number);
+                match &tag.directive {
+                    Ok(read) => {
+                        let parameters =
+                            read.parameters.iter().map(|p| (&p.name[..], &p.value[..]));
+                        let parameters = parameters.map(attribute).collect();
+                        PieceKind::Directive(read.command.clone(), parameters)
+                    }
+                    Err(_) => broken(document, settings, token.start, tag.in_string),
                 }
-                Err(_) => broken(document, settings, token.start, tag.in_string),
-            },
+            }
         },
         span: token.start..token.end,
     });

@@ -99,7 +99,11 @@ pub(crate) fn names() -> Vec<Name> {
     let directives = [
         found(between(template, "pub(super) fn node(", "other =>"), bytes),
         found(
-            between(template, "TokenKind::Directive(token)", "_ => Role::Leaf"),
+            between(
+                template,
+                "match token.directive.as_ref()",
+                "_ => Role::Leaf",
+            ),
             bytes,
         ),
     ];
