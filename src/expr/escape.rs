@@ -24,7 +24,7 @@ impl Escape {
 
 /// Appends `text` with `& < > " '` as references.
 pub fn append_html(text: &[u8], out: &mut Vec<u8>) {
-    append_replacing(text, out, |byte, _| match byte {
+    append_replacing(text, out, &IN_HTML, |byte, _| match byte {
         b'&' => Some(b"&amp;"),
         b'<' => Some(b"&lt;"),
         b'>' => Some(b"&gt;"),
@@ -36,7 +36,7 @@ pub fn append_html(text: &[u8], out: &mut Vec<u8>) {
 
 /// Appends `text` with the escapes of a JSON string (RFC 8259, 7).
 pub fn append_json(text: &[u8], out: &mut Vec<u8>) {
-    append_replacing(text, out, |byte, control| match byte {
+    append_replacing(text, out, &IN_JSON, |byte, control| match byte {
         b'"' => Some(b"\\\""),
         b'\\' => Some(b"\\\\"),
         b'\n' => Some(b"\\n"),
@@ -77,22 +77,49 @@ pub fn append_url(text: &[u8], out: &mut Vec<u8>) {
 pub(super) const HEX_LOWER: &[u8; 16] = b"0123456789abcdef";
 const HEX_UPPER: &[u8; 16] = b"0123456789ABCDEF";
 
+/// Which bytes are escaped in HTML.
+static IN_HTML: [bool; 256] = table(false, b"&<>\"'");
+
+/// Which bytes are escaped in a string of JSON.
+static IN_JSON: [bool; 256] = table(true, b"\"\\");
+
+/// A table in which these bytes are marked, and controls where they are wanted.
+const fn table(controls: bool, bytes: &[u8]) -> [bool; 256] {
+    let mut table = [false; 256];
+    let mut control = 0;
+    while controls && control < 0x20 {
+        table[control] = true;
+        control += 1;
+    }
+    let mut place = 0;
+    while place < bytes.len() {
+        table[bytes[place] as usize] = true;
+        place += 1;
+    }
+    table
+}
+
 /// Copies runs of bytes that stay, so that text without anything to escape is one copy.
 fn append_replacing(
     text: &[u8],
     out: &mut Vec<u8>,
+    escaped: &[bool; 256],
     replacement: impl for<'a> Fn(u8, &'a mut [u8; 6]) -> Option<&'a [u8]>,
 ) {
     let mut scratch = [0; 6];
-    let mut copied = 0;
-    for (place, byte) in text.iter().enumerate() {
+    let mut rest = text;
+    while let Some(place) = rest.iter().position(|byte| escaped[usize::from(*byte)]) {
+        let (stays, special) = rest.split_at(place);
+        out.extend_from_slice(stays);
+        let Some((byte, behind)) = special.split_first() else {
+            break;
+        };
         if let Some(escaped) = replacement(*byte, &mut scratch) {
-            out.extend_from_slice(&text[copied..place]);
             out.extend_from_slice(escaped);
-            copied = place + 1;
         }
+        rest = behind;
     }
-    out.extend_from_slice(&text[copied..]);
+    out.extend_from_slice(rest);
 }
 
 fn append_percent(text: &[u8], out: &mut Vec<u8>, stays: impl Fn(u8) -> bool) {

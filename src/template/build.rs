@@ -31,7 +31,7 @@ pub(super) fn build(
         settings,
         tokens,
         roles,
-        expressions: expr::Reader::new(&settings.expressions),
+        expressions: None,
         issues,
         nodes: Vec::with_capacity(tokens.list.len()),
         dynamics: Vec::new(),
@@ -198,7 +198,8 @@ pub(super) struct Builder<'a> {
     pub(super) settings: &'a Settings,
     pub(super) tokens: &'a Tokens<'a>,
     pub(super) roles: &'a [Role],
-    pub(super) expressions: expr::Reader<'a>,
+    /// Reads expressions; none before the first, and while it reads a text whose pieces become nodes.
+    pub(super) expressions: Option<Box<expr::Reader<'a>>>,
     pub(super) issues: Issues,
     pub(super) nodes: Vec<Node>,
     pub(super) dynamics: Vec<Dynamic>,
@@ -282,9 +283,10 @@ impl<'a> Builder<'a> {
         }
         let bytes = &self.document[token.start..token.end];
         let limits = &self.settings.expressions;
-        let mut expressions = std::mem::replace(&mut self.expressions, expr::Reader::new(limits));
+        let expressions = self.expressions.take();
+        let mut expressions = expressions.unwrap_or_else(|| Box::new(expr::Reader::new(limits)));
         expressions.cut(bytes, |cut| self.cut(token.start, cut));
-        self.expressions = expressions;
+        self.expressions = Some(expressions);
     }
 
     /// A piece of the text that starts at `start`.

@@ -7,7 +7,7 @@ use super::outline::Paired;
 use super::scan::{StartTag, Token};
 use super::tree::{Assign, Assigned, Body, Dynamic, Foreach, Function, Inline, Node, Return, Text};
 use crate::expr::interpolate::Pieces;
-use crate::expr::{Expr, Piece, Reference};
+use crate::expr::{self, Expr, Piece, Reference};
 
 impl<'a> Builder<'a> {
     pub(super) fn leaf(&mut self, token: &Token<'_>, tag: &StartTag<'_>) {
@@ -36,10 +36,13 @@ impl<'a> Builder<'a> {
 
     #[inline]
     fn reader<'r>(&'r mut self, token: &Token<'_>, tag: &StartTag<'_>) -> Reader<'r, 'a> {
+        let limits = &self.settings.expressions;
         Reader {
             document: self.document,
-            limits: &self.settings.expressions,
-            expressions: &mut self.expressions,
+            limits,
+            expressions: self
+                .expressions
+                .get_or_insert_with(|| Box::new(expr::Reader::new(limits))),
             issues: &mut self.issues,
             at: (token.start, token.end - token.start),
             attributes: self.tokens.attributes(tag),
