@@ -47,7 +47,7 @@ impl<S: FragmentSource> Host for World<'_, S> {
     }
 
     fn now(&mut self) -> i64 {
-        self.page.now
+        self.page.now()
     }
 
     fn random(&mut self, below: u64) -> u64 {

@@ -186,7 +186,7 @@ impl Composer {
         coded: Option<Coded>,
     ) -> Result<Composed<S::Policy>, ComposeError> {
         let rules = Arc::clone(&self.rules);
-        let mut page = Page::new(rules, source, watcher, now(), coded.is_none());
+        let mut page = Page::new(rules, source, watcher, coded.is_none());
         page.reservations.extend(skeleton.reservation);
         let writes_head = skeleton.template.writes_head();
         let waits = self.waits_for(writes_head);
@@ -304,13 +304,6 @@ impl HeadWaits {
     fn any(&self) -> bool {
         self.whole || self.own || !self.time.is_zero()
     }
-}
-
-fn now() -> i64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.map_or(0, |since| {
-        i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
-    })
 }
 
 fn expression_limits(limits: &LanguageLimits) -> expr::Limits {

@@ -4,11 +4,12 @@
 //! all fetches; those that a page no longer needs when it is complete are handed to its source. Evaluation runs ahead in *threads*, one for each document and a few for content whose turn comes late
 //! (`except`, `stub`); nesting is this queue of threads, not recursion.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::collections::VecDeque;
 use std::fmt::Display;
 use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use futures::StreamExt;
 use futures::future::BoxFuture;
@@ -59,7 +60,8 @@ pub(super) struct Page<S: FragmentSource> {
     pub(super) attempts: Vec<Attempt>,
     runnable: VecDeque<Thread>,
     blocked: Vec<Thread>,
-    flying: FuturesUnordered<Flight<S::Policy>>,
+    /// None until the first fetch.
+    flying: Option<FuturesUnordered<Flight<S::Policy>>>,
     waiting: VecDeque<Flight<S::Policy>>,
     /// What the parts mean for the head, while it has not left.
     pub(super) parts: Option<Vec<Part<S::Policy>>>,
@@ -73,7 +75,8 @@ pub(super) struct Page<S: FragmentSource> {
     /// Includes of the page itself that have not been answered.
     pub(super) unanswered: usize,
     pub(super) failure: Option<ComposeError>,
-    pub(super) now: i64,
+    /// When it was first asked for the time.
+    now: OnceCell<i64>,
     /// Template errors told so far.
     errors: Cell<usize>,
     /// Shares of the memory for documents, held until the page is done.
@@ -92,7 +95,6 @@ impl<S: FragmentSource> Page<S> {
         rules: Arc<Rules>,
         source: S,
         watcher: Arc<dyn Watcher>,
-        now: i64,
         joins: bool,
     ) -> Self {
         Self {
@@ -107,7 +109,7 @@ impl<S: FragmentSource> Page<S> {
             attempts: Vec::new(),
             runnable: VecDeque::new(),
             blocked: Vec::new(),
-            flying: FuturesUnordered::new(),
+            flying: None,
             waiting: VecDeque::new(),
             parts: Some(Vec::new()),
             head: HeadEdits::default(),
@@ -117,7 +119,7 @@ impl<S: FragmentSource> Page<S> {
             size: 0,
             unanswered: 0,
             failure: None,
-            now,
+            now: OnceCell::new(),
             errors: Cell::new(0),
             reservations: Vec::new(),
             joins,
@@ -217,8 +219,9 @@ impl<S: FragmentSource> Page<S> {
 
     /// A fetch that must be waited for.
     pub(super) fn take_off(&mut self, flight: Flight<S::Policy>) {
-        if self.flying.len() < self.rules.config.concurrency.max(1) {
-            self.flying.push(flight);
+        let flying = self.flying.get_or_insert_default();
+        if flying.len() < self.rules.config.concurrency.max(1) {
+            flying.push(flight);
         } else {
             self.waiting.push_back(flight);
         }
@@ -259,10 +262,15 @@ impl<S: FragmentSource> Page<S> {
             if self.failure.is_some() {
                 return Poll::Ready(());
             }
-            match self.flying.poll_next_unpin(context) {
+            let next = match &mut self.flying {
+                Some(flying) => flying.poll_next_unpin(context),
+                None => Poll::Ready(None),
+            };
+            match next {
                 Poll::Ready(Some((slot, result))) => {
-                    if let Some(next) = self.waiting.pop_front() {
-                        self.flying.push(next);
+                    if let (Some(flying), Some(next)) = (&mut self.flying, self.waiting.pop_front())
+                    {
+                        flying.push(next);
                     }
                     self.deliver(slot, result);
                     self.go_on();
@@ -281,7 +289,7 @@ impl<S: FragmentSource> Page<S> {
 
     /// What is still fetched although the page is complete; afterwards nothing is in flight.
     pub(super) fn rest(&mut self) -> Option<BoxFuture<'static, ()>> {
-        let mut flying = std::mem::take(&mut self.flying);
+        let mut flying = self.flying.take()?;
         let mut waiting = std::mem::take(&mut self.waiting);
         if flying.is_empty() {
             return None;
@@ -293,9 +301,19 @@ impl<S: FragmentSource> Page<S> {
         }))
     }
 
+    /// The time of the page in seconds since 1970, the same wherever it is asked for.
+    pub(super) fn now(&self) -> i64 {
+        *self.now.get_or_init(|| {
+            let since = SystemTime::now().duration_since(UNIX_EPOCH);
+            since.map_or(0, |since| {
+                i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+            })
+        })
+    }
+
     /// Whether nothing is in flight and nothing is left to evaluate.
     pub(super) fn is_idle(&self) -> bool {
-        self.flying.is_empty()
+        self.flying.as_ref().is_none_or(FuturesUnordered::is_empty)
             && self.waiting.is_empty()
             && self.runnable.is_empty()
             && self.blocked.is_empty()

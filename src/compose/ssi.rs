@@ -81,7 +81,7 @@ impl<S: FragmentSource> Page<S> {
             b"scheme" => url.scheme(),
             b"date_local" | b"date_gmt" => {
                 let format = &self.documents[document].ssi.time_format;
-                return strftime(self.now, format).map(Bytes::from);
+                return strftime(self.now(), format).map(Bytes::from);
             }
             _ => {
                 let wanted = name.strip_prefix(b"arg_")?;

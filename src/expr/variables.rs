@@ -17,7 +17,8 @@ const VARIABLE_WEIGHT: usize = 24;
 /// Names and values, with the sum of their weights. A clone shares them until one of the two changes.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Variables {
-    values: Arc<Table>,
+    /// None until the first is set.
+    values: Option<Arc<Table>>,
     weight: usize,
 }
 
@@ -96,7 +97,7 @@ pub struct Shadowed {
 impl Variables {
     #[inline]
     pub(super) fn get(&self, name: &Name) -> Option<&Value> {
-        self.values.get(name)
+        self.values.as_ref()?.get(name)
     }
 
     /// Sets a variable; a missing value takes it away. On an error nothing is changed.
@@ -109,12 +110,12 @@ impl Variables {
         if matches!(value, Value::Missing) {
             let former = self.weight_of(name);
             if former > 0 {
-                Arc::make_mut(&mut self.values).remove(name);
+                self.table().remove(name);
             }
             self.weight -= former;
             return Ok(());
         }
-        let values = Arc::make_mut(&mut self.values);
+        let values = Arc::make_mut(self.values.get_or_insert_default());
         let place = values.get_mut(name);
         let former = place.as_ref().map_or(0, |value| weight_of(name, value));
         let weight = (self.weight - former).saturating_add(weight_of(name, &value));
@@ -159,7 +160,7 @@ impl Variables {
             },
             other => other,
         };
-        let whole = Arc::make_mut(&mut self.values).get_mut(name);
+        let whole = self.table().get_mut(name);
         let weight = match whole {
             Some(Value::Dictionary(dictionary)) => {
                 let dictionary = Arc::make_mut(dictionary);
@@ -189,10 +190,8 @@ impl Variables {
 
     /// Puts a variable aside.
     pub(super) fn shadow(&mut self, name: &Name) -> Shadowed {
-        let is_there = self.values.get(name).is_some();
-        let value = is_there
-            .then(|| Arc::make_mut(&mut self.values).remove(name))
-            .flatten();
+        let is_there = self.get(name).is_some();
+        let value = is_there.then(|| self.table().remove(name)).flatten();
         Shadowed {
             name: name.clone(),
             value,
@@ -203,11 +202,16 @@ impl Variables {
     pub(super) fn unshadow(&mut self, shadowed: Shadowed) {
         let Shadowed { name, value } = shadowed;
         self.weight -= self.weight_of(&name);
-        let values = Arc::make_mut(&mut self.values);
+        let values = self.table();
         values.remove(&name);
         if let Some(value) = value {
             values.add(name, value);
         }
+    }
+
+    /// The table, of its own from now on.
+    fn table(&mut self) -> &mut Table {
+        Arc::make_mut(self.values.get_or_insert_default())
     }
 
     fn weight_of(&self, name: &Name) -> usize {
