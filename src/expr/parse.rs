@@ -71,10 +71,10 @@ impl<'a, 'w, 'l> Parser<'a, 'w, 'l> {
 
     fn whole(&mut self) -> Parsed {
         self.any()?;
-        match self.peek() {
-            Token::End => Ok(()),
-            _ => Err(self.unexpected("an operator or the end")),
+        if self.ends_here() || matches!(self.peek(), Token::End) {
+            return Ok(());
         }
+        Err(self.unexpected("an operator or the end"))
     }
 
     /// Reads `or`: all levels.
@@ -93,9 +93,22 @@ impl<'a, 'w, 'l> Parser<'a, 'w, 'l> {
         }
     }
 
+    /// Whether the text ends here; no token is made of that.
+    #[inline]
+    fn ends_here(&mut self) -> bool {
+        if self.next.is_some() {
+            return false;
+        }
+        self.cursor.skip_space();
+        self.cursor.rest().is_empty()
+    }
+
     /// The operator that comes next, if it binds as tightly as that.
     #[inline]
     fn infix(&mut self, least: Level, most: Level) -> Option<(Level, Infix)> {
+        if self.ends_here() {
+            return None;
+        }
         let found = Infix::of(self.peek());
         found.filter(|(level, _)| least <= *level && *level <= most)
     }

@@ -182,27 +182,19 @@ impl<'a> Writer<'a> {
         if let Some([Step::Constant(left), Step::Constant(right)]) = self.constants(2) {
             let weight = left.weight() + right.weight();
             let result = operator.apply(left, right, self.limits);
-            self.folded(offset, step, 2, weight, result);
-        } else {
-            self.steps.push(step);
+            return self.folded(offset, step, 2, weight, result);
         }
-        self.join_constant();
-    }
-
-    /// Joins an operator with its right side where that is a constant that every way to the operator leads over.
-    fn join_constant(&mut self) {
-        let start = self.steps.len().saturating_sub(2);
-        let Some([Step::Constant(right), Step::Binary(operator)]) = self.steps.get_mut(start..)
-        else {
-            return;
-        };
-        if start < self.barrier {
-            return;
+        // A right side that is a constant, and that every way to the operator leads over, is a part of the step.
+        let last = self.steps.len().saturating_sub(1);
+        match self.steps.get_mut(last) {
+            Some(step @ Step::Constant(_)) if last >= self.barrier => {
+                let constant = std::mem::replace(step, Step::Truth);
+                if let Step::Constant(right) = constant {
+                    *step = Step::BinaryConstant(operator, right);
+                }
+            }
+            _ => self.steps.push(step),
         }
-        let right = std::mem::replace(right, Value::Missing);
-        let joined = Step::BinaryConstant(*operator, right);
-        self.steps.truncate(start);
-        self.steps.push(joined);
     }
 
     pub(super) fn range(&mut self, offset: usize) {
