@@ -148,7 +148,7 @@ impl List {
     /// All of it, when it is values and nothing else.
     pub(super) fn take_values(&mut self) -> Option<Bytes> {
         match &self.pieces[..] {
-            [Piece::Value(0, _)] if self.grows && !self.in_string => {
+            [Piece::Value(0, _)] if self.grows && self.complete && !self.in_string => {
                 let values = std::mem::take(&mut self.values);
                 self.clear();
                 Some(values.into())
