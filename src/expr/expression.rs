@@ -125,14 +125,6 @@ impl Expr {
             _ => false,
         })
     }
-
-    /// Whether it calls `$add_header`, `$set_response_code` or `$set_redirect` itself, in a branch that may be skipped or
-    /// not.
-    pub fn touches_response(&self) -> bool {
-        self.steps.iter().any(|step| {
-            matches!(step, Step::CallBuiltIn(function, _) if function.subject == Subject::Response)
-        })
-    }
 }
 
 impl From<Step> for Expr {
@@ -212,8 +204,9 @@ mod tests {
             "own f",
         ];
         assert_eq!(names, expected);
-        assert!(!expr.touches_response());
-        assert!(parsed("0 & $set_redirect('/')").touches_response());
+        assert!(expr.has_effects());
+        assert!(!parsed("$upper($(a) + $(b))").has_effects());
+        assert!(parsed("0 & $set_redirect('/')").has_effects());
     }
 
     #[test]

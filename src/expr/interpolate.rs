@@ -141,9 +141,9 @@ impl Interpolation {
         self.dynamic().flat_map(|(_, expr)| expr.references())
     }
 
-    /// Whether it calls `$add_header`, `$set_response_code` or `$set_redirect`.
-    pub fn touches_response(&self) -> bool {
-        self.dynamic().any(|(_, expr)| expr.touches_response())
+    /// Whether a reference or call in it [has effects](Expr::has_effects).
+    pub fn has_effects(&self) -> bool {
+        self.dynamic().any(|(_, expr)| expr.has_effects())
     }
 
     /// Appends the text to `out`, tainted values escaped for the document. It stops after the piece with which `out` grows
@@ -285,7 +285,9 @@ mod tests {
             .collect();
         assert_eq!(issues, ["3: unknown function $lowr; $lower is known"]);
         assert_eq!(text.references().count(), 4);
-        assert!(text.touches_response());
+        assert!(text.has_effects());
+        assert!(cut("$set_redirect($(d))").has_effects());
+        assert!(!cut("ab $(c)").has_effects());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::outline::Paired;
 use super::scan::{StartTag, Token};
 use super::tree::{Assign, Assigned, Body, Dynamic, Foreach, Function, Inline, Node, Return, Text};
 use crate::expr::interpolate::Pieces;
-use crate::expr::{self, Expr, Piece, Reference};
+use crate::expr::{self, Expr, Piece};
 
 impl<'a> Builder<'a> {
     pub(super) fn leaf(&mut self, token: &Token<'_>, tag: &StartTag<'_>) {
@@ -56,7 +56,7 @@ impl<'a> Builder<'a> {
         }
         let include = Box::new(self.reader(token, tag).include(element, tag.in_string));
         let calls = include.texts().any(|text| match text {
-            Text::Esi(text) => text.touches_response() || text.references().any(is_own_call),
+            Text::Esi(text) => text.has_effects(),
             _ => false,
         });
         self.current.holds.changes |= calls;
@@ -253,9 +253,4 @@ impl<'a> Builder<'a> {
     pub(super) fn note_expression(&mut self, expr: &Expr) {
         self.current.holds.changes |= expr.has_effects();
     }
-}
-
-/// Whether a function of the document is called: it may assign.
-fn is_own_call(reference: Reference<'_>) -> bool {
-    matches!(reference, Reference::Own(_))
 }
