@@ -12,11 +12,12 @@
 //! Whatever nests passes through [`Parser::deeper`], so the depth of the stack is bounded by the limit of depth.
 
 use super::error::{ParseError, ParseErrorKind};
+use super::name::leading_name;
 use super::open::Open;
 use super::operators::{self, Binary};
 use super::program::{self, Writer};
 use super::reference::{self, NoReference};
-use super::token::{Cursor, Symbol, Token};
+use super::token::{self, Cursor, Symbol, Token};
 use super::value::Value;
 
 /// Errors are rare and large, so they travel in a box.
@@ -71,7 +72,7 @@ impl<'a, 'w, 'l> Parser<'a, 'w, 'l> {
 
     fn whole(&mut self) -> Parsed {
         self.any()?;
-        if self.ends_here() || matches!(self.peek(), Token::End) {
+        if matches!(self.peek(), Token::End) {
             return Ok(());
         }
         Err(self.unexpected("an operator or the end"))
@@ -93,44 +94,41 @@ impl<'a, 'w, 'l> Parser<'a, 'w, 'l> {
         }
     }
 
-    /// Whether the text ends here; no token is made of that.
+    /// The operator that comes next, if it binds as tightly as that. No token is made of it.
     #[inline]
-    fn ends_here(&mut self) -> bool {
-        if self.next.is_some() {
-            return false;
-        }
+    fn infix(&mut self, least: Level, most: Level) -> Option<Infix> {
+        debug_assert!(self.next.is_none(), "an operand leaves no token behind");
         self.cursor.skip_space();
-        self.cursor.rest().is_empty()
+        Infix::leading(self.cursor.rest())
+            .filter(|found| least <= found.level && found.level <= most)
     }
 
-    /// The operator that comes next, if it binds as tightly as that.
+    /// Steps over an operator that comes next; says where it started.
     #[inline]
-    fn infix(&mut self, least: Level, most: Level) -> Option<(Level, Infix)> {
-        if self.ends_here() {
-            return None;
-        }
-        let found = Infix::of(self.peek());
-        found.filter(|(level, _)| least <= *level && *level <= most)
+    fn over(&mut self, infix: Infix) -> usize {
+        let offset = self.cursor.place();
+        self.cursor.seek(offset + infix.length);
+        offset
     }
 
     /// The same where the first operand has been read and `found` comes next; all bind at most as tightly as `most`.
-    fn operators(&mut self, least: Level, mut most: Level, found: (Level, Infix)) -> Parsed {
+    fn operators(&mut self, least: Level, mut most: Level, found: Infix) -> Parsed {
         let mut next = Some(found);
-        while let Some((level, infix)) = next {
-            match infix {
-                Infix::Junction { when } => self.junction(level, when)?,
-                Infix::Binary(binary) => {
-                    let offset = self.advance();
-                    self.level(level.above())?;
+        while let Some(found) = next {
+            match found.operation {
+                Operation::Junction { when } => self.junction(found, when)?,
+                Operation::Binary(binary) => {
+                    let offset = self.over(found);
+                    self.level(found.level.above())?;
                     self.writer.binary(offset, binary);
                 }
-                Infix::Matches { ignore_case } => {
-                    let offset = self.advance();
-                    self.level(level.above())?;
+                Operation::Matches { ignore_case } => {
+                    let offset = self.over(found);
+                    self.level(found.level.above())?;
                     self.writer.matches(offset, ignore_case);
                 }
             }
-            if level == Level::Comparison {
+            if found.level == Level::Comparison {
                 // Comparisons do not chain.
                 most = Level::And;
             }
@@ -141,12 +139,14 @@ impl<'a, 'w, 'l> Parser<'a, 'w, 'l> {
 
     /// Sides joined by `|` or `&`, the first of which has been read: the first that is `when` decides, and the rest is
     /// skipped.
-    fn junction(&mut self, level: Level, when: bool) -> Parsed {
-        let join = if when { Symbol::Or } else { Symbol::And };
+    fn junction(&mut self, found: Infix, when: bool) -> Parsed {
         let mut last_jump = None;
-        while self.takes(join) {
+        let mut next = Some(found);
+        while let Some(found) = next {
+            self.over(found);
             last_jump = Some(self.writer.decide(when, last_jump));
-            self.level(level.above())?;
+            self.level(found.level.above())?;
+            next = self.infix(found.level, found.level);
         }
         if let Some(jump) = last_jump {
             self.writer.truth();
@@ -446,49 +446,67 @@ impl Level {
     }
 }
 
-/// An operator between two sides.
+/// An operator between two sides, as it is written.
 #[derive(Debug, Clone, Copy)]
-enum Infix {
+struct Infix {
+    /// How tightly it binds.
+    level: Level,
+    operation: Operation,
+    /// In bytes.
+    length: usize,
+}
+
+/// What an operator does with its sides.
+#[derive(Debug, Clone, Copy)]
+enum Operation {
     Junction { when: bool },
     Binary(Binary),
     Matches { ignore_case: bool },
 }
 
 impl Infix {
-    /// The operator that a token is, and how tightly it binds.
+    /// The operator at the start of a text.
     #[inline]
-    fn of(token: &Token<'_>) -> Option<(Level, Self)> {
-        let (level, binary) = match token {
-            Token::Symbol(symbol) => match symbol {
-                Symbol::Or => return Some((Level::Or, Self::Junction { when: true })),
-                Symbol::And => return Some((Level::And, Self::Junction { when: false })),
-                Symbol::Equal => (Level::Comparison, Binary::Equal),
-                Symbol::Unequal => (Level::Comparison, Binary::Unequal),
-                Symbol::Less => (Level::Comparison, Binary::Less),
-                Symbol::Greater => (Level::Comparison, Binary::Greater),
-                Symbol::AtMost => (Level::Comparison, Binary::AtMost),
-                Symbol::AtLeast => (Level::Comparison, Binary::AtLeast),
-                Symbol::Plus => (Level::Sum, Binary::Add),
-                Symbol::Minus => (Level::Sum, Binary::Subtract),
-                Symbol::Star => (Level::Term, Binary::Multiply),
-                Symbol::Slash => (Level::Term, Binary::Divide),
-                Symbol::Percent => (Level::Term, Binary::Remainder),
-                _ => return None,
-            },
-            Token::Word(word) => return Self::of_word(word),
+    fn leading(text: &[u8]) -> Option<Self> {
+        let Some((symbol, length)) = token::symbol(text) else {
+            return Self::leading_word(text);
+        };
+        let (level, operation) = match symbol {
+            Symbol::Or => (Level::Or, Operation::Junction { when: true }),
+            Symbol::And => (Level::And, Operation::Junction { when: false }),
+            Symbol::Equal => (Level::Comparison, Operation::Binary(Binary::Equal)),
+            Symbol::Unequal => (Level::Comparison, Operation::Binary(Binary::Unequal)),
+            Symbol::Less => (Level::Comparison, Operation::Binary(Binary::Less)),
+            Symbol::Greater => (Level::Comparison, Operation::Binary(Binary::Greater)),
+            Symbol::AtMost => (Level::Comparison, Operation::Binary(Binary::AtMost)),
+            Symbol::AtLeast => (Level::Comparison, Operation::Binary(Binary::AtLeast)),
+            Symbol::Plus => (Level::Sum, Operation::Binary(Binary::Add)),
+            Symbol::Minus => (Level::Sum, Operation::Binary(Binary::Subtract)),
+            Symbol::Star => (Level::Term, Operation::Binary(Binary::Multiply)),
+            Symbol::Slash => (Level::Term, Operation::Binary(Binary::Divide)),
+            Symbol::Percent => (Level::Term, Operation::Binary(Binary::Remainder)),
             _ => return None,
         };
-        Some((level, Self::Binary(binary)))
+        Some(Self {
+            level,
+            operation,
+            length,
+        })
     }
 
-    fn of_word(word: &[u8]) -> Option<(Level, Self)> {
-        let infix = match word {
-            b"has" => Self::Binary(Binary::Has),
-            b"has_i" => Self::Binary(Binary::HasIgnoringCase),
-            b"matches" => Self::Matches { ignore_case: false },
-            b"matches_i" => Self::Matches { ignore_case: true },
+    fn leading_word(text: &[u8]) -> Option<Self> {
+        let length = leading_name(text)?;
+        let operation = match &text[..length] {
+            b"has" => Operation::Binary(Binary::Has),
+            b"has_i" => Operation::Binary(Binary::HasIgnoringCase),
+            b"matches" => Operation::Matches { ignore_case: false },
+            b"matches_i" => Operation::Matches { ignore_case: true },
             _ => return None,
         };
-        Some((Level::Comparison, infix))
+        Some(Self {
+            level: Level::Comparison,
+            operation,
+            length,
+        })
     }
 }

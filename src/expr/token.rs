@@ -119,7 +119,7 @@ impl<'a> Quoted<'a> {
 
 /// The symbol at the start of a text, and its length; the longest wins, so that `<=` is not read as `<`.
 #[inline]
-fn symbol(text: &[u8]) -> Option<(Symbol, usize)> {
+pub(super) fn symbol(text: &[u8]) -> Option<(Symbol, usize)> {
     let second = text.get(1).copied().unwrap_or_default();
     let doubled = |byte, long, short| {
         if second == byte {
