@@ -39,13 +39,17 @@ pub(super) fn build(
         branches: Vec::new(),
         pending_branches: Vec::new(),
         pending: Vec::with_capacity(tokens.list.len()),
-        outer: Vec::new(),
-        spare: Vec::new(),
         frames: Vec::new(),
-        current: Frame::new(Kind::Root, tokens.list.len(), Around::default()),
+        current: Frame {
+            kind: Kind::Root,
+            end: tokens.list.len() as u32,
+            first: 0,
+            around: Around::default(),
+            holds: Holds::default(),
+        },
     };
     builder.run();
-    let root = builder.body();
+    let root = builder.body(0);
     // The template may live long.
     builder.nodes.shrink_to_fit();
     builder.dynamics.shrink_to_fit();
@@ -90,7 +94,9 @@ fn writes_head(document: &[u8]) -> bool {
 pub(super) struct Frame {
     pub(super) kind: Kind,
     /// The index of the token before which it ends.
-    pub(super) end: usize,
+    end: u32,
+    /// Where its nodes start among those that are pending.
+    pub(super) first: u32,
     pub(super) around: Around,
     pub(super) holds: Holds,
 }
@@ -182,17 +188,6 @@ pub(super) struct OpenIf {
     pub(super) in_string: bool,
 }
 
-impl Frame {
-    fn new(kind: Kind, end: usize, around: Around) -> Self {
-        Self {
-            kind,
-            end,
-            around,
-            holds: Holds::default(),
-        }
-    }
-}
-
 pub(super) struct Builder<'a> {
     pub(super) document: &'a Bytes,
     pub(super) settings: &'a Settings,
@@ -207,12 +202,8 @@ pub(super) struct Builder<'a> {
     pub(super) branches: Vec<When>,
     /// The branches of all open elements, those of the innermost last.
     pub(super) pending_branches: Vec<When>,
-    /// The nodes of the current element so far. Those of `vars` are nodes of the element around it.
+    /// The nodes of all open elements, those of the innermost last. Those of `vars` are nodes of the element around it.
     pub(super) pending: Vec<Node>,
-    /// The same of the elements around it, outermost first.
-    outer: Vec<Vec<Node>>,
-    /// Room that was used and will be again.
-    spare: Vec<Vec<Node>>,
     /// The elements around the current one, outermost first.
     pub(super) frames: Vec<Frame>,
     pub(super) current: Frame,
@@ -222,7 +213,7 @@ impl<'a> Builder<'a> {
     fn run(&mut self) {
         let mut index = 0;
         while index < self.tokens.list.len() {
-            while self.current.end == index && !self.frames.is_empty() {
+            while self.current.end as usize == index && !self.frames.is_empty() {
                 self.close();
             }
             index = self.token(index);
@@ -232,10 +223,10 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// Puts the nodes of the current element where the template keeps them.
-    pub(super) fn body(&mut self) -> Body {
+    /// Puts the pending nodes from `first` on, those of one element, where the template keeps them.
+    pub(super) fn body(&mut self, first: u32) -> Body {
         let start = self.nodes.len() as u32;
-        self.nodes.append(&mut self.pending);
+        self.nodes.extend(self.pending.drain(first as usize..));
         Body {
             start,
             end: self.nodes.len() as u32,
@@ -338,7 +329,8 @@ impl<'a> Builder<'a> {
     /// Adds text, joined with the text before it where the document has nothing between the two.
     fn push_text(&mut self, start: usize, end: usize) {
         let (start, end) = (start as u32, end as u32);
-        match self.pending.last_mut() {
+        let own = self.pending.get_mut(self.current.first as usize..);
+        match own.and_then(<[_]>::last_mut) {
             Some(Node::Text(last)) if last.end == start => last.end = end,
             _ => self.pending.push(Node::Text(Span { start, end })),
         }
@@ -355,18 +347,23 @@ impl<'a> Builder<'a> {
 
     /// Enters an element.
     pub(super) fn push(&mut self, kind: Kind, end: usize) {
-        let around = self.current.around.within(&kind);
-        if kind.has_nodes() {
-            let room = self.spare.pop().unwrap_or_default();
-            self.outer.push(std::mem::replace(&mut self.pending, room));
-        }
-        let frame = Frame::new(kind, end, around);
+        let frame = Frame {
+            end: end as u32,
+            first: if kind.has_nodes() {
+                self.pending.len() as u32
+            } else {
+                self.current.first
+            },
+            around: self.current.around.within(&kind),
+            holds: Holds::default(),
+            kind,
+        };
         self.frames
             .push(std::mem::replace(&mut self.current, frame));
     }
 
     pub(super) fn close_if_ended(&mut self, index: usize) {
-        if self.current.end == index && !self.frames.is_empty() {
+        if self.current.end as usize == index && !self.frames.is_empty() {
             self.close();
         }
     }
@@ -382,13 +379,11 @@ impl<'a> Builder<'a> {
             self.current.holds.changes |= holds.changes;
             self.current.holds.breaks |= holds.breaks && !matches!(frame.kind, Kind::Foreach(_));
         }
-        let mut body = Body::default();
-        if frame.kind.has_nodes() {
-            body = self.body();
-            if let Some(outer) = self.outer.pop() {
-                self.spare.push(std::mem::replace(&mut self.pending, outer));
-            }
-        }
+        let body = if frame.kind.has_nodes() {
+            self.body(frame.first)
+        } else {
+            Body::default()
+        };
         let node = match frame.kind {
             Kind::Root | Kind::Vars => return,
             Kind::Choose { first, otherwise } => self.choose(first, otherwise),

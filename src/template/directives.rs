@@ -137,7 +137,7 @@ impl Builder<'_> {
             }
             None
         };
-        let body = self.body();
+        let body = self.body(self.current.first);
         if let Kind::If(open_if) = &mut self.current.kind
             && let Some((offset, condition)) = std::mem::replace(&mut open_if.open, following)
         {
