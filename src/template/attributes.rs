@@ -144,9 +144,14 @@ fn read_all<'t, 'd>(
 
 /// Decodes `&amp; &lt; &gt; &quot; &apos; &#N; &#xN;`; any other `&` stays. Without any it is the same slice.
 pub(super) fn decode_entities(value: Cow<'_, [u8]>) -> Cow<'_, [u8]> {
-    let Some(first) = memchr(b'&', &value) else {
-        return value;
-    };
+    match memchr(b'&', &value) {
+        Some(first) => Cow::Owned(decode_from(first, &value)),
+        None => value,
+    }
+}
+
+/// The same of a value whose first `&` is at `first`.
+pub(super) fn decode_from(first: usize, value: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(value.len());
     out.extend_from_slice(&value[..first]);
     let mut rest = &value[first..];
@@ -167,7 +172,7 @@ pub(super) fn decode_entities(value: Cow<'_, [u8]>) -> Cow<'_, [u8]> {
         }
         let Some(at) = memchr(b'&', rest) else {
             out.extend_from_slice(rest);
-            return Cow::Owned(out);
+            return out;
         };
         out.extend_from_slice(&rest[..at]);
         rest = &rest[at..];

@@ -8,10 +8,15 @@ use std::ops::Range;
 
 use memchr::{memchr, memchr2};
 
-use super::attributes::{Attribute, FEW, decode_entities};
+use super::attributes::{Attribute, FEW, decode_from};
 
 /// Longer tags are not plain.
 const LONGEST: usize = 512;
+
+/// How many bytes from its name on a plain tag may have, when a tag may have so many.
+pub(super) fn longest(tag: usize) -> usize {
+    tag.saturating_sub("</esi:".len()).min(LONGEST)
+}
 
 /// A start tag.
 #[derive(Debug, PartialEq, Eq)]
@@ -36,7 +41,7 @@ pub(super) fn start_tag<'d>(
     list: &mut Vec<Attribute<'d>>,
 ) -> Option<PlainTag> {
     let first = list.len();
-    let tag = read(document, name, longest.min(LONGEST), list);
+    let tag = read(document, name, longest, list);
     if tag.is_none() {
         list.truncate(first);
     }
@@ -45,7 +50,7 @@ pub(super) fn start_tag<'d>(
 
 /// Behind the name and behind the `>` of the end tag whose name is at `name`; none when it is not plain.
 pub(super) fn end_tag(document: &[u8], name: usize, longest: usize) -> Option<(usize, usize)> {
-    let text = window(document, name, longest.min(LONGEST));
+    let text = window(document, name, longest);
     let length = name_length(text)?;
     (text.get(length) == Some(&b'>')).then_some((name + length, name + length + 1))
 }
@@ -94,7 +99,7 @@ fn attribute<'d>(text: &'d [u8], first: usize, list: &mut Vec<Attribute<'d>>) ->
         (stop, (&value[..stop]).into())
     } else {
         let length = stop + memchr(quote, &value[stop..])?;
-        (length, decode_entities((&value[..length]).into()))
+        (length, decode_from(stop, &value[..length]).into())
     };
     list.push(Attribute {
         name: name.into(),

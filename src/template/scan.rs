@@ -101,6 +101,7 @@ pub(super) fn scan<'d>(
         document,
         dialects: settings.dialects,
         json: settings.is_json(),
+        plain: plain::longest(settings.longest_tag),
         longest: settings.longest_tag,
         reader: TagReader::new(document, settings.longest_tag),
         issues,
@@ -189,6 +190,8 @@ struct Scanner<'d, 'i> {
     document: &'d Bytes,
     dialects: Dialects,
     json: bool,
+    /// How many bytes from its name on a plain tag may have.
+    plain: usize,
     longest: usize,
     reader: TagReader<'d>,
     issues: &'i mut Issues,
@@ -303,20 +306,28 @@ impl<'d> Scanner<'d, '_> {
 
     fn start_tag(&mut self, start: usize, name: usize) -> usize {
         let document: &'d [u8] = self.document;
-        if !self.json
-            && let longest = self.longest.saturating_sub(name - start)
-            && let Some(tag) = plain::start_tag(document, name, longest, &mut self.attributes)
-        {
-            let name = &document[name..tag.name_end];
-            let read = StartTag {
-                name,
-                paired: Paired::of_tag(name),
-                attributes: (tag.attributes.start as u32, tag.attributes.end as u32),
-                closed: tag.closed,
-                in_string: false,
-            };
-            return self.start_tag_read(start, tag.end, read);
-        }
+        let plain = if self.json {
+            None
+        } else {
+            plain::start_tag(document, name, self.plain, &mut self.attributes)
+        };
+        let Some(tag) = plain else {
+            return self.any_start_tag(start, name);
+        };
+        let name = &document[name..tag.name_end];
+        let read = StartTag {
+            name,
+            paired: Paired::of_tag(name),
+            attributes: (tag.attributes.start as u32, tag.attributes.end as u32),
+            closed: tag.closed,
+            in_string: false,
+        };
+        self.start_tag_read(start, tag.end, read)
+    }
+
+    #[inline(never)]
+    fn any_start_tag(&mut self, start: usize, name: usize) -> usize {
+        let document: &'d [u8] = self.document;
         let writing = self.writing(name);
         let tag = match self.reader.start_tag(start, name, writing) {
             Ok(tag) => tag,
@@ -349,25 +360,31 @@ impl<'d> Scanner<'d, '_> {
     }
 
     fn end_tag(&mut self, start: usize, name: usize) -> usize {
-        let longest = self.longest.saturating_sub(name - start);
+        let document: &'d [u8] = self.document;
         let plain = if self.json {
             None
         } else {
-            plain::end_tag(self.document, name, longest)
+            plain::end_tag(document, name, self.plain)
         };
-        let (name_end, end) = if let Some(ends) = plain {
-            ends
-        } else {
-            let writing = self.writing(name);
-            match self.reader.end_tag(start, name, writing) {
-                Ok(tag) => (tag.name_end, tag.end),
-                Err(fault) => return self.malformed(start, fault),
-            }
+        let Some((name_end, end)) = plain else {
+            return self.any_end_tag(start, name);
         };
-        let document: &'d [u8] = self.document;
         let name = &document[name..name_end];
         self.push(start, end, TokenKind::End(name, Paired::of_tag(name)));
         end
+    }
+
+    #[inline(never)]
+    fn any_end_tag(&mut self, start: usize, name: usize) -> usize {
+        let document: &'d [u8] = self.document;
+        let writing = self.writing(name);
+        let tag = match self.reader.end_tag(start, name, writing) {
+            Ok(tag) => tag,
+            Err(fault) => return self.malformed(start, fault),
+        };
+        let name = &document[name..tag.name_end];
+        self.push(start, tag.end, TokenKind::End(name, Paired::of_tag(name)));
+        tag.end
     }
 
     /// A tag whose first character of `\`, `"`, `'`, `>` is the `\` stands in a string of a JSON document. Tags are met in
@@ -391,6 +408,7 @@ impl<'d> Scanner<'d, '_> {
     }
 
     /// Drops a tag that breaks the grammar, through the first `>` behind its opener.
+    #[inline(never)]
     fn malformed(&mut self, start: usize, fault: TagFault) -> usize {
         let end =
             memchr(b'>', &self.document[start..]).map_or(self.document.len(), |at| start + at + 1);
@@ -404,6 +422,7 @@ impl<'d> Scanner<'d, '_> {
     }
 
     /// `esi:text`: its content leaves unchanged, up to the first `</esi:text>`.
+    #[inline(never)]
     fn verbatim_text(&mut self, start: usize, end: usize, closed: bool) -> usize {
         if closed {
             return end;
@@ -443,6 +462,7 @@ impl<'d> Scanner<'d, '_> {
     }
 
     /// `<!--`: a directive, an ESI block, or a comment.
+    #[inline(never)]
     fn comment(&mut self, start: usize) -> usize {
         let inside = start + "<!--".len();
         let rest = &self.document[inside..];
@@ -468,6 +488,7 @@ impl<'d> Scanner<'d, '_> {
 
     /// A comment or CDATA section, whose content starts at `from`: copied up to and with its end, directives in it carried out.
     /// Without an end it reaches to the end of the document.
+    #[inline(never)]
     fn verbatim(&mut self, start: usize, from: usize, finder: &Finder) -> usize {
         let (mut copied, mut at) = (start, from);
         while let Some((pattern, found, end)) = finder.find(self.document, at) {
@@ -487,6 +508,7 @@ impl<'d> Scanner<'d, '_> {
         self.document.len()
     }
 
+    #[inline(never)]
     fn directive(&mut self, start: usize) -> usize {
         let inside = start + "<!--#".len();
         let writing = self.writing(inside);
