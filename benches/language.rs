@@ -75,6 +75,21 @@ fn hundred_expressions() -> String {
     format!("<ul>\n{}</ul>\n", row.repeat(20))
 }
 
+/// The same, and each row asks for names of its own: nothing that was read is met again.
+fn hundred_different() -> String {
+    let rows = (b'a'..).take(20).map(|letter| {
+        let x = char::from(letter);
+        format!(
+            "<li><esi:assign name=\"n{x}\" value=\"{letter} + 3 * 4\"/>\
+            <esi:choose><esi:when test=\"$(HTTP_COOKIE{{group{x}}}) == 'gold{x}' &amp;&amp; $(n{x}) > 3\">\
+            <esi:vars>Dear $(HTTP_COOKIE{{name{x}}}), $(n{x}) for you</esi:vars></esi:when>\
+            <esi:otherwise>nothing here</esi:otherwise></esi:choose>\
+            <esi:vars>$upper($(QUERY_STRING{{q{x}}}))</esi:vars> some text between two rows of a list</li>\n"
+        )
+    });
+    format!("<ul>\n{}</ul>\n", rows.collect::<String>())
+}
+
 /// Text with an include now and then, as shops have it.
 fn shop(bytes: usize) -> String {
     let row = "<li class=\"book\"><a href=\"/books/7\">The Name of the Rose</a> <p>A novel of monks, books and murder.</p></li>\n";
@@ -95,6 +110,7 @@ fn compiling(criterion: &mut Criterion) {
     for (name, page) in [
         ("compile/20 KB shop", shop(20_000)),
         ("compile/100 expressions", hundred_expressions()),
+        ("compile/100 different expressions", hundred_different()),
     ] {
         let document = Bytes::from(page);
         assert!(

@@ -111,6 +111,12 @@ impl Expr {
         steps + held + size_of_val(self.issues())
     }
 
+    /// Its program.
+    #[cfg(test)]
+    pub(super) fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+
     /// What looks wrong in it.
     pub fn issues(&self) -> &[Issue] {
         self.issues.as_deref().unwrap_or_default()

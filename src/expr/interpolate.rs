@@ -80,13 +80,13 @@ pub type Failures = Vec<(usize, EvalError)>;
 impl Interpolation {
     /// Cuts a text; the literal pieces are slices of it. Calls whose result is always the same are carried out here.
     pub fn parse(text: &Bytes, limits: &Limits) -> Self {
-        Self::read(text, &mut Reader::new(limits))
+        Self::read(text, text, &mut Reader::new(limits))
     }
 
-    /// The same with a reader at hand.
-    pub fn read(text: &Bytes, reader: &mut Reader<'_>) -> Self {
+    /// The same with a reader at hand, and the text where it stands in the document.
+    pub fn read<'l>(written: &'l [u8], text: &Bytes, reader: &mut Reader<'l>) -> Self {
         let mut pieces = Vec::new();
-        reader.cut(text, |piece| match piece {
+        reader.cut(written, |piece| match piece {
             Cut::Literal(range) => push_literal(&mut pieces, text.slice(range)),
             Cut::Folded(value) => push_literal(&mut pieces, value.to_text().into_owned().into()),
             Cut::Dynamic { offset, expr } => pieces.push(Piece::Dynamic { offset, expr }),

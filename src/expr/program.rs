@@ -96,11 +96,11 @@ pub(super) enum ReadKey {
     Top,
 }
 
-/// A program. Most are a single step, which needs no memory of its own.
+/// A program. Most are a single step, which needs no memory of its own; where others are the same, they are shared.
 #[derive(Debug, Clone)]
 pub(super) enum Program {
     One(Step),
-    Many(Box<[Step]>),
+    Many(Arc<[Step]>),
 }
 
 impl Deref for Program {
@@ -151,9 +151,7 @@ impl<'a> Writer<'a> {
         let program = if let Some(only) = only {
             Program::One(only)
         } else {
-            let mut steps = Vec::with_capacity(self.steps.len());
-            steps.append(&mut self.steps);
-            Program::Many(steps.into())
+            Program::Many(self.steps.drain(..).collect())
         };
         self.barrier = 0;
         let issues = (!self.issues.is_empty()).then(|| self.issues.split_off(0).into());

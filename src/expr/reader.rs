@@ -12,14 +12,19 @@ use super::name::leading_name;
 use super::open::Open;
 use super::parse;
 use super::program::{self, Writer};
-use super::reference;
+use super::reference::{self, Plain};
 use super::token::Cursor;
 use super::value::Value;
 
-/// Reads expressions and text with references in it.
+/// Reads expressions and text with references in it. Pages are written by loops, so what was read a moment ago is known when it
+/// is met again, and both share the program.
 #[derive(Debug)]
 pub struct Reader<'l> {
     writer: Writer<'l>,
+    /// Whole expressions.
+    expressions: Known<'l>,
+    /// Calls and references in text.
+    dynamics: Known<'l>,
     /// Places in the text at hand whose `$` is known to start nothing.
     left_open: BinaryHeap<Reverse<usize>>,
 }
@@ -45,19 +50,27 @@ impl<'l> Reader<'l> {
     pub fn new(limits: &'l Limits) -> Self {
         Self {
             writer: Writer::new(limits),
+            expressions: Known::default(),
+            dynamics: Known::default(),
             left_open: BinaryHeap::new(),
         }
     }
 
     /// Reads a whole text as an expression.
-    pub fn expression(&mut self, text: &[u8]) -> Result<Expr, ParseError> {
+    pub fn expression(&mut self, text: &'l [u8]) -> Result<Expr, ParseError> {
+        let slot = Slot::of(text);
+        if let Some((expr, _)) = self.expressions.get(slot, |known| known == text) {
+            return Ok(expr);
+        }
         self.writer.start_anew();
         parse::expression(text, &mut self.writer)?;
-        Ok(Expr::from(&mut self.writer))
+        let expr = Expr::from(&mut self.writer);
+        self.expressions.keep(slot, text, &expr);
+        Ok(expr)
     }
 
     /// Cuts a text and gives its pieces in order. Calls whose result is always the same are carried out here.
-    pub fn cut(&mut self, text: &[u8], mut piece: impl FnMut(Cut)) {
+    pub fn cut(&mut self, text: &'l [u8], mut piece: impl FnMut(Cut)) {
         let mut literal_from = 0;
         let mut place = 0;
         // What was left open when something around it could not be read is text, too; were each tried again for itself, a
@@ -65,13 +78,20 @@ impl<'l> Reader<'l> {
         self.left_open.clear();
         let mut close = 0;
         while let Some(offset) = find(b'$', text, place) {
-            if self.left_open.is_empty()
-                && let Some((expr, length)) = self.plain(&text[offset..])
-            {
+            let rest = &text[offset..];
+            let plain = if self.left_open.is_empty() {
+                self.plain(rest)
+            } else {
+                None
+            };
+            if let Some((written, length)) = plain {
                 if literal_from < offset {
                     piece(Cut::Literal(literal_from..offset));
                 }
-                piece(Cut::Dynamic { offset, expr });
+                piece(Cut::Dynamic {
+                    offset,
+                    expr: Expr::from(program::plain_read(&written)),
+                });
                 place = offset + length;
                 literal_from = place;
                 continue;
@@ -84,10 +104,11 @@ impl<'l> Reader<'l> {
                     None => break,
                 }
             }
-            if close - offset >= self.writer.limits.expression_bytes || self.was_left_open(offset) {
+            let to_close = close - offset + 1;
+            if to_close > self.writer.limits.expression_bytes || self.was_left_open(offset) {
                 continue;
             }
-            let (expr, length) = match self.dynamic(&text[offset..]) {
+            let (expr, length) = match self.known_or_dynamic(rest, to_close) {
                 Ok(read) => read,
                 Err(open) => {
                     let inner = open.places().skip(1);
@@ -125,11 +146,21 @@ impl<'l> Reader<'l> {
 
     /// The plain reference at the start of a text, and its length.
     #[inline]
-    fn plain(&self, text: &[u8]) -> Option<(Expr, usize)> {
+    fn plain(&self, text: &'l [u8]) -> Option<(Plain<'l>, usize)> {
         let limits = self.writer.limits;
-        let (written, length) = reference::plain(text)?;
-        let fits = length <= limits.expression_bytes && limits.depth > 0;
-        fits.then(|| (Expr::from(program::plain_read(&written)), length))
+        let fits = |length| length <= limits.expression_bytes && limits.depth > 0;
+        reference::plain(text).filter(|(_, length)| fits(*length))
+    }
+
+    /// What [`Reader::dynamic`] reads; it is looked for among what is known by its bytes up to the first bracket.
+    fn known_or_dynamic(&mut self, text: &'l [u8], to_close: usize) -> Result<(Expr, usize), Open> {
+        let slot = Slot::of(&text[..to_close]);
+        if let Some(known) = self.dynamics.get(slot, |known| text.starts_with(known)) {
+            return Ok(known);
+        }
+        let (expr, length) = self.dynamic(text)?;
+        self.dynamics.keep(slot, &text[..length], &expr);
+        Ok((expr, length))
     }
 
     /// The reference or call at the start of a text, and its length; else the places of all that were begun there and not
@@ -164,6 +195,50 @@ impl<'l> Reader<'l> {
     }
 }
 
+/// Some of what was read, each in the slot of its text.
+#[derive(Debug, Default)]
+struct Known<'l>(Vec<Option<(&'l [u8], Expr)>>);
+
+/// Where a text is looked for among those that are known.
+#[derive(Debug, Clone, Copy)]
+struct Slot(usize);
+
+impl Slot {
+    /// So many there are.
+    const COUNT: usize = 16;
+
+    /// By the length of a text and its last bytes, in which those that begin alike differ.
+    #[inline]
+    fn of(text: &[u8]) -> Self {
+        let last = text.last_chunk().copied().map_or(0, u64::from_le_bytes);
+        let mixed = (last ^ text.len() as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        Self((mixed >> 60) as usize)
+    }
+}
+
+impl<'l> Known<'l> {
+    /// What the text of a slot is worth, and its length, if it is the wanted one.
+    #[inline]
+    fn get(&self, slot: Slot, is_wanted: impl FnOnce(&[u8]) -> bool) -> Option<(Expr, usize)> {
+        let (text, expr) = self.0.get(slot.0)?.as_ref()?;
+        is_wanted(text).then(|| (expr.clone(), text.len()))
+    }
+
+    /// Keeps what a text is worth, in place of another that had its slot. What looks wrong is told at every place where it
+    /// stands, so it is read at each.
+    fn keep(&mut self, slot: Slot, text: &'l [u8], expr: &Expr) {
+        if !expr.issues().is_empty() {
+            return;
+        }
+        if self.0.is_empty() {
+            self.0.resize_with(Slot::COUNT, || None);
+        }
+        if let Some(kept) = self.0.get_mut(slot.0) {
+            *kept = Some((text, expr.clone()));
+        }
+    }
+}
+
 #[inline]
 fn find(byte: u8, text: &[u8], from: usize) -> Option<usize> {
     let rest = text.get(from..)?;
@@ -174,4 +249,78 @@ fn find(byte: u8, text: &[u8], from: usize) -> Option<usize> {
         Some(_) => {}
     }
     memchr::memchr(byte, rest).map(|place| from + place)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn read<'l>(reader: &mut Reader<'l>, text: &'l [u8]) -> (String, Vec<String>) {
+        let expression = format!("{:?}", reader.expression(text));
+        let mut pieces = Vec::new();
+        reader.cut(text, |piece| pieces.push(format!("{piece:?}")));
+        (expression, pieces)
+    }
+
+    #[test]
+    fn the_same_expressions_share_a_program() {
+        let limits = Limits::default();
+        let mut reader = Reader::new(&limits);
+        let steps = |expr: &Expr| expr.steps().as_ptr();
+        let first = reader.expression(b"$(a) == 'x' & $(b)").unwrap();
+        let second = reader.expression(b"$(a) == 'x' & $(b)").unwrap();
+        assert_eq!(steps(&first), steps(&second));
+        assert_ne!(
+            steps(&first),
+            steps(&reader.expression(b"$(a) == 'y' & $(b)").unwrap())
+        );
+    }
+
+    #[test]
+    fn what_looks_wrong_is_told_each_time() {
+        let limits = Limits::default();
+        let mut reader = Reader::new(&limits);
+        for _ in 0..3 {
+            assert_eq!(
+                reader.expression(b"1 / 0 == $(a)").unwrap().issues().len(),
+                1
+            );
+            assert!(reader.expression(b"1 / ").is_err());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_known_is_what_would_be_read_anew(texts in prop::collection::vec(texts(), 1..12)) {
+            let limits = Limits::default();
+            let mut reader = Reader::new(&limits);
+            for text in &texts {
+                let anew = read(&mut Reader::new(&limits), text.as_bytes());
+                prop_assert_eq!(read(&mut reader, text.as_bytes()), anew, "{}", text);
+            }
+        }
+    }
+
+    /// Few pieces, so that texts repeat and begin alike.
+    fn texts() -> impl Strategy<Value = String> {
+        let piece = prop::sample::select(vec![
+            "$upper($(q))",
+            "$upper('a')",
+            "$f($(a|b))",
+            "$(a|b)",
+            "$(a{$(b)})",
+            "$(a)",
+            " == 'x'",
+            "(",
+            ")",
+            "$upper(",
+            "$(",
+            "|b)",
+            " + 1",
+            "x",
+        ]);
+        prop::collection::vec(piece, 1..4).prop_map(|pieces| pieces.concat())
+    }
 }

@@ -24,10 +24,10 @@ pub(super) struct Reader<'a, 'l> {
     pub(super) issues: &'a mut Issues,
     /// Where the tag starts, and its length.
     pub(super) at: (usize, usize),
-    pub(super) attributes: AttributeList<'a>,
+    pub(super) attributes: AttributeList<'l>,
 }
 
-impl<'a> Reader<'a, '_> {
+impl<'l> Reader<'_, 'l> {
     /// Tells an issue of this tag.
     pub(super) fn tell(&mut self, kind: IssueKind) {
         self.issues.add(self.at.0, self.at.1, kind);
@@ -38,7 +38,7 @@ impl<'a> Reader<'a, '_> {
         place_in(self.document, value).unwrap_or(self.at.0)
     }
 
-    fn required(&mut self, element: &'static str, attribute: &'static str) -> Option<&'a [u8]> {
+    fn required(&mut self, element: &'static str, attribute: &'static str) -> Option<&'l [u8]> {
         let value = self.attributes.get(attribute);
         if value.is_none() {
             self.tell(IssueKind::MissingAttribute { element, attribute });
@@ -47,7 +47,7 @@ impl<'a> Reader<'a, '_> {
     }
 
     /// An expression; none when it cannot be read.
-    pub(super) fn expression(&mut self, text: &[u8]) -> Option<Expr> {
+    pub(super) fn expression(&mut self, text: &'l [u8]) -> Option<Expr> {
         let start = self.place(text);
         match self.expressions.expression(text) {
             Ok(expr) => {
@@ -69,11 +69,12 @@ impl<'a> Reader<'a, '_> {
     }
 
     /// Text with references in it.
-    pub(super) fn text(&mut self, text: &[u8]) -> Text {
+    pub(super) fn text(&mut self, text: &'l [u8]) -> Text {
         if memchr::memchr(b'$', text).is_none() {
             return Text::Constant(shared(self.document, text));
         }
-        let interpolation = Interpolation::read(&shared(self.document, text), self.expressions);
+        let interpolation =
+            Interpolation::read(text, &shared(self.document, text), self.expressions);
         if let Some(constant) = interpolation.as_literal() {
             return Text::Constant(constant);
         }
@@ -286,7 +287,8 @@ impl<'a> Reader<'a, '_> {
     pub(super) fn vars_name(&mut self) -> Option<(usize, Pieces)> {
         let name = self.attributes.get("name")?;
         let start = self.place(name);
-        let interpolation = Interpolation::read(&shared(self.document, name), self.expressions);
+        let interpolation =
+            Interpolation::read(name, &shared(self.document, name), self.expressions);
         for issue in interpolation.issues() {
             self.issues
                 .add(start + issue.offset, 1, IssueKind::Suspect(issue.kind));

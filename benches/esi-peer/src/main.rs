@@ -1,4 +1,4 @@
-//! Two pages, one of a hundred expressions and one of much text with a few, by Marquetry and by the `esi` crate 0.7: compiled
+//! Three pages, one of a hundred expressions, as a loop writes them, one where each is another, and one of much text with a few, by Marquetry and by the `esi` crate 0.7: compiled
 //! once and parsed, then composed from the compiled template and parsed and evaluated anew, as the crate does for each request.
 //! Time and allocations, in one run, turn by turn.
 //!
@@ -90,6 +90,21 @@ fn hundred_expressions() -> String {
         <esi:otherwise>nothing here</esi:otherwise></esi:choose>\
         <esi:vars>$upper($(QUERY_STRING{q}))</esi:vars> some text between two rows of a list</li>\n";
     format!("<ul>\n{}</ul>\n", row.repeat(20))
+}
+
+/// The same, and each row asks for names of its own.
+fn hundred_different() -> String {
+    let rows = (b'a'..).take(20).map(|letter| {
+        let x = char::from(letter);
+        format!(
+            "<li><esi:assign name=\"n{x}\" value=\"3 * 4 + {letter}\"/>\
+            <esi:choose><esi:when test=\"$(HTTP_COOKIE{{group{x}}}) == 'gold{x}' &amp;&amp; $(n{x}) > 3\">\
+            <esi:vars>Dear $(HTTP_COOKIE{{name{x}}}), $(n{x}) for you</esi:vars></esi:when>\
+            <esi:otherwise>nothing here</esi:otherwise></esi:choose>\
+            <esi:vars>$upper($(QUERY_STRING{{q{x}}}))</esi:vars> some text between two rows of a list</li>\n"
+        )
+    });
+    format!("<ul>\n{}</ul>\n", rows.collect::<String>())
 }
 
 /// A page as a shop has it: much text, and now and then a greeting, a choice, something that is left out.
@@ -217,5 +232,6 @@ fn compare(name: &str, page: String, rounds: usize) {
 fn main() {
     let rounds = std::env::args().nth(1).map_or(2000, |text| text.parse().expect("a number of rounds"));
     compare("a page of 100 expressions", hundred_expressions(), rounds);
+    compare("a page of 100 expressions, each another", hundred_different(), rounds);
     compare("a shop's page", shop(), rounds);
 }
