@@ -34,8 +34,9 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Pages of a hundred rows each: what stands in a row, and by how much the weight may be larger than what is held.
-const ROWS: [(&str, &str, usize); 9] = [
+/// Pages of a hundred rows each: what stands in a row, `@` being its number, and by how much the weight may be larger than what is
+/// held.
+const ROWS: [(&str, &str, usize); 11] = [
     ("text", "<p>nothing but text, and no tag</p>\n", 2),
     (
         "includes",
@@ -45,6 +46,16 @@ const ROWS: [(&str, &str, usize); 9] = [
     (
         "expressions",
         "<esi:choose><esi:when test=\"$(HTTP_COOKIE{a}) == 'gold' &amp;&amp; $(n) > 3\">x</esi:when></esi:choose>",
+        2,
+    ),
+    (
+        "different expressions",
+        "<esi:choose><esi:when test=\"$(HTTP_COOKIE{a}) == 'gold@' &amp;&amp; $(n) > 3\">x</esi:when></esi:choose>",
+        2,
+    ),
+    (
+        "different constants",
+        "<esi:assign name=\"l\" value=\"['a text of some length', 'and another one', [1, 2, @]]\"/>",
         2,
     ),
     (
@@ -83,7 +94,8 @@ const ROWS: [(&str, &str, usize); 9] = [
 fn a_compiled_page_weighs_what_it_holds() {
     let settings = Settings::default();
     for (name, row, slack) in ROWS {
-        let document = Bytes::from(row.repeat(100));
+        let rows = (0..100).map(|number| row.replace('@', &number.to_string()));
+        let document = Bytes::from(rows.collect::<String>());
         // What is made once for the whole process is made now, and the document is shared before it is counted.
         drop(compile(document.clone(), &settings));
         let before = live();

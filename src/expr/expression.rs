@@ -1,5 +1,7 @@
 //! A parsed expression: read once, evaluated for every request, never changed.
 
+use std::sync::Arc;
+
 use super::error::{EvalError, ParseError};
 use super::eval;
 use super::functions::Subject;
@@ -101,14 +103,17 @@ impl Expr {
         })
     }
 
-    /// Bytes of memory that it holds beside its own.
+    /// Bytes of memory that it holds beside its own; of a program that others share, its part.
     pub fn weight(&self) -> usize {
-        let steps = match &self.steps {
-            Program::One(_) => 0,
-            Program::Many(steps) => size_of_val(&**steps),
-        };
         let held = self.steps.iter().map(Step::weight).sum::<usize>();
-        steps + held + size_of_val(self.issues())
+        let steps = match &self.steps {
+            Program::One(_) => held,
+            Program::Many(steps) => {
+                let shared = size_of_val(&**steps) + 2 * size_of::<usize>() + held;
+                shared.div_ceil(Arc::strong_count(steps))
+            }
+        };
+        steps + size_of_val(self.issues())
     }
 
     /// Its program.

@@ -185,7 +185,7 @@ impl Value {
         }
     }
 
-    /// Bytes of memory that it holds beside its own.
+    /// Bytes of memory that it holds beside its own; of what others hold as well, its part.
     pub(super) fn memory(&self) -> usize {
         /// What shared memory needs to count who holds it.
         const COUNTS: usize = 4 * size_of::<usize>();
@@ -195,7 +195,8 @@ impl Value {
             Self::List(list) => {
                 let items = list.items();
                 let held = items.iter().map(Self::memory).sum::<usize>();
-                COUNTS + size_of::<List>() + size_of_val(items) + held
+                let whole = COUNTS + size_of::<List>() + size_of_val(items) + held;
+                whole.div_ceil(Arc::strong_count(list))
             }
             Self::Dictionary(dictionary) => {
                 let entries = dictionary.entries();
@@ -203,7 +204,8 @@ impl Value {
                     .iter()
                     .map(|(key, value)| key.memory() + value.memory());
                 // Those with many entries have an index beside them.
-                COUNTS + size_of::<Dictionary>() + 2 * size_of_val(entries) + held.sum::<usize>()
+                let own = COUNTS + size_of::<Dictionary>() + 2 * size_of_val(entries);
+                (own + held.sum::<usize>()).div_ceil(Arc::strong_count(dictionary))
             }
         }
     }
