@@ -12,7 +12,7 @@ use crate::compose::elements::leave_function;
 use crate::compose::include::{Purpose, State, without_mark};
 use crate::compose::output::{self};
 use crate::compose::page::Page;
-use crate::compose::runs::Runner;
+use crate::compose::runs::{Runner, Tried};
 use crate::compose::source::FragmentSource;
 use crate::compose::url::Url;
 use crate::expr::{self, Name, Scope, Value};
@@ -35,6 +35,8 @@ pub(super) struct Thread {
     pub(super) result: Option<Value>,
     /// What is done with the runs of the document, by the thread that evaluates it from its start.
     pub(super) runner: Option<Runner>,
+    /// The `try` that it is in, where that may become a part of a run.
+    pub(super) tried: Option<Tried>,
 }
 
 /// Content that is evaluated when its turn comes, over the variables of the moment at which it was met.
@@ -131,6 +133,7 @@ impl Thread {
             wait: None,
             result: None,
             runner: None,
+            tried: None,
         }
     }
 
@@ -141,7 +144,8 @@ impl Thread {
 
     /// Whether the source is asked for tickets.
     pub(super) fn wants_tickets(&self) -> bool {
-        self.is_outermost() && self.runner.as_ref().is_some_and(Runner::wants_tickets)
+        let may_be_in_a_run = self.is_outermost() || self.tried.is_some();
+        may_be_in_a_run && self.runner.as_ref().is_some_and(Runner::wants_tickets)
     }
 }
 
@@ -197,6 +201,9 @@ impl<S: FragmentSource> Page<S> {
                 if wait.is_some() {
                     return wait;
                 }
+                if let Some(tried) = thread.tried.take() {
+                    self.record_try(thread, tried);
+                }
                 continue;
             }
             let (unit, nodes) = (frame.unit, frame.next..frame.end);
@@ -229,8 +236,12 @@ impl<S: FragmentSource> Page<S> {
                 continue;
             }
             let flow = self.step(thread, scope, template, unit, index);
-            if let Some(mark) = mark {
-                self.record_node(thread, mark);
+            match (mark, template.node(index)) {
+                (Some(mark), Node::Try(tried)) if thread.may_record(template, tried) => {
+                    thread.tried = Some(Tried::at(mark));
+                }
+                (Some(mark), _) => self.record_node(thread, mark),
+                (None, _) => self.record_within_try(thread),
             }
             if let Flow::Wait(wait) = flow {
                 // Perhaps what it would wait for is here already.
@@ -256,6 +267,10 @@ impl<S: FragmentSource> Page<S> {
         let body = Body { start: at, end };
         for node in template.body(body) {
             match node {
+                // What may be a part of a run is not joined with values.
+                Node::Text(span) if thread.tried.is_some() => {
+                    self.push_text(thread.list, unit, *span);
+                }
                 Node::Text(span) => self.push_inner_text(thread.list, unit, template, *span),
                 Node::Dynamic(dynamic) => {
                     self.dynamic(thread, scope, unit, template.dynamic(*dynamic));

@@ -2,7 +2,7 @@
 //! has changed. Long text alone is a run too: its bytes cost nothing, but what is made of them (a content coding) does.
 //!
 //! A run stands in the outermost content of a document, between two nodes that are something else: a fragment that is fetched, a
-//! value, a block. Its bytes are those that composing it would give, and they are used again only when the source says of this
+//! value, a block. A `try` whose attempt is text and fragments at hand is a part of it: there was nothing to fail. Its bytes are those that composing it would give, and they are used again only when the source says of this
 //! page's request that every fragment of the run would be given at hand just as it was ([`FragmentSource::still`]). What a source
 //! gives no [`Ticket`] for is in no run.
 //!
@@ -13,7 +13,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use crate::compose::evaluate::Thread;
 use crate::compose::output::Piece;
@@ -22,6 +22,7 @@ use crate::compose::source::{Bundle, FragmentSource, Part, Ticket};
 use crate::compose::url::Url;
 use crate::template::Template;
 use crate::template::memo::Memo;
+use crate::template::tree::{Node, Try};
 
 /// What is needed around the bytes of a run and around one of its fragments, about.
 const RUN_OVERHEAD: usize = 256;
@@ -215,6 +216,34 @@ pub(super) struct Open {
     tickets: Vec<Ticket>,
 }
 
+/// A `try` that is being evaluated, and what was shown in its attempt.
+#[derive(Debug)]
+pub(super) struct Tried {
+    mark: Mark,
+    urls: Vec<Arc<Url>>,
+    tickets: Vec<Ticket>,
+}
+
+impl Tried {
+    /// One that begins at a mark.
+    pub(super) fn at(mark: Mark) -> Self {
+        Self {
+            mark,
+            urls: Vec::new(),
+            tickets: Vec::new(),
+        }
+    }
+}
+
+impl Thread {
+    /// Whether a `try` that it has entered from the outermost content may become a part of a run.
+    pub(super) fn may_record(&self, template: &Template, tried: &Try) -> bool {
+        let mut nodes = template.body(tried.attempt).iter();
+        self.runner.as_ref().is_some_and(Runner::wants_tickets)
+            && nodes.all(|node| matches!(node, Node::Text(_) | Node::Include(_)))
+    }
+}
+
 impl Runner {
     /// Whether the source is asked for tickets.
     pub(super) fn wants_tickets(&self) -> bool {
@@ -335,6 +364,47 @@ impl<S: FragmentSource> Page<S> {
         }
     }
 
+    /// A node in the attempt of a `try`, which is a fragment: unless it stands in the page as it came, the `try` is in no run.
+    pub(super) fn record_within_try(&mut self, thread: &mut Thread) {
+        let Some(tried) = &mut thread.tried else {
+            return;
+        };
+        match self.shown.take() {
+            Some((url, ticket)) => {
+                tried.urls.push(url);
+                tried.tickets.push(ticket);
+            }
+            None => self.spoil_try(thread),
+        }
+    }
+
+    fn spoil_try(&self, thread: &mut Thread) {
+        if let Some(tried) = thread.tried.take() {
+            self.close_run(thread, tried.mark);
+        }
+    }
+
+    /// Evaluation has left a `try` all of whose fragments stand in the page as they came.
+    pub(super) fn record_try(&mut self, thread: &mut Thread, tried: Tried) {
+        let output = self.lists[tried.mark.list].pieces().get(tried.mark.pieces);
+        let let_go = match output {
+            Some(Piece::List(list)) => self.lists[*list].complete && !self.lists[*list].held,
+            _ => false,
+        };
+        if !let_go {
+            return self.close_run(thread, tried.mark);
+        }
+        match &mut thread.runner {
+            Some(Runner::Recording { open, .. }) => {
+                let open = open.get_or_insert_with(|| Open::at(tried.mark));
+                open.urls.extend(tried.urls);
+                open.tickets.extend(tried.tickets);
+            }
+            Some(Runner::Using { outdated, .. }) => *outdated |= !tried.urls.is_empty(),
+            Some(Runner::Passing) | None => {}
+        }
+    }
+
     /// The run being recorded ends at a mark.
     fn close_run(&self, thread: &mut Thread, mark: Mark) {
         let Some(Runner::Recording { open, done }) = &mut thread.runner else {
@@ -350,15 +420,13 @@ impl<S: FragmentSource> Page<S> {
         let Some(bundle) = self.source.join(open.tickets) else {
             return;
         };
-        let mut bytes =
-            BytesMut::with_capacity(pieces.iter().map(|piece| self.shared(piece).len()).sum());
-        for piece in pieces {
-            bytes.extend_from_slice(self.shared(piece));
-        }
+        let Some(bytes) = self.shared(pieces) else {
+            return;
+        };
         done.push(Run {
             start: open.start,
             end: mark.node,
-            bytes: bytes.freeze(),
+            bytes,
             urls: open.urls.into(),
             bundle: Some(bundle),
             memo: Memo::default(),
@@ -382,14 +450,30 @@ impl<S: FragmentSource> Page<S> {
         })
     }
 
-    /// The bytes of a piece between two marks: text, or a fragment as it came.
-    fn shared<'p>(&'p self, piece: &'p Piece) -> &'p [u8] {
+    /// The bytes between two marks, where all of them are everybody's: text, fragments as they came, the output of a `try` that has
+    /// nothing else.
+    fn shared(&self, pieces: &[Piece]) -> Option<Bytes> {
+        let mut parts = Vec::with_capacity(pieces.len());
+        for piece in pieces {
+            match piece {
+                Piece::List(list) => {
+                    for piece in self.lists[*list].pieces() {
+                        parts.push(self.shared_bytes(piece)?);
+                    }
+                }
+                piece => parts.push(self.shared_bytes(piece)?),
+            }
+        }
+        Some(parts.concat().into())
+    }
+
+    fn shared_bytes<'p>(&'p self, piece: &'p Piece) -> Option<&'p [u8]> {
         match piece {
-            Piece::Text(unit, span) => self.units[*unit as usize].template.text(*span),
-            Piece::Bytes(bytes) => bytes,
-            Piece::Run(run) => &run.bytes,
-            // Values, slots and lists are what ends a run.
-            Piece::Value(..) | Piece::Slot(_) | Piece::List(_) => &[],
+            Piece::Text(unit, span) => Some(self.units[*unit as usize].template.text(*span)),
+            Piece::Bytes(bytes) => Some(bytes),
+            Piece::Run(run) => Some(&run.bytes),
+            // Values and what is still to come end a run.
+            Piece::Value(..) | Piece::Slot(_) | Piece::List(_) => None,
         }
     }
 
@@ -468,7 +552,7 @@ mod tests {
             self.0.asked.fetch_add(1, Ordering::Relaxed);
             let path = request.url.path();
             let fragment = Fragment {
-                status: 200,
+                status: if path == "/fails" { 500 } else { 200 },
                 body: Bytes::copy_from_slice(path.as_bytes()),
                 template: None,
                 policy: (),
@@ -565,6 +649,56 @@ mod tests {
         let wanted = [(body(), 3), (body(), 3), (body(), 1), (body(), 1)];
         assert_eq!(site.bodies(4), wanted);
         assert!(site.compose().run.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_try_that_could_not_fail_is_a_part_of_a_run() {
+        let tried = |attempt: &str| {
+            format!(
+                "1<esi:try><esi:attempt>{attempt}</esi:attempt><esi:except>failed<esi:include src='/x'/></esi:except></esi:try>2"
+            )
+        };
+        let include = "<esi:include src='/a'/>";
+        for (page, body, asked) in [
+            (tried(&format!("({include})")), "1(/a)2", 0),
+            (tried(&format!("({include})")).repeat(2), "1(/a)21(/a)2", 0),
+            (format!("{include}{}", tried(include)), "/a1/a2", 0),
+            (tried("text"), "1text2", 0),
+            (tried("<esi:include src='/mine'/>"), "1/mine2", 1),
+            (
+                format!("{include}{}{include}", tried("<esi:include src='/mine'/>")),
+                "/a1/mine2/a",
+                1,
+            ),
+            (
+                tried(&format!("{include}<esi:include src='/fails'/>")),
+                "1failed/x2",
+                3,
+            ),
+            (
+                tried(&format!("{include}<esi:vars>$(U|'v')</esi:vars>")),
+                "1/av2",
+                1,
+            ),
+        ] {
+            let kept = Kept::new(1 << 20);
+            let site = Site::new(&page, ComposeConfig::default(), &kept);
+            let bodies = site.bodies(4);
+            assert!(bodies.iter().all(|one| one.0 == body), "{page}: {bodies:?}");
+            assert_eq!(bodies[3].1, asked, "{page}: {bodies:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_try_that_can_be_in_a_run_later_is_recorded_then() {
+        let page = "1<esi:try><esi:attempt><esi:include src='/a'/></esi:attempt></esi:try>2";
+        let kept = Kept::new(1 << 20);
+        let site = Site::new(page, ComposeConfig::default(), &kept);
+        assert_eq!(site.bodies(3)[2].1, 0);
+        site.shelf.0.changed.store(true, Ordering::Relaxed);
+        assert_eq!(site.bodies(1)[0].1, 1);
+        site.shelf.0.changed.store(false, Ordering::Relaxed);
+        assert_eq!(site.bodies(2)[1].1, 0);
     }
 
     #[tokio::test]
