@@ -234,6 +234,49 @@ async fn a_personal_part_between_remembered_ones_is_its_users() {
 }
 
 #[tokio::test]
+async fn a_fragment_whose_url_a_cookie_tells_is_each_visitor_s_own() {
+    let origin = Origin::start().await;
+    let include = "<esi:include src=\"/group/$(HTTP_COOKIE{user})\"/>";
+    let tried = format!("<esi:try><esi:attempt>{include}</esi:attempt></esi:try>");
+    let chosen = format!(
+        "<esi:choose><esi:when test=\"$(HTTP_COOKIE{{user}})\">{include}</esi:when></esi:choose>"
+    );
+    let pages = [
+        ("/plain", include.to_owned()),
+        (
+            "/with",
+            format!("<esi:include src=\"/a\"/>{include}<esi:include src=\"/a\"/>"),
+        ),
+        ("/tried", tried.clone()),
+        ("/chosen", chosen.clone()),
+        ("/all", format!("{include}{tried}{chosen}")),
+    ];
+    for (path, page) in &pages {
+        origin.on(path, public(&format!("<p>{page}</p>"), 3600));
+    }
+    origin.on("/a", public("", 3600));
+    for group in ["gold", "silver", "x"] {
+        origin.on(
+            &format!("/group/{group}"),
+            public(&format!("[{group}]"), 3600),
+        );
+    }
+    let gateway = Setup::composing(&origin)
+        .compose("readable_cookies = [\"user\"]")
+        .start()
+        .await;
+    for round in 0..12 {
+        for (start, (path, page)) in pages.iter().enumerate() {
+            let user = ["gold", "silver", "x"][(start + round) % 3];
+            let times = page.matches("/group/").count();
+            let body = format!("<p>{}</p>", format!("[{user}]").repeat(times));
+            let answer = gateway.get_as(path, &format!("user={user}")).await;
+            answer.is(200, &body);
+        }
+    }
+}
+
+#[tokio::test]
 async fn what_is_remembered_begins_and_ends_where_values_do() {
     let origin = Origin::start().await;
     // Values that are nothing for one user and something for the next, at every edge of a stretch that is remembered.

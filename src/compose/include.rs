@@ -265,7 +265,10 @@ impl<S: FragmentSource> Page<S> {
         let headers = self.header_edits(thread, scope, call);
         FragmentRequest {
             entity,
-            keeps: thread.wants_tickets() && headers.is_empty(),
+            // Where the URL is asked of the request, another visitor's is another.
+            keeps: thread.wants_tickets()
+                && headers.is_empty()
+                && matches!(include.src, Some(Text::Constant(_))),
             headers,
             // What `eval` brings is evaluated, so it is a document.
             dca: match (call.purpose, include.dca) {
