@@ -9,6 +9,7 @@ use crate::compose::evaluate::{Frame, FrameKind, Rounds, Thread};
 use crate::compose::host::World;
 use crate::compose::output::{self, Becomes, Piece};
 use crate::compose::page::Page;
+use crate::compose::runs;
 use crate::compose::source::FragmentSource;
 use crate::expr::{EvalError, Scope, Value};
 use crate::template::Template;
@@ -63,9 +64,12 @@ impl<S: FragmentSource> Page<S> {
         let Some(body) = chosen else {
             return;
         };
-        // Most branches hold nothing that waits or opens.
-        let nodes = body.start..body.end;
-        let start = self.straight_on(thread, scope, template, unit, nodes);
+        let start = if thread.is_among_runs() && runs::may_be_in(template, body) {
+            body.start
+        } else {
+            // Most branches hold nothing that waits or opens.
+            self.straight_on(thread, scope, template, unit, body.start..body.end)
+        };
         if start < body.end {
             let rest = Body { start, ..body };
             thread.frames.push(Frame::new(unit, rest, FrameKind::Body));

@@ -73,6 +73,7 @@ pub(super) enum Wait {
 #[derive(Debug)]
 pub(super) struct Frame {
     pub(super) unit: usize,
+    pub(super) start: u32,
     pub(super) next: u32,
     pub(super) end: u32,
     pub(super) kind: FrameKind,
@@ -137,14 +138,18 @@ impl Thread {
         }
     }
 
-    /// Whether it is in the outermost content of a document whose runs are of interest.
-    fn is_outermost(&self) -> bool {
-        self.runner.is_some() && self.frames.len() == 1
+    /// Whether it is where runs are: in the outermost content of a document whose runs are of interest, or in a branch there.
+    pub(super) fn is_among_runs(&self) -> bool {
+        let Some(outermost) = self.frames.first().filter(|_| self.runner.is_some()) else {
+            return false;
+        };
+        let mut frames = self.frames.iter();
+        frames.all(|frame| matches!(frame.kind, FrameKind::Body) && frame.unit == outermost.unit)
     }
 
     /// Whether the source is asked for tickets.
     pub(super) fn wants_tickets(&self) -> bool {
-        let may_be_in_a_run = self.is_outermost() || self.tried.is_some();
+        let may_be_in_a_run = self.is_among_runs() || self.tried.is_some();
         may_be_in_a_run && self.runner.as_ref().is_some_and(Runner::wants_tickets)
     }
 }
@@ -153,6 +158,7 @@ impl Frame {
     pub(super) fn new(unit: usize, body: Body, kind: FrameKind) -> Self {
         Self {
             unit,
+            start: body.start,
             next: body.start,
             end: body.end,
             kind,
@@ -193,7 +199,7 @@ impl<S: FragmentSource> Page<S> {
             };
             if frame.next == frame.end {
                 let (unit, end) = (frame.unit, frame.end);
-                if thread.is_outermost() {
+                if thread.is_among_runs() {
                     let mark = self.mark(thread, end);
                     self.finish_runs(thread, unit, mark);
                 }
@@ -213,11 +219,13 @@ impl<S: FragmentSource> Page<S> {
             let Some((_, template)) = &current else {
                 break;
             };
-            let outermost = thread.is_outermost();
+            let among_runs = thread.is_among_runs();
             let mut index = nodes.start;
-            if outermost {
+            if among_runs {
                 if let Some(behind) = self.take_run(thread, unit, index) {
-                    thread.frames[0].next = behind;
+                    if let Some(frame) = thread.frames.last_mut() {
+                        frame.next = behind;
+                    }
                     continue;
                 }
             } else {
@@ -229,7 +237,7 @@ impl<S: FragmentSource> Page<S> {
             if index == nodes.end || self.failure.is_some() {
                 continue;
             }
-            let mark = outermost.then(|| self.mark(thread, index));
+            let mark = among_runs.then(|| self.mark(thread, index));
             if let (Some(mark), Node::Text(span)) = (mark, template.node(index)) {
                 self.push_text(thread.list, unit, *span);
                 Self::record_text(thread, mark);

@@ -1,14 +1,14 @@
 //! Runs: stretches of a document that are text and fragments at hand, whose composed bytes are remembered while none of the fragments
 //! has changed. Long text alone is a run too: its bytes cost nothing, but what is made of them (a content coding) does.
 //!
-//! A run stands in the outermost content of a document, between two nodes that are something else: a fragment that is fetched, a
-//! value, a block. A `try` whose attempt is text and fragments at hand is a part of it: there was nothing to fail. Its bytes are those that composing it would give, and they are used again only when the source says of this
+//! A run stands in the outermost content of a document, or in a branch there, between two nodes that are something else: a fragment
+//! that is fetched, a value, a block. Branches that a visitor has not taken keep the runs of those who have. A `try` whose attempt is text and fragments at hand is a part of it: there was nothing to fail. Its bytes are those that composing it would give, and they are used again only when the source says of this
 //! page's request that every fragment of the run would be given at hand just as it was ([`FragmentSource::still`]). What a source
 //! gives no [`Ticket`] for is in no run.
 //!
 //! Runs are kept in a budget of their own ([`Kept`]); the template of the document only knows where they are.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -22,7 +22,7 @@ use crate::compose::source::{Bundle, FragmentSource, Part, Ticket};
 use crate::compose::url::Url;
 use crate::template::Template;
 use crate::template::memo::Memo;
-use crate::template::tree::{Node, Try};
+use crate::template::tree::{Body, Node, Try};
 
 /// What is needed around the bytes of a run and around one of its fragments, about.
 const RUN_OVERHEAD: usize = 256;
@@ -68,7 +68,7 @@ impl Run {
     }
 }
 
-/// The runs of one document, in its order.
+/// The runs of one document, in the order of their nodes.
 #[derive(Debug)]
 pub(super) struct Runs {
     /// What its references were relative to, and whether it was the page itself: then the bytes are the same again.
@@ -82,8 +82,8 @@ pub(super) struct Runs {
 
 /// What a template knows of its runs.
 enum Note {
-    /// It was composed lately; the next time its runs are recorded.
-    Seen(Arc<Url>, bool),
+    /// It was composed lately; the next time its runs are recorded, beside those that there were.
+    Seen(Arc<Url>, bool, Weak<Runs>),
     /// They are there, unless room was needed.
     Recorded(Weak<Runs>),
 }
@@ -185,16 +185,25 @@ pub(super) fn whole_page<S: FragmentSource>(
 
 /// What evaluation of one document does with its runs.
 #[derive(Debug)]
-pub(super) enum Runner {
-    /// They are used, as far as they still hold.
+pub(super) struct Runner {
+    way: Way,
+    open: Option<Open>,
+    done: Vec<Arc<Run>>,
+}
+
+#[derive(Debug)]
+enum Way {
+    /// They are used, as far as they still hold, and recorded where there are none yet.
     Using {
         runs: Arc<Runs>,
-        next: usize,
-        /// One does not hold any more, or there could be more.
+        /// One does not hold any more, or could be longer.
         outdated: bool,
     },
     /// They are recorded.
-    Recording { open: Option<Open>, done: Vec<Run> },
+    Recording {
+        /// Those that there were, where no node that begins one has been met yet.
+        earlier: BTreeMap<u32, Arc<Run>>,
+    },
     /// It is composed for the first time in a while: only that is noted.
     Passing,
 }
@@ -212,16 +221,23 @@ pub(super) struct Mark {
 pub(super) struct Open {
     start: u32,
     first_piece: usize,
-    urls: Vec<Arc<Url>>,
-    tickets: Vec<Ticket>,
+    fragments: Vec<(Arc<Url>, Ticket)>,
+}
+
+/// Whether the content of a branch may hold runs.
+pub(super) fn may_be_in(template: &Template, body: Body) -> bool {
+    template.body(body).iter().any(|node| match node {
+        Node::Text(span) => (span.end - span.start) as usize >= LONG_TEXT,
+        Node::Include(_) | Node::Try(_) | Node::Choose(_) | Node::If(_) => true,
+        _ => false,
+    })
 }
 
 /// A `try` that is being evaluated, and what was shown in its attempt.
 #[derive(Debug)]
 pub(super) struct Tried {
     mark: Mark,
-    urls: Vec<Arc<Url>>,
-    tickets: Vec<Ticket>,
+    fragments: Vec<(Arc<Url>, Ticket)>,
 }
 
 impl Tried {
@@ -229,13 +245,19 @@ impl Tried {
     pub(super) fn at(mark: Mark) -> Self {
         Self {
             mark,
-            urls: Vec::new(),
-            tickets: Vec::new(),
+            fragments: Vec::new(),
         }
     }
 }
 
 impl Thread {
+    /// The nodes of the content that it is in.
+    fn content(&self) -> Range<u32> {
+        self.frames
+            .last()
+            .map_or(0..0, |frame| frame.start..frame.end)
+    }
+
     /// Whether a `try` that it has entered from the outermost content may become a part of a run.
     pub(super) fn may_record(&self, template: &Template, tried: &Try) -> bool {
         let mut nodes = template.body(tried.attempt).iter();
@@ -247,7 +269,37 @@ impl Thread {
 impl Runner {
     /// Whether the source is asked for tickets.
     pub(super) fn wants_tickets(&self) -> bool {
-        !matches!(self, Self::Passing)
+        !matches!(self.way, Way::Passing)
+    }
+
+    /// The run being recorded, or one that begins at a mark; none where nothing is recorded in this content.
+    fn open_at(&mut self, content: Range<u32>, mark: Mark) -> Option<&mut Open> {
+        let records = match &self.way {
+            Way::Passing => false,
+            Way::Recording { .. } => true,
+            Way::Using { runs, .. } => {
+                let first = runs.list.partition_point(|run| run.start < content.start);
+                runs.list
+                    .get(first)
+                    .is_none_or(|run| run.start >= content.end)
+            }
+        };
+        records.then(|| self.open.get_or_insert_with(|| Open::at(mark)))
+    }
+
+    /// Fragments were shown as they came.
+    fn shown(
+        &mut self,
+        content: Range<u32>,
+        mark: Mark,
+        fragments: impl IntoIterator<Item = (Arc<Url>, Ticket)>,
+    ) {
+        if let Some(open) = self.open_at(content, mark) {
+            open.fragments.extend(fragments);
+        } else if let Way::Using { outdated, .. } = &mut self.way {
+            // More could be remembered here than is.
+            *outdated |= fragments.into_iter().next().is_some();
+        }
     }
 }
 
@@ -262,10 +314,12 @@ impl<S: FragmentSource> Page<S> {
         self.rules.kept.as_ref()?;
         let same = |known: &Arc<Url>, page: bool| page == is_page && known.resolves_like(base);
         let known = template.runs().read(|note: &Note| match note {
-            Note::Seen(known, page) if same(known, *page) => Some(Runner::Recording {
-                open: None,
-                done: Vec::new(),
-            }),
+            Note::Seen(known, page, earlier) if same(known, *page) => {
+                let earlier = earlier.upgrade();
+                let earlier = earlier.iter().flat_map(|runs| &runs.list);
+                let earlier = earlier.map(|run| (run.start, Arc::clone(run))).collect();
+                Some(Way::Recording { earlier })
+            }
             Note::Seen(..) => None,
             Note::Recorded(runs) => {
                 let runs = runs.upgrade()?;
@@ -275,31 +329,29 @@ impl<S: FragmentSource> Page<S> {
                 if !runs.used.load(Ordering::Relaxed) {
                     runs.used.store(true, Ordering::Relaxed);
                 }
-                Some(Runner::Using {
-                    runs,
-                    next: 0,
-                    outdated: false,
-                })
+                let outdated = false;
+                Some(Way::Using { runs, outdated })
             }
         });
-        Some(known.flatten().unwrap_or(Runner::Passing))
+        Some(Runner {
+            way: known.flatten().unwrap_or(Way::Passing),
+            open: None,
+            done: Vec::new(),
+        })
     }
 
     /// Takes the run that begins at a node, if there is one and it still holds; gives the node behind it.
     pub(super) fn take_run(&mut self, thread: &mut Thread, unit: usize, node: u32) -> Option<u32> {
-        let Some(Runner::Using {
-            runs,
-            next,
-            outdated,
-        }) = &mut thread.runner
-        else {
-            return None;
+        let (runs, outdated) = match &mut thread.runner.as_mut()?.way {
+            Way::Using { runs, outdated } => (runs, outdated),
+            Way::Recording { earlier } => {
+                earlier.remove(&node);
+                return None;
+            }
+            Way::Passing => return None,
         };
-        while runs.list.get(*next).is_some_and(|run| run.start < node) {
-            *next += 1;
-        }
-        let run = Arc::clone(runs.list.get(*next).filter(|run| run.start == node)?);
-        *next += 1;
+        let place = runs.list.binary_search_by_key(&node, |run| run.start);
+        let run = Arc::clone(runs.list.get(place.ok()?)?);
         if let Some(bundle) = &run.bundle {
             let policy = self
                 .may_take(thread.document, unit, &run)
@@ -341,26 +393,19 @@ impl<S: FragmentSource> Page<S> {
 
     /// The node at the mark was a text.
     pub(super) fn record_text(thread: &mut Thread, mark: Mark) {
-        if let Some(Runner::Recording { open, .. }) = &mut thread.runner {
-            open.get_or_insert_with(|| Open::at(mark));
+        let content = thread.content();
+        if let Some(runner) = &mut thread.runner {
+            runner.open_at(content, mark);
         }
     }
 
     /// The node at the mark was another one: a fragment that stands in the page as it came, with its ticket, or anything else.
     pub(super) fn record_node(&mut self, thread: &mut Thread, mark: Mark) {
-        let shown = self.shown.take();
-        match &mut thread.runner {
-            Some(Runner::Recording { open, .. }) => match shown {
-                Some((url, ticket)) => {
-                    let open = open.get_or_insert_with(|| Open::at(mark));
-                    open.urls.push(url);
-                    open.tickets.push(ticket);
-                }
-                None => self.close_run(thread, mark),
-            },
-            // More could be remembered than was.
-            Some(Runner::Using { outdated, .. }) => *outdated |= shown.is_some(),
-            Some(Runner::Passing) | None => {}
+        let content = thread.content();
+        match (&mut thread.runner, self.shown.take()) {
+            (Some(runner), Some(shown)) => runner.shown(content, mark, [shown]),
+            (Some(_), None) => self.close_run(thread, mark),
+            (None, _) => {}
         }
     }
 
@@ -369,18 +414,12 @@ impl<S: FragmentSource> Page<S> {
         let Some(tried) = &mut thread.tried else {
             return;
         };
-        match self.shown.take() {
-            Some((url, ticket)) => {
-                tried.urls.push(url);
-                tried.tickets.push(ticket);
-            }
-            None => self.spoil_try(thread),
-        }
-    }
-
-    fn spoil_try(&self, thread: &mut Thread) {
-        if let Some(tried) = thread.tried.take() {
-            self.close_run(thread, tried.mark);
+        if let Some(shown) = self.shown.take() {
+            tried.fragments.push(shown);
+        } else {
+            let mark = tried.mark;
+            thread.tried = None;
+            self.close_run(thread, mark);
         }
     }
 
@@ -394,43 +433,41 @@ impl<S: FragmentSource> Page<S> {
         if !let_go {
             return self.close_run(thread, tried.mark);
         }
-        match &mut thread.runner {
-            Some(Runner::Recording { open, .. }) => {
-                let open = open.get_or_insert_with(|| Open::at(tried.mark));
-                open.urls.extend(tried.urls);
-                open.tickets.extend(tried.tickets);
-            }
-            Some(Runner::Using { outdated, .. }) => *outdated |= !tried.urls.is_empty(),
-            Some(Runner::Passing) | None => {}
+        let content = thread.content();
+        if let Some(runner) = &mut thread.runner {
+            runner.shown(content, tried.mark, tried.fragments);
         }
     }
 
     /// The run being recorded ends at a mark.
     fn close_run(&self, thread: &mut Thread, mark: Mark) {
-        let Some(Runner::Recording { open, done }) = &mut thread.runner else {
+        let Some(runner) = &mut thread.runner else {
             return;
         };
-        let Some(open) = open.take() else { return };
+        let Some(open) = runner.open.take() else {
+            return;
+        };
         let pieces = &self.lists[mark.list].pieces()[open.first_piece..mark.pieces];
-        if open.urls.is_empty() {
+        if open.fragments.is_empty() {
             let run = self.text_run(pieces, open.start..mark.node);
-            done.extend(run);
+            runner.done.extend(run.map(Arc::new));
             return;
         }
-        let Some(bundle) = self.source.join(open.tickets) else {
+        let (urls, tickets): (Vec<_>, Vec<_>) = open.fragments.into_iter().unzip();
+        let Some(bundle) = self.source.join(tickets) else {
             return;
         };
         let Some(bytes) = self.shared(pieces) else {
             return;
         };
-        done.push(Run {
+        runner.done.push(Arc::new(Run {
             start: open.start,
             end: mark.node,
             bytes,
-            urls: open.urls.into(),
+            urls: urls.into(),
             bundle: Some(bundle),
             memo: Memo::default(),
-        });
+        }));
     }
 
     /// Text between two other things, where it is long enough that what is made of it is worth remembering.
@@ -477,33 +514,55 @@ impl<S: FragmentSource> Page<S> {
         }
     }
 
-    /// A document has been evaluated to its end, which is at `mark`.
+    /// A document, or a branch in it, has been evaluated to its end, which is at `mark`.
     pub(super) fn finish_runs(&self, thread: &mut Thread, unit: usize, mark: Mark) {
         self.close_run(thread, mark);
+        if thread.frames.len() > 1 {
+            return;
+        }
         let (Some(runner), Some(kept)) = (thread.runner.take(), &self.rules.kept) else {
             return;
         };
         let (base, is_page) = (self.url(unit), self.units[unit].parent.is_none());
         let template = &self.units[unit].template;
-        let seen = || Note::Seen(Arc::clone(base), is_page);
-        match runner {
-            Runner::Using {
-                outdated: false, ..
-            } => {}
-            Runner::Using { .. } | Runner::Passing => template.runs().leave(seen()),
-            Runner::Recording { done, .. } if done.is_empty() => {}
-            Runner::Recording { done, .. } => {
-                let runs = Runs {
-                    base: Arc::clone(base),
-                    is_page,
-                    weight: done.iter().map(Run::weight).sum(),
-                    list: done.into_iter().map(Arc::new).collect(),
-                    used: AtomicBool::new(false),
-                };
-                if let Some(place) = kept.keep(runs) {
-                    template.runs().leave(Note::Recorded(place));
+        let seen = |earlier| Note::Seen(Arc::clone(base), is_page, earlier);
+        let Runner { way, done, .. } = runner;
+        let nothing_new = done.is_empty();
+        let mut list = done;
+        let outdated = match way {
+            Way::Passing => return template.runs().leave(seen(Weak::new())),
+            Way::Using { runs, outdated } if nothing_new => {
+                if outdated {
+                    template.runs().leave(seen(Arc::downgrade(&runs)));
                 }
+                return;
             }
+            Way::Using { runs, outdated } => {
+                list.extend(runs.list.iter().cloned());
+                outdated
+            }
+            Way::Recording { earlier } => {
+                list.extend(earlier.into_values());
+                false
+            }
+        };
+        if list.is_empty() {
+            return;
+        }
+        list.sort_unstable_by_key(|run| run.start);
+        let runs = Runs {
+            base: Arc::clone(base),
+            is_page,
+            weight: list.iter().map(|run| run.weight()).sum(),
+            list,
+            used: AtomicBool::new(false),
+        };
+        if let Some(place) = kept.keep(runs) {
+            template.runs().leave(if outdated {
+                seen(place)
+            } else {
+                Note::Recorded(place)
+            });
         }
     }
 }
@@ -513,8 +572,7 @@ impl Open {
         Self {
             start: mark.node,
             first_piece: mark.pieces,
-            urls: Vec::new(),
-            tickets: Vec::new(),
+            fragments: Vec::new(),
         }
     }
 }
@@ -525,6 +583,7 @@ mod tests {
     use std::time::Duration;
 
     use futures::FutureExt;
+    use proptest::prelude::*;
 
     use super::*;
     use crate::compose::source::{Fetched, Fragment, FragmentRequest};
@@ -535,25 +594,31 @@ mod tests {
     use crate::message::deadline::Deadline;
     use crate::template::{Settings, compile};
 
-    /// Gives each fragment its path as its body, and a ticket, unless its path begins with `/mine`.
+    /// Gives each fragment its path as its body, with its version if there was another, and a ticket, unless its path begins with
+    /// `/mine`.
     #[derive(Clone, Default)]
-    struct Shelf(Arc<Given>);
+    struct Shelf {
+        given: Arc<Given>,
+        facts: Arc<RequestFacts>,
+    }
 
     #[derive(Default)]
     struct Given {
         asked: AtomicUsize,
         changed: AtomicBool,
+        version: AtomicUsize,
     }
 
     impl FragmentSource for Shelf {
         type Policy = ();
 
         fn fetch(&self, request: FragmentRequest, _: Option<&Memo>) -> Fetched<()> {
-            self.0.asked.fetch_add(1, Ordering::Relaxed);
+            self.given.asked.fetch_add(1, Ordering::Relaxed);
             let path = request.url.path();
+            let version = self.given.version.load(Ordering::Relaxed);
             let fragment = Fragment {
                 status: if path == "/fails" { 500 } else { 200 },
-                body: Bytes::copy_from_slice(path.as_bytes()),
+                body: Bytes::from(format!("{path}{}", "+".repeat(version))),
                 template: None,
                 policy: (),
                 set_cookies: Vec::new(),
@@ -567,15 +632,18 @@ mod tests {
         }
 
         fn join(&self, tickets: Vec<Ticket>) -> Option<Bundle> {
-            Some(Arc::new(tickets.len()))
+            assert!(!tickets.is_empty());
+            Some(Arc::new(self.given.version.load(Ordering::Relaxed)))
         }
 
-        fn still(&self, _: &Bundle) -> Option<()> {
-            (!self.0.changed.load(Ordering::Relaxed)).then_some(())
+        fn still(&self, bundle: &Bundle) -> Option<()> {
+            let version = bundle.downcast_ref::<usize>()?;
+            let same = *version == self.given.version.load(Ordering::Relaxed);
+            (same && !self.given.changed.load(Ordering::Relaxed)).then_some(())
         }
 
         fn request(&self) -> Arc<RequestFacts> {
-            Arc::default()
+            Arc::clone(&self.facts)
         }
     }
 
@@ -596,6 +664,10 @@ mod tests {
         }
 
         fn compose(&self) -> Composed<()> {
+            self.compose_for(&self.shelf)
+        }
+
+        fn compose_for(&self, shelf: &Shelf) -> Composed<()> {
             let skeleton = Skeleton {
                 template: Arc::clone(&self.template),
                 url: Arc::new(Url::new(false, b"www.example.com", b"/page").expect("a URL")),
@@ -603,7 +675,7 @@ mod tests {
                 reservation: None,
             };
             self.composer
-                .compose(skeleton, self.shelf.clone(), Arc::new(Unwatched))
+                .compose(skeleton, shelf.clone(), Arc::new(Unwatched))
                 .now_or_never()
                 .expect("all is at hand")
                 .expect("a page")
@@ -613,10 +685,10 @@ mod tests {
         fn bodies(&self, count: usize) -> Vec<(String, usize)> {
             let mut all = Vec::new();
             for _ in 0..count {
-                let before = self.shelf.0.asked.load(Ordering::Relaxed);
+                let before = self.shelf.given.asked.load(Ordering::Relaxed);
                 let composed = self.compose();
                 let body = composed.body.as_full().expect("all is at hand");
-                let asked = self.shelf.0.asked.load(Ordering::Relaxed) - before;
+                let asked = self.shelf.given.asked.load(Ordering::Relaxed) - before;
                 all.push((String::from_utf8_lossy(body).into_owned(), asked));
             }
             all
@@ -634,9 +706,9 @@ mod tests {
         assert_eq!(site.bodies(4), wanted);
         assert!(site.compose().run.is_some());
         // It does not hold any more: composed, recorded anew, taken again.
-        site.shelf.0.changed.store(true, Ordering::Relaxed);
+        site.shelf.given.changed.store(true, Ordering::Relaxed);
         assert_eq!(site.bodies(1), [(body(), 2)]);
-        site.shelf.0.changed.store(false, Ordering::Relaxed);
+        site.shelf.given.changed.store(false, Ordering::Relaxed);
         assert_eq!(site.bodies(2), [(body(), 2), (body(), 0)]);
     }
 
@@ -695,10 +767,118 @@ mod tests {
         let kept = Kept::new(1 << 20);
         let site = Site::new(page, ComposeConfig::default(), &kept);
         assert_eq!(site.bodies(3)[2].1, 0);
-        site.shelf.0.changed.store(true, Ordering::Relaxed);
+        site.shelf.given.changed.store(true, Ordering::Relaxed);
         assert_eq!(site.bodies(1)[0].1, 1);
-        site.shelf.0.changed.store(false, Ordering::Relaxed);
+        site.shelf.given.changed.store(false, Ordering::Relaxed);
         assert_eq!(site.bodies(2)[1].1, 0);
+    }
+
+    fn visitor(shelf: &Shelf, query: &'static str) -> Shelf {
+        Shelf {
+            given: Arc::clone(&shelf.given),
+            facts: Arc::new(RequestFacts {
+                query: Bytes::from_static(query.as_bytes()),
+                ..RequestFacts::default()
+            }),
+        }
+    }
+
+    #[tokio::test]
+    async fn each_branch_has_runs_of_its_own() {
+        let text = "t".repeat(LONG_TEXT);
+        let page = format!(
+            "1<esi:choose><esi:when test=\"$(QUERY_STRING)=='a'\">({text}<esi:include src='/a'/>)</esi:when>\
+            <esi:when test=\"$(QUERY_STRING)=='b'\"><esi:include src='/b'/><esi:choose><esi:when test='1==1'><esi:include src='/c'/></esi:when></esi:choose></esi:when>\
+            <esi:otherwise>{text}</esi:otherwise></esi:choose>2"
+        );
+        let kept = Kept::new(1 << 20);
+        let site = Site::new(&page, ComposeConfig::default(), &kept);
+        let mut asked = Vec::new();
+        for _ in 0..8 {
+            for (query, body) in [
+                ("a", format!("1({text}/a)2")),
+                ("b", "1/b/c2".to_owned()),
+                ("", format!("1{text}2")),
+            ] {
+                let before = site.shelf.given.asked.load(Ordering::Relaxed);
+                let composed = site.compose_for(&visitor(&site.shelf, query));
+                assert_eq!(composed.body.as_full().expect("all is at hand"), &body);
+                asked.push(site.shelf.given.asked.load(Ordering::Relaxed) - before);
+            }
+        }
+        // In the end nobody is asked: what one has taken is kept when another is recorded.
+        assert_eq!(asked.split_off(asked.len() - 6), [0; 6], "{asked:?}");
+    }
+
+    /// Pages of everything that may stand in a run or end one.
+    fn pages() -> impl Strategy<Value = String> {
+        let long = "l".repeat(LONG_TEXT);
+        let piece = prop::sample::select(vec![
+            "x".to_owned(),
+            long,
+            "<esi:include src='/a'/>".to_owned(),
+            "<esi:include src='/b'/>".to_owned(),
+            "<esi:include src='/mine'/>".to_owned(),
+            "<esi:include src='/fails'/>".to_owned(),
+            "<esi:include src='/q/$(QUERY_STRING)'/>".to_owned(),
+            "<esi:vars>$(QUERY_STRING)$(v)</esi:vars>".to_owned(),
+            "<esi:assign name='v' value='$(v)+1'/>".to_owned(),
+            "<esi:inline name='/b' fetchable='yes'>i</esi:inline>".to_owned(),
+        ]);
+        piece.prop_recursive(4, 24, 4, |inner| {
+            let content = prop::collection::vec(inner, 0..4).prop_map(|pieces| pieces.concat());
+            prop_oneof![
+                content.clone(),
+                (content.clone(), content.clone()).prop_map(|(attempt, except)| format!(
+                    "<esi:try><esi:attempt>{attempt}</esi:attempt><esi:except>{except}</esi:except></esi:try>"
+                )),
+                (content.clone(), content.clone()).prop_map(|(one, other)| format!(
+                    "<esi:choose><esi:when test=\"$(QUERY_STRING)=='a'\">{one}</esi:when><esi:otherwise>{other}</esi:otherwise></esi:choose>"
+                )),
+                content.prop_map(|content| format!(
+                    "<esi:foreach collection='[1,2]'>{content}</esi:foreach>"
+                )),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn who_remembers_gives_what_who_does_not_gives(
+            page in prop::collection::vec(pages(), 1..5),
+            visits in prop::collection::vec((prop::sample::select(vec!["", "a", "b"]), 0..8), 1..16),
+        ) {
+            let page = page.concat();
+            let kept = Kept::new(1 << 20);
+            let site = Site::new(&page, ComposeConfig::default(), &kept);
+            let forgetful = Site {
+                composer: Composer::new(ComposeConfig::default()),
+                template: Arc::new(compile(Bytes::from(page.clone()), &Settings::default())),
+                shelf: site.shelf.clone(),
+            };
+            for (query, luck) in visits {
+                // Now and then the fragments have changed.
+                if luck == 0 {
+                    site.shelf.given.version.fetch_add(1, Ordering::Relaxed);
+                }
+                let shelf = visitor(&site.shelf, query);
+                let (body, plain) = (site.compose_for(&shelf).body, forgetful.compose_for(&shelf).body);
+                prop_assert_eq!(body.as_full(), plain.as_full(), "{} for {:?}", page, query);
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_fragment_whose_url_is_asked_of_the_request_is_in_no_run() {
+        for page in [
+            "1<esi:include src='/a/$(QUERY_STRING)'/>2",
+            "1<esi:try><esi:attempt><esi:include src='/a/$(QUERY_STRING)'/></esi:attempt></esi:try>2",
+        ] {
+            let kept = Kept::new(1 << 20);
+            let site = Site::new(page, ComposeConfig::default(), &kept);
+            let bodies = site.bodies(4);
+            assert!(bodies.iter().all(|body| body.1 == 1), "{page}: {bodies:?}");
+        }
     }
 
     #[tokio::test]
