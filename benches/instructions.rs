@@ -1,10 +1,12 @@
 //! A fixed script of requests, for counting: how many instructions and allocations one answer takes when all its parts are
-//! cached. One thread, no sockets towards the client; `benches/instructions.sh` runs it under callgrind and holds the counts
-//! against those that are kept in the repository.
+//! cached, or when its fragments are the visitor's own and fetched from another thread. One thread, no sockets towards the client;
+//! `benches/instructions.sh` runs it under callgrind and holds the counts against those that are kept in the repository.
 //!
 //! `instructions WAY CASE COUNT`: the way is `gateway` (from request to response, `Gateway::answer` alone), `wire` (bytes in,
 //! bytes out, through a listener's connection) or `bare` (a hyper service that sends the same bytes, by the same wire).
 
+#[path = "support/in_step.rs"]
+mod in_step;
 mod support;
 
 use std::convert::Infallible;
@@ -40,11 +42,13 @@ const WIRE: usize = 4 * 1024 * 1024;
 /// What is asked for.
 struct Case {
     includes: usize,
+    /// The fragments are the visitor's own.
+    personal: bool,
     cookie: bool,
     gzip: bool,
 }
 
-const CASES: [(&str, Case); 9] = [
+const CASES: [(&str, Case); 10] = [
     ("plain", case(0)),
     ("1", case(1)),
     ("5", case(5)),
@@ -54,6 +58,14 @@ const CASES: [(&str, Case); 9] = [
     (
         "20-cookie",
         Case {
+            cookie: true,
+            ..case(20)
+        },
+    ),
+    (
+        "20-personal",
+        Case {
+            personal: true,
             cookie: true,
             ..case(20)
         },
@@ -77,6 +89,7 @@ const CASES: [(&str, Case); 9] = [
 const fn case(includes: usize) -> Case {
     Case {
         includes,
+        personal: false,
         cookie: false,
         gzip: false,
     }
@@ -101,7 +114,8 @@ impl Case {
     }
 
     fn target(&self) -> String {
-        format!("/page/{}", self.includes)
+        let kind = if self.personal { "fan" } else { "page" };
+        format!("/{kind}/{}", self.includes)
     }
 
     fn request(&self) -> Request {
@@ -136,8 +150,8 @@ fn facts() -> Connection {
     }
 }
 
-fn gateway() -> Arc<Gateway> {
-    let config = support::config(support::app());
+fn gateway(app: SocketAddr) -> Arc<Gateway> {
+    let config = support::config(app);
     let cache = Arc::new(Cache::new(&config.cache));
     let observer = Observer::new(AccessLog::Off);
     Arc::new(Gateway::new(&config, cache, observer, None))
@@ -227,7 +241,7 @@ fn sizes(answer: &[u8]) -> Option<(usize, usize)> {
 }
 
 /// A client on the wire of a listener's connection.
-fn through_listener(runtime: &Runtime, case: &Case) -> Client {
+fn through_listener(runtime: &Runtime, app: SocketAddr, case: &Case) -> Client {
     struct Answers(Arc<Gateway>);
     impl Handler for Answers {
         async fn handle(&self, request: Request) -> marquetry::message::Response {
@@ -236,7 +250,7 @@ fn through_listener(runtime: &Runtime, case: &Case) -> Client {
     }
     let _within = runtime.enter();
     let (ours, theirs) = tokio::io::duplex(WIRE);
-    let handler = Arc::new(Answers(gateway()));
+    let handler = Arc::new(Answers(gateway(app)));
     let limits = Arc::new(Limits::default());
     runtime.spawn(connection::serve(
         theirs,
@@ -265,10 +279,15 @@ fn through_hyper(runtime: &Runtime, case: &Case, bytes: Bytes) -> Client {
 
 /// Runs one case; gives the bytes of an answer's body.
 fn run(way: &str, case: &Case, count: usize) -> usize {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime");
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let personal = case.personal.then(|| {
+        let origin = in_step::Origin::begin();
+        let address = origin.address;
+        runtime.on_thread_park(move || origin.step());
+        address
+    });
+    let runtime = runtime.enable_all().build().expect("a runtime");
+    let app = personal.unwrap_or_else(|| runtime.block_on(async { support::app() }));
     let asked = |count: usize| (0..count).map(|_| case.request()).collect::<Vec<_>>();
     let warm = |client: &mut Client| {
         for _ in 0..WARM {
@@ -277,17 +296,17 @@ fn run(way: &str, case: &Case, count: usize) -> usize {
     };
     let length = match way {
         "gateway" => {
-            let gateway = runtime.block_on(async { gateway() });
+            let gateway = runtime.block_on(async { gateway(app) });
             runtime.block_on(answers(&gateway, asked(WARM)));
             counted_answers(&runtime, &gateway, asked(count))
         }
         "wire" => {
-            let mut client = through_listener(&runtime, case);
+            let mut client = through_listener(&runtime, app, case);
             warm(&mut client);
             counted_exchanges(&runtime, &mut client, count)
         }
         "bare" => {
-            let mut client = through_listener(&runtime, case);
+            let mut client = through_listener(&runtime, app, case);
             warm(&mut client);
             let mut client = through_hyper(&runtime, case, client.body());
             warm(&mut client);

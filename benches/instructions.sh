@@ -20,7 +20,7 @@ case ${1-} in
 esac
 
 ways=(gateway wire bare)
-cases=(plain 1 5 20 100 400 20-cookie plain-gzip 20-gzip)
+cases=(plain 1 5 20 100 400 20-cookie 20-personal plain-gzip 20-gzip)
 if [ $# -gt 0 ]; then
 	ways=("$1") && shift
 	[ $# -gt 0 ] && cases=("$@")

@@ -6,7 +6,6 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::SystemTime;
 
 use bytes::{Bytes, BytesMut};
 use futures::stream::{FuturesUnordered, StreamExt};
@@ -43,7 +42,7 @@ pub async fn origin() -> SocketAddr {
 }
 
 async fn serve(mut stream: TcpStream) {
-    let slow = answer("private", &support::fragment("/slow/"));
+    let slow = support::bytes_of("/slow/");
     let mut head = Vec::with_capacity(4096);
     loop {
         head.clear();
@@ -59,25 +58,12 @@ async fn serve(mut stream: TcpStream) {
             stream.write_all(&slow).await
         } else {
             let path = String::from_utf8_lossy(path);
-            let count = path.rsplit('/').next().and_then(|last| last.parse().ok());
-            let page = support::fan(count.unwrap_or(0));
-            stream
-                .write_all(&answer("public, max-age=3600", &page))
-                .await
+            stream.write_all(&support::bytes_of(&path)).await
         };
         if written.is_err() {
             return;
         }
     }
-}
-
-fn answer(control: &str, body: &str) -> Vec<u8> {
-    let length = body.len();
-    let date = httpdate::fmt_http_date(SystemTime::now());
-    format!(
-        "HTTP/1.1 200 OK\r\ndate: {date}\r\ncontent-type: text/html\r\ncache-control: {control}\r\ncontent-length: {length}\r\n\r\n{body}"
-    )
-    .into_bytes()
 }
 
 /// Answers `/fan/N` with N fragments of `app`, one after the other, when it has all of them.

@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::HeaderValue;
 use marquetry::config::pattern::ServerAddress;
@@ -53,13 +53,30 @@ impl Handler for App {
     }
 }
 
+/// An answer as it goes over the wire, for origins that are bare sockets: to `/slow/...` a personal fragment, to anything else a page of
+/// so many of them as its path ends in.
+pub fn bytes_of(path: &str) -> Vec<u8> {
+    let (control, body) = if path.starts_with("/slow/") {
+        ("private", fragment("/slow/"))
+    } else {
+        let count = path.rsplit('/').next().and_then(|last| last.parse().ok());
+        ("public, max-age=3600", fan(count.unwrap_or(0)))
+    };
+    let length = body.len();
+    let date = httpdate::fmt_http_date(SystemTime::now());
+    format!(
+        "HTTP/1.1 200 OK\r\ndate: {date}\r\ncontent-type: text/html\r\ncache-control: {control}\r\ncontent-length: {length}\r\n\r\n{body}"
+    )
+    .into_bytes()
+}
+
 /// A page of so many personal fragments.
-pub fn fan(fragments: usize) -> String {
+fn fan(fragments: usize) -> String {
     page(fragments, "/slow/")
 }
 
 /// The text of a fragment.
-pub fn fragment(path: &str) -> String {
+fn fragment(path: &str) -> String {
     words(path, FRAGMENT_TEXT)
 }
 
