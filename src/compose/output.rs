@@ -298,7 +298,7 @@ impl Cursor {
         if self.large.is_some() {
             return self.large.take();
         }
-        let mut frame = BytesMut::new();
+        let mut frame = BytesMut::with_capacity(self.at_hand(pages).min(FRAME));
         while frame.len() < FRAME {
             match self.next(pages) {
                 Next::Bytes(bytes, kind, false) if bytes.len() >= SENT_ALONE => {
@@ -349,6 +349,28 @@ impl Cursor {
             }
         }
         (!frame.is_empty()).then(|| frame.freeze())
+    }
+
+    /// So many bytes can be copied together now, about: what stands in inner lists is not counted.
+    fn at_hand(&self, pages: Pages<'_>) -> usize {
+        let Some((list, next, _)) = self.stack.last() else {
+            return 0;
+        };
+        let list = &pages.lists[*list];
+        let pieces = list.pieces.iter().skip(*next);
+        let lengths = pieces.map_while(|piece| match piece {
+            Piece::Text(unit, span) => Some(pages.units[*unit as usize].template.text(*span).len()),
+            Piece::Bytes(bytes) => Some(bytes.len()),
+            Piece::Run(run) => Some(run.bytes().len()),
+            Piece::Value(start, end) => Some(list.value(*start, *end).len()),
+            Piece::List(_) => Some(0),
+            Piece::Slot(slot) => match &pages.slots[*slot].state {
+                State::Empty | State::List(_) => Some(0),
+                State::Bytes(bytes) => Some(bytes.len()),
+                _ => None,
+            },
+        });
+        lengths.take_while(|length| *length < SENT_ALONE).sum()
     }
 
     /// Whether all has been read.
