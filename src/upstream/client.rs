@@ -228,16 +228,21 @@ fn check_head<B>(response: &mut Response<B>) -> Result<bool, &'static str> {
 /// it would be read by somebody else.
 fn one_length(headers: &mut HeaderMap) -> Result<(), &'static str> {
     let mut length = None;
+    // Whether it is written as we would write it, and so need not be written anew.
+    let mut is_plain = true;
     for line in headers.get_all(CONTENT_LENGTH) {
+        is_plain &= length.is_none() && !line.as_bytes().starts_with(b"0");
         for member in line.as_bytes().split(|byte| *byte == b',') {
-            let number = plain_number(member.trim_ascii()).ok_or("a length that is no number")?;
+            let digits = member.trim_ascii();
+            let number = plain_number(digits).ok_or("a length that is no number")?;
             if length.is_some_and(|length| length != number) {
                 return Err("lengths that differ");
             }
             length = Some(number);
+            is_plain &= digits.len() == line.len();
         }
     }
-    if let Some(length) = length {
+    if let Some(length) = length.filter(|_| !is_plain) {
         headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
     Ok(())
@@ -521,8 +526,10 @@ mod tests {
             (&[], Some(&[])),
             (&["2"], Some(&["2"])),
             (&["02"], Some(&["2"])),
-            (&["2", "2"], Some(&["2"])),
+            (&["0"], Some(&["0"])),
+            (&[" 2"], Some(&["2"])),
             (&["2, 2"], Some(&["2"])),
+            (&["2", "2"], Some(&["2"])),
             (&["2", "3"], None),
             (&["2, 3"], None),
             (&["-2"], None),
