@@ -362,7 +362,7 @@ async fn open_requests_are_told_by_age() {
     let old = open_page(&observer, "old");
     let span = old.trace().skeleton();
     span.routed(&observer.route("/"), &observer.upstream("app"));
-    span.notes().queued();
+    span.notes().queued(Instant::now());
     tokio::time::advance(Duration::from_secs(2)).await;
     let _young = open_page(&observer, "young");
     let all = value(&admin, "/requests").await;
@@ -375,7 +375,7 @@ async fn open_requests_are_told_by_age() {
     assert_eq!(old[0]["fragments"][0]["phase"], "queued");
     assert_eq!(old[0]["fragments"][0]["waits_for"], "a free server of app");
     assert_eq!(old[0]["waits_for"], "a free server of app");
-    span.notes().sent(&"127.0.0.1:8110");
+    span.notes().sent("127.0.0.1:8110", Instant::now());
     let old = value(&admin, "/requests?older_than=1s").await;
     assert_eq!(old[0]["phase"], "sent");
     assert_eq!(old[0]["waits_for"], "127.0.0.1:8110 of app to answer");

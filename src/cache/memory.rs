@@ -52,9 +52,9 @@ struct Mark {
 }
 
 impl Mark {
-    fn concerns(&self, asker: Asker<'_>) -> bool {
+    fn concerns(&self, asker: Asker<'_>, now: Instant) -> bool {
         self.credentials == asker.has_credentials()
-            && self.at.elapsed() < MARKED_FOR
+            && now.saturating_duration_since(self.at) < MARKED_FOR
             && self.variant.matches(asker.fields.all())
     }
 }
@@ -211,16 +211,17 @@ impl Memory {
 
     /// Remembers that the answer to such a request was not shareable, and forgets what was stored for it.
     pub fn mark(&self, key: &CacheKey, asker: Asker<'_>, response: &HeaderMap) {
+        let now = Instant::now();
         let mark = Mark {
             credentials: asker.has_credentials(),
             variant: Variant::of(&VaryRule::names(response), asker.fields.all()),
-            at: Instant::now(),
+            at: now,
         };
         self.marked.entry(key.clone()).and_upsert_with(|old| {
             let mut marks = vec![mark];
             if let Some(old) = old {
                 let old = old.into_value();
-                let kept = old.iter().filter(|mark| !mark.concerns(asker));
+                let kept = old.iter().filter(|mark| !mark.concerns(asker, now));
                 marks.extend(kept.take(MOST_MARKS - 1).cloned());
             }
             Arc::new(marks)
@@ -254,10 +255,10 @@ impl Memory {
         });
     }
 
-    /// Whether the answer to such a request was not shareable lately.
-    pub fn is_marked(&self, key: &CacheKey, asker: Asker<'_>) -> bool {
+    /// Whether the answer to such a request was, `now`, not shareable lately.
+    pub fn is_marked(&self, key: &CacheKey, asker: Asker<'_>, now: Instant) -> bool {
         let marks = self.marked.get(key);
-        marks.is_some_and(|marks| marks.iter().any(|mark| mark.concerns(asker)))
+        marks.is_some_and(|marks| marks.iter().any(|mark| mark.concerns(asker, now)))
     }
 
     /// One number for what tells such a request from others under `key`, as far as it is known from what is stored.
@@ -382,12 +383,14 @@ mod tests {
         for value in &values {
             memory.mark(&key, Asker::new(&request(value)), &response);
         }
-        let marked = |value: &&&'static str| memory.is_marked(&key, Asker::new(&request(value)));
+        let is_marked =
+            |fields: &HeaderMap| memory.is_marked(&key, Asker::new(fields), Instant::now());
+        let marked = |value: &&&'static str| is_marked(&request(value));
         assert_eq!(values.iter().filter(marked).count(), MOST_MARKS);
         // A user's personal answer marks the key for users alone.
         let user = map(&[("cookie", "a=1"), ("x-kind", "user")]);
         memory.mark(&key, Asker::new(&user), &response);
-        assert!(memory.is_marked(&key, Asker::new(&user)));
-        assert!(!memory.is_marked(&key, Asker::new(&request("user"))));
+        assert!(is_marked(&user));
+        assert!(!is_marked(&request("user")));
     }
 }

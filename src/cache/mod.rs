@@ -149,7 +149,7 @@ impl Cache {
                 Freshness::WhileRevalidating if stale => Lookup::Stale(object),
                 Freshness::WhileRevalidating | Freshness::Expired => Lookup::Expired(object),
             },
-            Err(_) if self.memory.is_marked(key, asker) => Lookup::HitForMiss,
+            Err(_) if self.memory.is_marked(key, asker, now) => Lookup::HitForMiss,
             Err(missing) => Lookup::Miss(missing),
         }
     }

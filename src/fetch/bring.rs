@@ -455,14 +455,13 @@ async fn exchange(
     };
     let answer = ask.upstream.send(request, ask.deadline, &ask.notes).await?;
     let at = SystemTime::now();
-    let delay = answer.sent.elapsed();
     if about.is_none() {
         ask.request = Request::from_parts(answer.asked, Body::empty());
     }
     Ok(Brought {
         response: received(answer.response),
         at,
-        delay,
+        delay: answer.delay,
         begun,
     })
 }

@@ -59,7 +59,7 @@ impl Gateway {
             let notes = Notes::unobserved();
             let answer = route.upstream.send(request, deadline, &notes).await;
             let answer = answer.map_err(crate::fetch::error::FetchError::from)?;
-            let delay = answer.sent.elapsed();
+            let delay = answer.delay;
             let mut headers = answer.response.headers().clone();
             remove_hop_by_hop(&mut headers);
             let policy = cache_policy::policy(&visit, &route.config, keyed);

@@ -101,6 +101,7 @@ impl FragmentSource for PageFragments {
             whole: true,
             ..of_route
         };
+        let now = Instant::now();
         let mut found = None;
         let mut expected = None;
         if policy.cacheable && request.method == FragmentMethod::Get {
@@ -111,9 +112,7 @@ impl FragmentSource for PageFragments {
                 let place = Changes::place(&key);
                 self.fetcher.cache().changes().at(place)
             });
-            let at_hand = self
-                .fetcher
-                .at_hand(&key, &outgoing, policy, Instant::now());
+            let at_hand = self.fetcher.at_hand(&key, &outgoing, policy, now);
             match &at_hand {
                 Lookup::Hit(object) => {
                     let fragment = self.at_hand(&request, route, object, CacheUse::Hit, foreign);

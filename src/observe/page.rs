@@ -227,7 +227,7 @@ impl PageTrace {
     /// at the cost of one lock.
     pub fn skeleton_hit(&self, served: &Served<'_>, now: Instant) {
         let Some(page) = &self.0 else { return };
-        let now = Seconds(now.saturating_duration_since(page.started));
+        let now = page.at(now);
         page.note(|state| {
             state.cache = Some(served.cache);
             state.enter(
@@ -333,7 +333,12 @@ impl OpenPage {
 
     /// Since the page's start.
     pub(super) fn now(&self) -> Seconds {
-        Seconds(self.started.elapsed())
+        self.at(Instant::now())
+    }
+
+    /// The same for one who knows what time it is.
+    pub(super) fn at(&self, now: Instant) -> Seconds {
+        Seconds(now.saturating_duration_since(self.started))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -7,6 +7,8 @@
 use std::fmt;
 use std::sync::OnceLock;
 
+use tokio::time::Instant;
+
 use crate::observe::metrics::{RouteMetrics, UpstreamMetrics};
 use crate::observe::outcome::{CacheUse, Outcome};
 use crate::observe::page::{MAX_TEXT, PageTrace};
@@ -92,7 +94,7 @@ impl Span {
     pub fn routed(&self, route: &RouteMetrics, upstream: &UpstreamMetrics) {
         // A second route (that of a redirect) shows in the record; the fragment is counted where it was first sent.
         let _ = self.upstream.set(upstream.clone());
-        self.notes.note(|span, _| {
+        self.notes.note(|span| {
             span.route = Some(route.name().clone());
             span.upstream = Some(upstream.name().clone());
         });
@@ -162,34 +164,34 @@ impl Notes {
 
     /// What the store had to do with it.
     pub fn cache(&self, cache: CacheUse) {
-        self.note(|span, _| span.cache = Some(cache));
+        self.note(|span| span.cache = Some(cache));
     }
 
-    /// It asks for a server, and may have to wait.
-    pub fn queued(&self) {
-        self.note(|span, now| {
+    /// It asks for a server `now`, and may have to wait.
+    pub fn queued(&self, now: Instant) {
+        self.note_at(now, |span, now| {
             span.release(now);
             span.queued.get_or_insert(now);
             span.asked = Some(now);
         });
     }
 
-    /// It has a server, and goes out.
-    pub fn sent(&self, server: &dyn fmt::Display) {
-        self.note(|span, now| {
+    /// It has a server, and goes out `now`.
+    pub fn sent(&self, server: &str, now: Instant) {
+        self.note_at(now, |span, now| {
             if let Some(asked) = span.asked.take() {
                 span.queue_seconds.0 += now.0.saturating_sub(asked.0);
             }
-            span.server = Some(cut(&server.to_string(), MAX_TEXT));
+            span.server = Some(cut(server, MAX_TEXT));
             span.tries += 1;
             span.sent = Some(now);
             span.held = Some(now);
         });
     }
 
-    /// The head of its answer has come.
-    pub fn first_byte(&self, status: http::StatusCode) {
-        self.note(|span, now| {
+    /// The head of its answer has come `now`.
+    pub fn first_byte(&self, status: http::StatusCode, now: Instant) {
+        self.note_at(now, |span, now| {
             span.status = Some(status.as_u16());
             span.first_byte = Some(now);
         });
@@ -197,17 +199,22 @@ impl Notes {
 
     /// So many bytes of its answer's body have come.
     pub fn received(&self, bytes: usize) {
-        self.note(|span, _| span.bytes += bytes as u64);
+        self.note(|span| span.bytes += bytes as u64);
     }
 
-    fn note(&self, fact: impl FnOnce(&mut SpanRecord, Seconds)) {
+    fn note_at(&self, now: Instant, fact: impl FnOnce(&mut SpanRecord, Seconds)) {
+        if let Some(page) = self.page.open() {
+            self.note(|span| fact(span, page.at(now)));
+        }
+    }
+
+    fn note(&self, fact: impl FnOnce(&mut SpanRecord)) {
         let (Some(page), Some(index)) = (self.page.open(), self.index) else {
             return;
         };
-        let now = page.now();
         page.note(|state| {
             if let Some(span) = state.spans.get_mut(index) {
-                fact(span, now);
+                fact(span);
             }
         });
     }

@@ -101,10 +101,10 @@ async fn composed_page(observer: &Observer) {
     trace.routed(&route, &pages);
     let skeleton = trace.skeleton();
     skeleton.routed(&route, &pages);
-    skeleton.notes().queued();
-    skeleton.notes().sent(&"127.0.0.1:6081");
+    skeleton.notes().queued(Instant::now());
+    skeleton.notes().sent("127.0.0.1:6081", Instant::now());
     advance(milliseconds(10)).await;
-    skeleton.notes().first_byte(StatusCode::OK);
+    skeleton.notes().first_byte(StatusCode::OK, Instant::now());
     skeleton.notes().received(500);
     skeleton.finish(Outcome::Ok);
     trace.cache(CacheUse::Miss(Why::UriMiss));
@@ -114,7 +114,7 @@ async fn composed_page(observer: &Observer) {
     let basket = trace.fragment(&fragment("http://me:secret@app/basket"));
     basket.routed(&route, &app);
     let notes = basket.notes().clone();
-    notes.queued();
+    notes.queued(Instant::now());
     trace.hit(
         &fragment("/tile"),
         &Served {
@@ -133,15 +133,15 @@ async fn composed_page(observer: &Observer) {
     broken.routed(&route, &app);
     trace.sent(100);
     advance(milliseconds(20)).await;
-    notes.sent(&"127.0.0.1:8110");
+    notes.sent("127.0.0.1:8110", Instant::now());
     advance(milliseconds(30)).await;
-    notes.first_byte(StatusCode::OK);
+    notes.first_byte(StatusCode::OK, Instant::now());
     notes.received(60);
     basket.finish(Outcome::Ok);
     for server in ["127.0.0.1:8111", "127.0.0.1:8112"] {
-        broken.notes().queued();
+        broken.notes().queued(Instant::now());
         advance(milliseconds(1)).await;
-        broken.notes().sent(&server);
+        broken.notes().sent(server, Instant::now());
         advance(milliseconds(2)).await;
     }
     broken.fail(Outcome::OnError, &"the server \"closed\"");
@@ -313,7 +313,7 @@ async fn what_is_dropped_is_cancelled() {
     drop(early);
     let late = page.trace().fragment(&fragment("/late"));
     late.routed(&route, &app);
-    late.notes().queued();
+    late.notes().queued(Instant::now());
     advance(milliseconds(5)).await;
     drop(page);
     let notes = late.notes().clone();
@@ -401,11 +401,11 @@ async fn open_pages_tell_what_they_wait_for() {
     let span = page.trace().fragment(&fragment("/f"));
     let phase = || observer.open().list()[0].so_far().spans[0].phase();
     assert_eq!(phase(), "started");
-    span.notes().queued();
+    span.notes().queued(Instant::now());
     assert_eq!(phase(), "queued");
-    span.notes().sent(&"127.0.0.1:1");
+    span.notes().sent("127.0.0.1:1", Instant::now());
     assert_eq!(phase(), "sent");
-    span.notes().first_byte(StatusCode::OK);
+    span.notes().first_byte(StatusCode::OK, Instant::now());
     assert_eq!(phase(), "receiving");
     span.finish(Outcome::Alt);
     assert_eq!(phase(), "alt");
@@ -417,7 +417,7 @@ async fn open_pages_tell_what_they_wait_for() {
 fn an_unobserved_page_costs_nothing() {
     let page = Page::unobserved();
     let span = page.trace().fragment(&fragment("/f"));
-    span.notes().queued();
+    span.notes().queued(Instant::now());
     assert_eq!(span.id(), None);
     span.finish(Outcome::Ok);
     assert_eq!(page.trace().server_timing(), None);

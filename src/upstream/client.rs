@@ -31,6 +31,8 @@ const MOST_INTERIM: usize = 16;
 /// What bounds one exchange.
 #[derive(Debug, Clone, Copy)]
 pub struct ExchangeLimits {
+    /// When the request goes out.
+    pub sent: Instant,
     /// From the request sent to the head of its answer.
     pub first_byte: Duration,
     /// Between two reads of the answer's body.
@@ -153,9 +155,9 @@ async fn wait_for_head<F: Future>(
     server: &str,
     limits: ExchangeLimits,
 ) -> Result<F::Output, UpstreamError> {
-    let began = Instant::now();
     let mut moved = 0;
-    let mut patience = limits.deadline.within(limits.first_byte);
+    let first_byte = Deadline::from(limits.sent, limits.first_byte);
+    let mut patience = limits.deadline.earlier(first_byte);
     loop {
         tokio::select! {
             biased;
@@ -176,7 +178,7 @@ async fn wait_for_head<F: Future>(
         if limits.deadline.left() == Duration::ZERO || sent == moved {
             return Err(UpstreamError::FirstByte {
                 server: server.to_owned(),
-                waited: began.elapsed(),
+                waited: limits.sent.elapsed(),
             });
         }
         moved = sent;

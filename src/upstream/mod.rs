@@ -139,8 +139,8 @@ pub struct Upstream {
 pub struct Answer {
     /// Its body is still on its way; the server is in flight until it has been read or dropped.
     pub response: Response,
-    /// When the request was sent, the last time.
-    pub sent: Instant,
+    /// How long it took from the request, sent the last time, to the head.
+    pub delay: Duration,
     /// The head of the request: who needs it longer than the exchange need not keep another one.
     pub asked: Parts,
 }
@@ -241,22 +241,23 @@ impl Upstream {
             avoid: None,
         };
         loop {
-            notes.queued();
+            notes.queued(Instant::now());
             let permit = self.pool.acquire(deadline, wish.clone()).await?;
             let server = Arc::clone(permit.server());
             let again = Again::Anywhere(&wish);
             let tried = self.attempt(permit, again, &mut outgoing, deadline, notes);
             let error = match tried.await {
                 Ok(tried) => {
-                    notes.first_byte(tried.response.status());
-                    tried.server.answered(tried.sent.elapsed());
+                    let delay = tried.came.saturating_duration_since(tried.sent);
+                    notes.first_byte(tried.response.status(), tried.came);
+                    tried.server.answered(delay, tried.came);
                     if tried.server.is_suspect() {
                         // It refused a connection, and answers on one that was kept.
                         self.pool.connection_made(&tried.server);
                     }
                     return Ok(Answer {
                         response: tried.response,
-                        sent: tried.sent,
+                        delay,
                         asked: outgoing.head,
                     });
                 }
@@ -369,20 +370,22 @@ impl Upstream {
         deadline: Deadline,
         notes: &Notes,
     ) -> Result<Tried, UpstreamError> {
+        let sent = Instant::now();
         let limits = ExchangeLimits {
+            sent,
             first_byte: self.config.first_byte_timeout,
             body_idle: self.config.body_idle_timeout,
             deadline,
             linger: self.linger(),
         };
         let server = Arc::clone(permit.server());
-        notes.sent(&server);
-        let sent = Instant::now();
+        notes.sent(server.label(), sent);
         let keep = self.config.keep_alive;
         match client::exchange(connection, permit, outgoing.next(), limits, keep).await {
             Ok(response) => Ok(Tried {
                 response,
                 sent,
+                came: Instant::now(),
                 server,
             }),
             Err(Failed::Unsent(request)) => {
@@ -401,6 +404,8 @@ impl Upstream {
 struct Tried {
     response: Response,
     sent: Instant,
+    /// When the head came.
+    came: Instant,
     server: Arc<Server>,
 }
 

@@ -115,11 +115,11 @@ impl Server {
         &self.resting
     }
 
-    /// The head of an answer came, so long after its request was sent.
-    pub fn answered(&self, after: Duration) {
+    /// The head of an answer came `now`, so long after its request was sent.
+    pub fn answered(&self, after: Duration, now: Instant) {
         self.served.fetch_add(1, Ordering::Relaxed);
         let mut pace = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
-        pace.count(after, Instant::now());
+        pace.count(after, now);
     }
 
     /// A request got no answer, or not a whole one, and the server is to blame.
