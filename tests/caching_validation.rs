@@ -665,7 +665,7 @@ async fn a_304_keeps_what_was_made_of_the_body() {
         request.headers_mut().insert("host", host);
         let asked = fetch::Ask {
             key: CacheKey::new("http", "a.example", "/a"),
-            request,
+            request: request.into(),
             upstream: Arc::clone(&upstream),
             policy: fetch::Policy {
                 cacheable: true,

@@ -20,7 +20,7 @@ use crate::fetch::gather::{Gathered, gather_within};
 use crate::fetch::{
     Ask, Fetched, Fetcher, Prepare, Streamed, arriving, invalidate, is_failure, validate,
 };
-use crate::message::{Body, Request, Response, headers};
+use crate::message::{Body, Response, headers};
 use crate::observe::outcome::{CacheUse, Why};
 
 /// An answer of the upstream, with what was asked.
@@ -35,7 +35,7 @@ struct Brought {
 struct Store {
     key: CacheKey,
     prepare: Arc<dyn Prepare>,
-    fields: HeaderMap,
+    fields: Arc<HeaderMap>,
     keyed: bool,
     begun: Epoch,
 }
@@ -96,12 +96,12 @@ impl Fetcher {
                 }
                 if plain
                     && brought.response.status() == StatusCode::NOT_MODIFIED
-                    && !validate::has_conditions(ask.request.headers())
+                    && !validate::has_conditions(&ask.request.fields)
                 {
                     return Err(FetchError::NotModified);
                 }
             }
-            let (status, method) = (brought.response.status(), ask.request.method().clone());
+            let (status, method) = (brought.response.status(), ask.request.method.clone());
             if !method.is_safe() {
                 invalidate::after(&self.cache, &ask.key, status, brought.response.headers());
             }
@@ -271,7 +271,7 @@ impl Fetcher {
             headers: head.headers,
             body,
         };
-        let object = Arc::new(Object::new(parts, grant, ask.request.headers()));
+        let object = Arc::new(Object::new(parts, grant, &ask.request.fields));
         tell(lead, self.store(&ask.key, &object));
         match own {
             None => Ok(Fetched::Stored(object, used)),
@@ -320,7 +320,7 @@ impl Fetcher {
             attachment: None,
             labels,
         };
-        let object = Arc::new(Object::new(parts, grant, ask.request.headers()));
+        let object = Arc::new(Object::new(parts, grant, &ask.request.fields));
         let (filling, filler) = filling::begin(Arc::clone(&object), length, room);
         if let Some(lead) = &lead {
             lead.arrives(&filling);
@@ -328,7 +328,7 @@ impl Fetcher {
         // Nothing has gone yet, so the body is there from its first byte.
         let own_body = filling.body().unwrap_or_else(Body::empty);
         let fetcher = self.clone();
-        let fields = ask.request.into_parts().0.headers;
+        let fields = ask.request.fields;
         let store = Store {
             key: ask.key,
             prepare: ask.prepare,
@@ -362,7 +362,7 @@ impl Fetcher {
             if !fits && !larger {
                 larger = true;
                 let asker = Asker {
-                    fields: &store.fields,
+                    fields: &*store.fields,
                     keyed: store.keyed,
                 };
                 self.not_kept(&store.key, asker, &filler.head().headers, length);
@@ -420,7 +420,7 @@ impl Fetcher {
             tell(lead, Landed::Failed);
         } else if lead.is_some()
             || (replaces
-                && *ask.request.method() == Method::GET
+                && ask.request.method == Method::GET
                 && personal != Some(Reason::RequestNoStore))
         {
             self.cache.mark(&ask.key, asker, response);
@@ -451,13 +451,10 @@ async fn exchange(
 ) -> Result<Brought, FetchError> {
     let request = match about {
         Some(stored) => validate::conditional(&ask.request, stored),
-        None => std::mem::replace(&mut ask.request, Request::new(Body::empty())),
+        None => ask.request.take(),
     };
     let answer = ask.upstream.send(request, ask.deadline, &ask.notes).await?;
     let at = SystemTime::now();
-    if about.is_none() {
-        ask.request = Request::from_parts(answer.asked, Body::empty());
-    }
     Ok(Brought {
         response: received(answer.response),
         at,

@@ -27,7 +27,8 @@ use crate::cache::{Cache, Lookup, Missing};
 use crate::fetch::error::FetchError;
 use crate::message::cache_control::RequestControl;
 use crate::message::deadline::Deadline;
-use crate::message::{Body, Request, Response};
+use crate::message::outgoing::OutgoingRequest;
+use crate::message::{Body, Response};
 use crate::observe::Observer;
 use crate::observe::outcome::{CacheUse, Why};
 use crate::observe::span::Notes;
@@ -54,8 +55,8 @@ pub trait Prepare: Send + Sync + 'static {
 pub struct Ask {
     /// Names the stored response.
     pub key: CacheKey,
-    /// As it goes upstream: method, path and query, all its fields, its body.
-    pub request: Request,
+    /// As it goes upstream.
+    pub request: OutgoingRequest,
     /// Who answers what the cache cannot.
     pub upstream: Arc<Upstream>,
     /// How the cache may be used.
@@ -91,7 +92,7 @@ impl Ask {
     /// The request as the cache judges it.
     pub fn asker(&self) -> Asker<'_> {
         Asker {
-            fields: self.request.headers(),
+            fields: &*self.request.fields,
             keyed: self.policy.keyed,
         }
     }
@@ -174,7 +175,7 @@ impl Fetcher {
     /// [`FetchError`], after the retries that the upstream allows.
     pub async fn fetch(&self, ask: Ask) -> Result<Fetched, FetchError> {
         let found = may_look_up(&ask)
-            .then(|| self.at_hand(&ask.key, ask.request.headers(), ask.policy, Instant::now()));
+            .then(|| self.at_hand(&ask.key, &*ask.request.fields, ask.policy, Instant::now()));
         self.fetch_after(ask, found).await
     }
 
@@ -499,12 +500,12 @@ async fn read_along(
 
 /// Without the client's own validators: what comes is to be stored whole, and the client's copy compared here.
 fn unconditional(mut ask: Ask) -> Ask {
-    validate::unconditional(ask.request.headers_mut());
+    validate::unconditional(&mut ask.request.fields);
     ask
 }
 
 /// Whether the answer can be somebody else's too.
-fn may_lead(request: &Request) -> bool {
+fn may_lead(request: &OutgoingRequest) -> bool {
     validate::is_plain(request) && !validate::forbids_storing(request)
 }
 
@@ -522,6 +523,6 @@ async fn wait_until(deadline: Deadline, wait: Wait) -> Result<Landed, FetchError
 
 fn may_look_up(ask: &Ask) -> bool {
     ask.policy.cacheable
-        && matches!(*ask.request.method(), Method::GET | Method::HEAD)
+        && matches!(ask.request.method, Method::GET | Method::HEAD)
         && !validate::is_for_the_origin(&ask.request)
 }

@@ -1,6 +1,8 @@
 //! Asking whether a stored response is still good (RFC 9111 4.3): what is asked, what the answer means, what becomes of the
 //! fields. Pure functions.
 
+use std::sync::Arc;
+
 use http::header::{
     AGE, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, DATE, ETAG, HeaderName,
     HeaderValue, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE, LAST_MODIFIED,
@@ -10,25 +12,25 @@ use http::{HeaderMap, Method};
 
 use crate::cache::object::Object;
 use crate::message::cache_control::RequestControl;
-use crate::message::{Body, Request};
+use crate::message::outgoing::OutgoingRequest;
 
 /// Whether a request can be answered by what answers others: a GET for the whole, on no condition but that it has changed.
-pub fn is_plain(request: &Request) -> bool {
-    *request.method() == Method::GET
-        && !request.headers().contains_key(RANGE)
+pub fn is_plain(request: &OutgoingRequest) -> bool {
+    request.method == Method::GET
+        && !request.fields.contains_key(RANGE)
         && !is_for_the_origin(request)
 }
 
 /// Whether it forbids that its answer is stored: such a request must neither lead those who do not, nor make the key remembered
 /// as personal.
-pub fn forbids_storing(request: &Request) -> bool {
-    let fields = request.headers();
+pub fn forbids_storing(request: &OutgoingRequest) -> bool {
+    let fields = &*request.fields;
     fields.contains_key(CACHE_CONTROL) && RequestControl::read(fields).no_store
 }
 
 /// Whether its conditions are the origin's to decide (RFC 9110 13.1.1, 13.1.4).
-pub fn is_for_the_origin(request: &Request) -> bool {
-    is_on_the_origins_conditions(request.headers())
+pub fn is_for_the_origin(request: &OutgoingRequest) -> bool {
+    is_on_the_origins_conditions(&request.fields)
 }
 
 /// The same by the fields of a request.
@@ -42,27 +44,30 @@ pub fn has_conditions(fields: &HeaderMap) -> bool {
 }
 
 /// Takes a client's own validators away: the answer is to be the whole thing.
-pub fn unconditional(fields: &mut HeaderMap) {
-    fields.remove(IF_NONE_MATCH);
-    fields.remove(IF_MODIFIED_SINCE);
+pub fn unconditional(fields: &mut Arc<HeaderMap>) {
+    if has_conditions(fields) {
+        let fields = Arc::make_mut(fields);
+        fields.remove(IF_NONE_MATCH);
+        fields.remove(IF_MODIFIED_SINCE);
+    }
 }
 
 /// A GET like this request, without its body.
-pub fn get_like(request: &Request) -> Request {
-    let mut get = Request::new(Body::empty());
-    *get.uri_mut() = request.uri().clone();
-    *get.headers_mut() = request.headers().clone();
-    unconditional(get.headers_mut());
-    get.headers_mut().remove(RANGE);
-    get
+pub fn get_like(request: &OutgoingRequest) -> OutgoingRequest {
+    let mut fields = Arc::clone(&request.fields);
+    unconditional(&mut fields);
+    if fields.contains_key(RANGE) {
+        Arc::make_mut(&mut fields).remove(RANGE);
+    }
+    OutgoingRequest::get(request.uri.clone(), fields)
 }
 
 /// The request with the validators of what is stored.
-pub fn conditional(request: &Request, stored: &Object) -> Request {
+pub fn conditional(request: &OutgoingRequest, stored: &Object) -> OutgoingRequest {
     let mut asking = get_like(request);
     for (name, validator) in [(IF_NONE_MATCH, ETAG), (IF_MODIFIED_SINCE, LAST_MODIFIED)] {
         if let Some(value) = stored.headers.get(validator) {
-            asking.headers_mut().insert(name, value.clone());
+            Arc::make_mut(&mut asking.fields).insert(name, value.clone());
         }
     }
     asking

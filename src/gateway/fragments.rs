@@ -31,9 +31,10 @@ use crate::gateway::page_head::PartPolicy;
 use crate::gateway::remembered::Remembered;
 use crate::gateway::route::Route;
 use crate::gateway::visit::{Visit, without_default_port};
+use crate::message::Body;
 use crate::message::cache_control::RequestControl;
 use crate::message::deadline::Deadline;
-use crate::message::{Body, Request};
+use crate::message::outgoing::OutgoingRequest;
 use crate::observe::outcome::{CacheUse, Outcome};
 use crate::observe::page::PageTrace;
 use crate::observe::span::{FragmentStart, Notes, Served, Span, SpanId};
@@ -377,23 +378,21 @@ impl PageFragments {
             .timeout
             .unwrap_or(self.compose.fragment_timeout);
         let deadline = self.deadline.within(request.max_wait.unwrap_or(default));
-        let mut upstream_request =
-            Request::new(request.entity.map_or_else(Body::empty, Body::full));
-        if request.method == FragmentMethod::Post {
-            *upstream_request.method_mut() = Method::POST;
-        }
-        *upstream_request.headers_mut() = Arc::unwrap_or_clone(headers);
-        let target = cache_policy::sent(
-            upstream_request.method(),
-            request.url.target(),
-            &route.config,
-        );
+        let method = match request.method {
+            FragmentMethod::Get => Method::GET,
+            FragmentMethod::Post => Method::POST,
+        };
+        let target = cache_policy::sent(&method, request.url.target(), &route.config);
         let target = target.parse();
-        *upstream_request.uri_mut() =
-            target.map_err(|_| FragmentError::Broken("not a request target".to_owned()))?;
         Ok(Ask {
             key,
-            request: upstream_request,
+            request: OutgoingRequest {
+                method,
+                uri: target
+                    .map_err(|_| FragmentError::Broken("not a request target".to_owned()))?,
+                fields: headers,
+                body: request.entity.map_or_else(Body::empty, Body::full),
+            },
             upstream: Arc::clone(&route.upstream),
             policy,
             ttl: request.ttl,

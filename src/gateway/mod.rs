@@ -59,6 +59,7 @@ use crate::gateway::remembered::Remembered;
 use crate::gateway::route::Route;
 use crate::gateway::visit::{Trust, Visit};
 use crate::message::deadline::Deadline;
+use crate::message::outgoing::OutgoingRequest;
 use crate::message::{Body, Request, Response};
 use crate::observe::Observer;
 use crate::observe::outcome::{CacheUse, Outcome};
@@ -317,12 +318,11 @@ impl Gateway {
                 other => found = Some(other),
             }
         }
-        let fields = Arc::unwrap_or_clone(outgoing.into_fields());
         Err(Box::new(Wanted {
             key,
             policy,
             found,
-            fields,
+            fields: outgoing.into_fields(),
         }))
     }
 
@@ -336,10 +336,12 @@ impl Gateway {
         deadline: Deadline,
         trace: &PageTrace,
     ) -> Result<Made, GatewayError> {
-        let mut request = Request::new(body);
-        *request.method_mut() = visit.method.clone();
-        *request.headers_mut() = wanted.fields;
-        *request.uri_mut() = cache_policy::uri(visit, &route.config);
+        let request = OutgoingRequest {
+            method: visit.method.clone(),
+            uri: cache_policy::uri(visit, &route.config),
+            fields: wanted.fields,
+            body,
+        };
         let span = trace.skeleton();
         span.routed(&route.metrics, &route.upstream_metrics);
         let ask = Ask {
@@ -384,7 +386,7 @@ struct Wanted {
     /// What a look-up has found, where there was one.
     found: Option<Lookup>,
     /// The request's fields.
-    fields: http::HeaderMap,
+    fields: Arc<http::HeaderMap>,
 }
 
 /// The body of a request that has one, as it goes on.

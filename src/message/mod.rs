@@ -10,6 +10,7 @@ pub mod cookie;
 pub mod date;
 pub mod deadline;
 pub mod headers;
+pub mod outgoing;
 pub mod structured;
 pub mod target;
 

@@ -27,15 +27,15 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderValue;
 use http::header::HOST;
-use http::request::Parts;
 use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue, Method, Uri};
 use tokio::time::Instant;
 
 use crate::config::UpstreamConfig;
 use crate::message::deadline::Deadline;
-use crate::message::{Body, Request, Response};
+use crate::message::outgoing::OutgoingRequest;
+use crate::message::{Body, Response};
 use crate::observe::span::Notes;
 use crate::upstream::affinity::UrlKey;
 use crate::upstream::balance::Wish;
@@ -141,8 +141,6 @@ pub struct Answer {
     pub response: Response,
     /// How long it took from the request, sent the last time, to the head.
     pub delay: Duration,
-    /// The head of the request: who needs it longer than the exchange need not keep another one.
-    pub asked: Parts,
 }
 
 impl Upstream {
@@ -223,55 +221,57 @@ impl Upstream {
     /// # Errors
     /// The [`UpstreamError`] of the last try. Another server is tried where nothing of an answer came and the request is
     /// idempotent, or nothing of the request was sent.
-    pub async fn send(
+    pub fn send(
         &self,
-        request: Request,
+        request: impl Into<OutgoingRequest>,
         deadline: Deadline,
         notes: &Notes,
-    ) -> Result<Answer, UpstreamError> {
-        self.names.ensure(&self.pool, deadline).await?;
-        self.budget.earn();
-        let mut outgoing = Outgoing::new(request);
-        let mut repeats = Repeats {
-            retries: self.config.retries,
-            connects: self.pool.len(),
-        };
-        let mut wish = Wish {
-            url: outgoing.url(),
-            avoid: None,
-        };
-        loop {
-            notes.queued(Instant::now());
-            let permit = self.pool.acquire(deadline, wish.clone()).await?;
-            let server = Arc::clone(permit.server());
-            let again = Again::Anywhere(&wish);
-            let tried = self.attempt(permit, again, &mut outgoing, deadline, notes);
-            let error = match tried.await {
-                Ok(tried) => {
-                    let delay = tried.came.saturating_duration_since(tried.sent);
-                    notes.first_byte(tried.response.status(), tried.came);
-                    tried.server.answered(delay, tried.came);
-                    if tried.server.is_suspect() {
-                        // It refused a connection, and answers on one that was kept.
-                        self.pool.connection_made(&tried.server);
-                    }
-                    return Ok(Answer {
-                        response: tried.response,
-                        delay,
-                        asked: outgoing.head,
-                    });
-                }
-                Err(error) => error,
+    ) -> impl Future<Output = Result<Answer, UpstreamError>> + Send {
+        let mut outgoing = Outgoing::new(request.into());
+        async move {
+            self.names.ensure(&self.pool, deadline).await?;
+            self.budget.earn();
+            let mut repeats = Repeats {
+                retries: self.config.retries,
+                connects: self.pool.len(),
             };
-            if error.is_servers() {
-                server.failed();
+            let mut wish = Wish {
+                url: outgoing.url(),
+                avoid: None,
+            };
+            loop {
+                notes.queued(Instant::now());
+                let permit = self.pool.acquire(deadline, wish.clone()).await?;
+                let server = Arc::clone(permit.server());
+                let again = Again::Anywhere(&wish);
+                let tried = self.attempt(permit, again, &mut outgoing, deadline, notes);
+                let error = match tried.await {
+                    Ok(tried) => {
+                        let delay = tried.came.saturating_duration_since(tried.sent);
+                        notes.first_byte(tried.response.status(), tried.came);
+                        tried.server.answered(delay, tried.came);
+                        if tried.server.is_suspect() {
+                            // It refused a connection, and answers on one that was kept.
+                            self.pool.connection_made(&tried.server);
+                        }
+                        return Ok(Answer {
+                            response: tried.response,
+                            delay,
+                        });
+                    }
+                    Err(error) => error,
+                };
+                if error.is_servers() {
+                    server.failed();
+                }
+                if deadline.left() == Duration::ZERO
+                    || !repeats.allow(&error, &outgoing, &self.budget)
+                {
+                    return Err(error);
+                }
+                tracing::debug!(upstream = self.name(), %error, "another try");
+                wish.avoid = Some(server);
             }
-            if deadline.left() == Duration::ZERO || !repeats.allow(&error, &outgoing, &self.budget)
-            {
-                return Err(error);
-            }
-            tracing::debug!(upstream = self.name(), %error, "another try");
-            wish.avoid = Some(server);
         }
     }
 
@@ -418,7 +418,9 @@ enum Again<'a> {
 
 /// A request that may have to be sent again.
 struct Outgoing {
-    head: Parts,
+    method: Method,
+    uri: Uri,
+    fields: Arc<HeaderMap>,
     body: Content,
     /// The last try ended before the request was written.
     unsent: bool,
@@ -434,14 +436,15 @@ enum Content {
 }
 
 impl Outgoing {
-    fn new(request: Request) -> Self {
-        let (head, body) = request.into_parts();
-        let body = match body.as_full() {
+    fn new(request: OutgoingRequest) -> Self {
+        let body = match request.body.as_full() {
             Some(bytes) => Content::Bytes(bytes.clone()),
-            None => Content::Unread(body),
+            None => Content::Unread(request.body),
         };
         Self {
-            head,
+            method: request.method,
+            uri: request.uri,
+            fields: request.fields,
             body,
             unsent: false,
         }
@@ -449,8 +452,8 @@ impl Outgoing {
 
     /// What is asked for, for those who keep the same together.
     fn url(&self) -> UrlKey {
-        let host = self.head.headers.get(HOST).map(HeaderValue::as_bytes);
-        let target = self.head.uri.path_and_query().map(PathAndQuery::as_str);
+        let host = self.fields.get(HOST).map(HeaderValue::as_bytes);
+        let target = self.uri.path_and_query().map(PathAndQuery::as_str);
         UrlKey::of(
             host.unwrap_or_default(),
             target.unwrap_or_default().as_bytes(),
@@ -468,9 +471,9 @@ impl Outgoing {
             Content::Gone => Body::empty(),
         };
         let mut request = http::Request::new(Outbound::new(body));
-        *request.method_mut() = self.head.method.clone();
-        *request.uri_mut() = self.head.uri.clone();
-        *request.headers_mut() = self.head.headers.clone();
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = self.uri.clone();
+        *request.headers_mut() = HeaderMap::clone(&self.fields);
         request
     }
 
@@ -488,7 +491,7 @@ impl Outgoing {
 
     /// Whether it may be sent once more: it was not sent, or doing it twice does no harm.
     fn can_repeat(&self) -> bool {
-        self.unsent || (self.has_body() && self.head.method.is_idempotent())
+        self.unsent || (self.has_body() && self.method.is_idempotent())
     }
 }
 

@@ -162,7 +162,7 @@ impl Upstream {
         let permit = self.pool.acquire_at(server, room).await?;
         let began = Instant::now();
         let deadline = Deadline::after(health.timeout);
-        let mut outgoing = Outgoing::new(request(server, health));
+        let mut outgoing = Outgoing::new(request(server, health).into());
         let notes = Notes::unobserved();
         let asked = self.attempt(permit, Again::Here(server), &mut outgoing, deadline, &notes);
         let answered = match deadline.bound(asked).await {
