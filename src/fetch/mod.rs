@@ -183,24 +183,30 @@ impl Fetcher {
     ///
     /// # Errors
     /// As [`fetch`](Self::fetch).
-    pub async fn fetch_after(
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "a function keeps its arguments twice"
+    )]
+    pub fn fetch_after(
         &self,
         ask: Ask,
         found: Option<Lookup>,
-    ) -> Result<Fetched, FetchError> {
-        match found {
-            Some(Lookup::Hit(object)) => {
-                ask.notes.cache(CacheUse::Hit);
-                Ok(Fetched::Stored(object, CacheUse::Hit))
+    ) -> impl Future<Output = Result<Fetched, FetchError>> + Send {
+        async move {
+            match found {
+                Some(Lookup::Hit(object)) => {
+                    ask.notes.cache(CacheUse::Hit);
+                    Ok(Fetched::Stored(object, CacheUse::Hit))
+                }
+                Some(Lookup::Stale(object)) => {
+                    ask.notes.cache(CacheUse::Stale);
+                    self.refresh(ask);
+                    Ok(Fetched::Stored(object, CacheUse::Stale))
+                }
+                _ if ask.policy.control.only_if_cached => Err(FetchError::NotCached),
+                // What a hit does not need is not carried through it.
+                found => Box::pin(self.fetch_anew(ask, found)).await,
             }
-            Some(Lookup::Stale(object)) => {
-                ask.notes.cache(CacheUse::Stale);
-                self.refresh(ask);
-                Ok(Fetched::Stored(object, CacheUse::Stale))
-            }
-            _ if ask.policy.control.only_if_cached => Err(FetchError::NotCached),
-            // What a hit does not need is not carried through it.
-            found => Box::pin(self.fetch_anew(ask, found)).await,
         }
     }
 

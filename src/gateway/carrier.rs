@@ -7,13 +7,12 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, OnceLock};
 
-use futures::future::{Either, FutureExt, select};
+use futures::future::{BoxFuture, Either, FutureExt, select};
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::compose::source::{Fragment, FragmentError};
-use crate::gateway::fragment_fetch::Pending;
 use crate::gateway::page_head::PartPolicy;
 
 type Fetched = Result<Fragment<PartPolicy>, FragmentError>;
@@ -29,7 +28,7 @@ struct Carrying {
 }
 
 struct Load {
-    fetch: Box<Pending>,
+    fetch: BoxFuture<'static, Fetched>,
     told: oneshot::Sender<Fetched>,
 }
 
@@ -39,7 +38,10 @@ impl Carrier {
         clippy::manual_async_fn,
         reason = "a function keeps its arguments twice"
     )]
-    pub(super) fn carry(self, fetch: Box<Pending>) -> impl Future<Output = Fetched> + Send {
+    pub(super) fn carry(
+        self,
+        fetch: BoxFuture<'static, Fetched>,
+    ) -> impl Future<Output = Fetched> + Send {
         async move {
             let (told, waits) = oneshot::channel();
             let carrying = self.0.get_or_init(Carrying::begin);
@@ -72,8 +74,7 @@ async fn run(mut loads: mpsc::UnboundedReceiver<Load>) {
         tokio::select! {
             biased;
             load = loads.recv() => match load {
-                // In a box of its own: it is large, and would be copied twice on its way in.
-                Some(load) => carried.push(Box::pin(load.carried())),
+                Some(load) => carried.push(load.carried()),
                 None => return,
             },
             Some(()) = carried.next() => {
@@ -92,7 +93,7 @@ impl Load {
         async move {
             // A panic ends this fetch and no other.
             let fetched = {
-                let fetch = std::pin::pin!(AssertUnwindSafe(fetch.run()).catch_unwind());
+                let fetch = std::pin::pin!(AssertUnwindSafe(fetch).catch_unwind());
                 let gone = std::pin::pin!(told.closed());
                 match select(gone, fetch).await {
                     // Nobody waits for it any more.

@@ -117,7 +117,9 @@ pub(super) struct Pending {
 
 impl Pending {
     /// Fetches.
-    pub(super) async fn run(self: Box<Self>) -> Result<Fragment<PartPolicy>, FragmentError> {
+    pub(super) fn run(
+        self,
+    ) -> impl Future<Output = Result<Fragment<PartPolicy>, FragmentError>> + Send {
         let Self {
             ask,
             found,
@@ -133,74 +135,81 @@ impl Pending {
             documents,
             url,
             span,
-        } = *self;
+        } = self;
         let deadline = span.deadline;
-        let fetched = async {
-            let observer = fetcher.observer();
-            let ask = ask?;
-            let key = ask.key.clone();
-            let is_users = ask.asker().has_credentials();
-            let fetched = fetcher.fetch_after(ask, found).await.map_err(|error| {
-                error
-                    .limit()
-                    .into_iter()
-                    .for_each(|setting| observer.limit_hit(setting));
-                failure(&error)
-            })?;
-            match fetched {
-                fetch::Fetched::Stored(object, used) => {
-                    let fragment = stored(&route, &object, dca, foreign)?;
-                    let composed = fragment.template.as_ref();
-                    if fragment.policy.is_shared() && !composed.is_some_and(|it| it.has_tags()) {
-                        remembered.shared(&key, &object);
-                    } else if !is_users {
-                        remembered.personal(&key);
+        async move {
+            let ended = {
+                // In its place, and not moved into the bound: it is large.
+                let fetched = std::pin::pin!(async {
+                    let observer = fetcher.observer();
+                    let ask = ask?;
+                    let key = ask.key.clone();
+                    let is_users = ask.asker().has_credentials();
+                    let fetched = fetcher.fetch_after(ask, found).await.map_err(|error| {
+                        error
+                            .limit()
+                            .into_iter()
+                            .for_each(|setting| observer.limit_hit(setting));
+                        failure(&error)
+                    })?;
+                    match fetched {
+                        fetch::Fetched::Stored(object, used) => {
+                            let fragment = stored(&route, &object, dca, foreign)?;
+                            let composed = fragment.template.as_ref();
+                            if fragment.policy.is_shared()
+                                && !composed.is_some_and(|it| it.has_tags())
+                            {
+                                remembered.shared(&key, &object);
+                            } else if !is_users {
+                                remembered.personal(&key);
+                            }
+                            Ok((fragment, used))
+                        }
+                        fetch::Fetched::Streamed(streamed) => {
+                            let used = streamed.cache;
+                            // A failure says nothing of what comes after it.
+                            if !is_users && streamed.response.status().is_success() {
+                                remembered.personal(&key);
+                            }
+                            if !merges && streamed.response.headers().contains_key(SET_COOKIE) {
+                                route.drops_cookie();
+                            }
+                            let read = read(streamed, &route, dca, limit, &memory, &promised).await;
+                            if matches!(read, Err(FragmentError::Overloaded(_))) {
+                                observer.limit_hit("compose.memory");
+                            }
+                            let mut fragment = read?;
+                            fragment.policy = fragment.policy.or_foreign(foreign);
+                            Ok((fragment, used))
+                        }
                     }
-                    Ok((fragment, used))
-                }
-                fetch::Fetched::Streamed(streamed) => {
-                    let used = streamed.cache;
-                    // A failure says nothing of what comes after it.
-                    if !is_users && streamed.response.status().is_success() {
-                        remembered.personal(&key);
-                    }
-                    if !merges && streamed.response.headers().contains_key(SET_COOKIE) {
-                        route.drops_cookie();
-                    }
-                    let read = read(streamed, &route, dca, limit, &memory, &promised).await;
-                    if matches!(read, Err(FragmentError::Overloaded(_))) {
-                        observer.limit_hit("compose.memory");
-                    }
-                    let mut fragment = read?;
-                    fragment.policy = fragment.policy.or_foreign(foreign);
-                    Ok((fragment, used))
-                }
+                });
+                deadline
+                    .bound(fetched)
+                    .await
+                    .unwrap_or(Err(FragmentError::TimedOut))
+            };
+            if let (Ok((fragment, _)), Some(id)) = (&ended, span.id())
+                && fragment.template.is_some()
+            {
+                let mut documents = documents.lock().unwrap_or_else(PoisonError::into_inner);
+                documents.insert(url.as_str().to_owned(), id);
             }
-        };
-        let ended = deadline
-            .bound(fetched)
-            .await
-            .unwrap_or(Err(FragmentError::TimedOut));
-        if let (Ok((fragment, _)), Some(id)) = (&ended, span.id())
-            && fragment.template.is_some()
-        {
-            let mut documents = documents.lock().unwrap_or_else(PoisonError::into_inner);
-            documents.insert(url.as_str().to_owned(), id);
+            span.end(&ended);
+            ended.map(|(fragment, _)| fragment)
         }
-        span.end(&ended);
-        ended.map(|(fragment, _)| fragment)
     }
 }
 
 /// Reads the body of an answer that is this visitor's alone.
-async fn read(
+fn read(
     streamed: Streamed,
     route: &Route,
     dca: Dca,
     limit: usize,
     memory: &Memory,
     promised: &Promised,
-) -> Result<Fragment<PartPolicy>, FragmentError> {
+) -> impl Future<Output = Result<Fragment<PartPolicy>, FragmentError>> + Send {
     let Streamed {
         response,
         personal,
@@ -208,39 +217,41 @@ async fn read(
         ..
     } = streamed;
     let (head, body) = response.into_parts();
-    if !head.status.is_success() {
-        // Its words are for nobody; read to its end it leaves a connection that can be used again.
-        let _ = body.collect(ERROR_BODY).await;
-        return Err(FragmentError::Status(head.status.as_u16()));
+    async move {
+        if !head.status.is_success() {
+            // Its words are for nobody; read to its end it leaves a connection that can be used again.
+            let _ = body.collect(ERROR_BODY).await;
+            return Err(FragmentError::Status(head.status.as_u16()));
+        }
+        let (body, reservation) = collect(body, limit, memory).await?;
+        let document = route
+            .documents
+            .read(head.status, &head.headers, &body)
+            .map_err(|error| FragmentError::Broken(error.to_string()))?;
+        let mut reservation = reservation;
+        if coding::is_encoded(&head.headers) && !reservation.grow(document.body.len() as u64) {
+            return Err(FragmentError::Overloaded(
+                "compose.memory is used up".to_owned(),
+            ));
+        }
+        let template = wanted(route, &head.headers, &document, dca);
+        let policy = if is_personal(promised) {
+            PartPolicy::personal()
+        } else {
+            let reads_request = template
+                .as_ref()
+                .is_some_and(|template| template.reads_values());
+            PartPolicy::of_fetched(&head.headers, personal, came).or_personal(reads_request)
+        };
+        Ok(Fragment {
+            status: head.status.as_u16(),
+            template,
+            body: document.body,
+            policy,
+            set_cookies: head.headers.get_all(SET_COOKIE).iter().cloned().collect(),
+            reservation: Some(reservation),
+        })
     }
-    let (body, reservation) = collect(body, limit, memory).await?;
-    let document = route
-        .documents
-        .read(head.status, &head.headers, &body)
-        .map_err(|error| FragmentError::Broken(error.to_string()))?;
-    let mut reservation = reservation;
-    if coding::is_encoded(&head.headers) && !reservation.grow(document.body.len() as u64) {
-        return Err(FragmentError::Overloaded(
-            "compose.memory is used up".to_owned(),
-        ));
-    }
-    let template = wanted(route, &head.headers, &document, dca);
-    let policy = if is_personal(promised) {
-        PartPolicy::personal()
-    } else {
-        let reads_request = template
-            .as_ref()
-            .is_some_and(|template| template.reads_values());
-        PartPolicy::of_fetched(&head.headers, personal, came).or_personal(reads_request)
-    };
-    Ok(Fragment {
-        status: head.status.as_u16(),
-        template,
-        body: document.body,
-        policy,
-        set_cookies: head.headers.get_all(SET_COOKIE).iter().cloned().collect(),
-        reservation: Some(reservation),
-    })
 }
 
 /// Whether the head of the page has left and promised nothing.
@@ -250,42 +261,48 @@ fn is_personal(promised: &Promised) -> bool {
 }
 
 /// Reads a document whole, within its own limit and that of all documents together.
-pub(super) async fn collect(
+#[expect(
+    clippy::manual_async_fn,
+    reason = "a function keeps its arguments twice"
+)]
+pub(super) fn collect(
     mut body: Body,
     limit: usize,
     memory: &Memory,
-) -> Result<(Bytes, Reservation), FragmentError> {
-    let used_up = || FragmentError::Overloaded("compose.memory is used up".to_owned());
-    let announced = body.size_hint().lower();
-    if announced > limit as u64 {
-        return Err(FragmentError::TooLarge(limit as u64));
-    }
-    let mut reservation = memory.reserve(announced).ok_or_else(used_up)?;
-    let mut reserved = announced;
-    let mut first: Option<Bytes> = None;
-    let mut rest = BytesMut::new();
-    let mut length = 0;
-    while let Some(bytes) = body.next().await.transpose().map_err(|error| cut(&error))? {
-        length += bytes.len();
-        if length > limit {
+) -> impl Future<Output = Result<(Bytes, Reservation), FragmentError>> + Send {
+    async move {
+        let used_up = || FragmentError::Overloaded("compose.memory is used up".to_owned());
+        let announced = body.size_hint().lower();
+        if announced > limit as u64 {
             return Err(FragmentError::TooLarge(limit as u64));
         }
-        let more = (length as u64).saturating_sub(reserved);
-        if more > 0 && !reservation.grow(more) {
-            return Err(used_up());
-        }
-        reserved += more;
-        match first.take() {
-            None if rest.is_empty() => first = Some(bytes),
-            Some(before) => {
-                rest.reserve(usize::try_from(reserved).unwrap_or(0).min(limit));
-                rest.extend_from_slice(&before);
-                rest.extend_from_slice(&bytes);
+        let mut reservation = memory.reserve(announced).ok_or_else(used_up)?;
+        let mut reserved = announced;
+        let mut first: Option<Bytes> = None;
+        let mut rest = BytesMut::new();
+        let mut length = 0;
+        while let Some(bytes) = body.next().await.transpose().map_err(|error| cut(&error))? {
+            length += bytes.len();
+            if length > limit {
+                return Err(FragmentError::TooLarge(limit as u64));
             }
-            None => rest.extend_from_slice(&bytes),
+            let more = (length as u64).saturating_sub(reserved);
+            if more > 0 && !reservation.grow(more) {
+                return Err(used_up());
+            }
+            reserved += more;
+            match first.take() {
+                None if rest.is_empty() => first = Some(bytes),
+                Some(before) => {
+                    rest.reserve(usize::try_from(reserved).unwrap_or(0).min(limit));
+                    rest.extend_from_slice(&before);
+                    rest.extend_from_slice(&bytes);
+                }
+                None => rest.extend_from_slice(&bytes),
+            }
         }
+        Ok((first.map_or_else(|| rest.freeze(), own), reservation))
     }
-    Ok((first.map_or_else(|| rest.freeze(), own), reservation))
 }
 
 /// A small body as bytes of its own. Those that came are a part of the buffer that its connection reads into, of 8 KB: held until the page is

@@ -167,6 +167,8 @@ impl FragmentSource for PageFragments {
         let span = self.begin(&request, route);
         let mut fetch = self.pending(request, route, key, headers, found, policy, span);
         fetch.foreign = foreign;
+        // In a box of its own on its way to where it is carried out: it is large.
+        let fetch = Box::pin(fetch.run());
         Fetched::Later {
             expected,
             fragment: Box::pin(self.carrier.clone().carry(fetch)),
@@ -337,12 +339,12 @@ impl PageFragments {
         found: Option<Lookup>,
         policy: Policy,
         span: Span,
-    ) -> Box<Pending> {
+    ) -> Pending {
         let dca = request.dca;
         let url = Arc::clone(&request.url);
         let ask = self.ask(request, route, key, headers, policy, span.notes().clone());
         let deadline = ask.as_ref().map_or(self.deadline, |asked| asked.deadline);
-        Box::new(Pending {
+        Pending {
             ask,
             found,
             fetcher: self.fetcher.clone(),
@@ -360,7 +362,7 @@ impl PageFragments {
                 span: Some(span),
                 deadline,
             },
-        })
+        }
     }
 
     /// What is asked of the cache and the upstream.

@@ -168,17 +168,10 @@ pub fn remove_conditionals(headers: &mut HeaderMap) {
 
 /// Removes everything that speaks of a request's own content.
 pub fn remove_content_fields(headers: &mut HeaderMap) {
-    let named: Vec<HeaderName> = headers
-        .keys()
-        .filter(|name| name.as_str().starts_with("content-"))
-        .cloned()
-        .collect();
-    for name in named {
-        headers.remove(name);
-    }
-    for name in ["expect", "digest", "want-digest", "trailer"] {
-        headers.remove(name);
-    }
+    remove_where(headers, |name| {
+        name.starts_with("content-")
+            || matches!(name, "expect" | "digest" | "want-digest" | "trailer")
+    });
 }
 
 /// Removes the fields whose names are such. Most heads have none of them, and looking is cheaper than removing.

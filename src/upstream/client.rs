@@ -53,89 +53,95 @@ pub enum Failed {
 
 /// Sends a request on a connection and waits for the head of its answer. The body brings the connection back to rest, if it may be kept.
 /// A permit goes with it, and is given back when the server has nothing more to do for the request.
-pub async fn exchange(
+#[expect(
+    clippy::manual_async_fn,
+    reason = "a function keeps its arguments twice"
+)]
+pub fn exchange(
     connection: Connection,
     permit: Permit,
     mut request: Request<Outbound>,
     limits: ExchangeLimits,
     keep: bool,
-) -> Result<Response<Body>, Failed> {
-    let server = Arc::clone(permit.server());
-    let progress = request.body().progress.clone();
-    count_interim(&mut request);
-    let (waited, line) = match connection {
-        Connection::Alone(mut alone) => {
-            alone.slot().put(permit);
-            if !keep {
-                let close = HeaderValue::from_static("close");
-                request.headers_mut().insert(CONNECTION, close);
+) -> impl Future<Output = Result<Response<Body>, Failed>> + Send {
+    async move {
+        let server = Arc::clone(permit.server());
+        let progress = request.body().progress.clone();
+        count_interim(&mut request);
+        let (waited, line) = match connection {
+            Connection::Alone(mut alone) => {
+                alone.slot().put(permit);
+                if !keep {
+                    let close = HeaderValue::from_static("close");
+                    request.headers_mut().insert(CONNECTION, close);
+                }
+                if !request.body().is_end_stream() {
+                    alone.move_apart();
+                }
+                let sending = alone.sender().try_send_request(request);
+                let mut sending = std::pin::pin!(sending);
+                let moved = std::future::poll_fn(|context| {
+                    alone.advance(context);
+                    sending.as_mut().poll(context)
+                });
+                let moved = std::pin::pin!(moved);
+                let waited = wait_for_head(moved, &progress, server.label(), limits).await;
+                (waited, Some(Line::Alone(alone)))
             }
-            if !request.body().is_end_stream() {
-                alone.move_apart();
-            }
-            let sending = alone.sender().try_send_request(request);
-            let mut sending = std::pin::pin!(sending);
-            let moved = std::future::poll_fn(|context| {
-                alone.advance(context);
-                sending.as_mut().poll(context)
-            });
-            let moved = std::pin::pin!(moved);
-            let waited = wait_for_head(moved, &progress, server.label(), limits).await;
-            (waited, Some(Line::Alone(alone)))
-        }
-        Connection::Shared(shared) => {
-            let mut sending = Sending::begin(shared, permit, request, limits.linger);
-            let waited =
-                wait_for_head(Pin::new(&mut sending), &progress, server.label(), limits).await;
-            match waited {
-                Ok(answered) => (Ok(answered), sending.into_held().map(Line::Shared)),
-                Err(error) => {
-                    // A request whose own time was over says nothing about the connection.
-                    if matches!(&error, UpstreamError::FirstByte { waited, .. } if *waited >= limits.first_byte)
-                    {
-                        sending.retire();
+            Connection::Shared(shared) => {
+                let mut sending = Sending::begin(shared, permit, request, limits.linger);
+                let waited =
+                    wait_for_head(Pin::new(&mut sending), &progress, server.label(), limits).await;
+                match waited {
+                    Ok(answered) => (Ok(answered), sending.into_held().map(Line::Shared)),
+                    Err(error) => {
+                        // A request whose own time was over says nothing about the connection.
+                        if matches!(&error, UpstreamError::FirstByte { waited, .. } if *waited >= limits.first_byte)
+                        {
+                            sending.retire();
+                        }
+                        (Err(error), None)
                     }
-                    (Err(error), None)
                 }
             }
-        }
-    };
-    let mut response = match waited.map_err(Failed::Error)? {
-        Ok(response) => response,
-        Err(mut error) => {
-            if let Some(unsent) = error.take_message() {
-                return Err(Failed::Unsent(Box::new(unsent)));
+        };
+        let mut response = match waited.map_err(Failed::Error)? {
+            Ok(response) => response,
+            Err(mut error) => {
+                if let Some(unsent) = error.take_message() {
+                    return Err(Failed::Unsent(Box::new(unsent)));
+                }
+                return Err(Failed::Error(failure(
+                    error.error(),
+                    &progress,
+                    server.label(),
+                )));
             }
-            return Err(Failed::Error(failure(
-                error.error(),
-                &progress,
-                server.label(),
-            )));
+        };
+        let checked = check_head(&mut response);
+        let (head, incoming) = response.into_parts();
+        let mut arrival = Arrival {
+            incoming: Some(incoming),
+            line,
+            server,
+            progress,
+            reusable: keep,
+            idle: limits.body_idle,
+            timer: None,
+            cut: None,
+        };
+        match checked {
+            Ok(reusable) => arrival.reusable &= reusable,
+            // What arrives is given up with the value, and with it, in time, the permit.
+            Err(reason) => {
+                return Err(Failed::Error(UpstreamError::Malformed {
+                    server: arrival.server.label().to_owned(),
+                    reason: reason.to_owned(),
+                }));
+            }
         }
-    };
-    let checked = check_head(&mut response);
-    let (head, incoming) = response.into_parts();
-    let mut arrival = Arrival {
-        incoming: Some(incoming),
-        line,
-        server,
-        progress,
-        reusable: keep,
-        idle: limits.body_idle,
-        timer: None,
-        cut: None,
-    };
-    match checked {
-        Ok(reusable) => arrival.reusable &= reusable,
-        // What arrives is given up with the value, and with it, in time, the permit.
-        Err(reason) => {
-            return Err(Failed::Error(UpstreamError::Malformed {
-                server: arrival.server.label().to_owned(),
-                reason: reason.to_owned(),
-            }));
-        }
+        Ok(Response::from_parts(head, arrival.into_body()))
     }
-    Ok(Response::from_parts(head, arrival.into_body()))
 }
 
 /// Counts the interim answers (1xx) to a request: a server that sends nothing else is broken.
@@ -149,40 +155,46 @@ fn count_interim(request: &mut Request<Outbound>) {
 }
 
 /// Waits for the head, as long as the request still moves and then as long as the server may take.
-async fn wait_for_head<F: Future>(
+#[expect(
+    clippy::manual_async_fn,
+    reason = "a function keeps its arguments twice"
+)]
+fn wait_for_head<F: Future<Output: Send> + Send>(
     mut sending: Pin<&mut F>,
     progress: &Progress,
     server: &str,
     limits: ExchangeLimits,
-) -> Result<F::Output, UpstreamError> {
-    let mut moved = 0;
-    let first_byte = Deadline::from(limits.sent, limits.first_byte);
-    let mut patience = limits.deadline.earlier(first_byte);
-    loop {
-        tokio::select! {
-            biased;
-            () = progress.flooded.notified() => {}
-            // All of them may have come together with the answer.
-            answered = sending.as_mut() => if !progress.is_flooded() { return Ok(answered) },
-            () = tokio::time::sleep_until(patience.instant()) => {}
+) -> impl Future<Output = Result<F::Output, UpstreamError>> + Send {
+    async move {
+        let mut moved = 0;
+        let first_byte = Deadline::from(limits.sent, limits.first_byte);
+        let mut patience = limits.deadline.earlier(first_byte);
+        loop {
+            tokio::select! {
+                biased;
+                () = progress.flooded.notified() => {}
+                // All of them may have come together with the answer.
+                answered = sending.as_mut() => if !progress.is_flooded() { return Ok(answered) },
+                () = tokio::time::sleep_until(patience.instant()) => {}
+            }
+            if progress.is_flooded() {
+                let reason = "too many interim answers".to_owned();
+                return Err(UpstreamError::Malformed {
+                    server: server.to_owned(),
+                    reason,
+                });
+            }
+            // The server's time begins when it has the whole request.
+            let sent = progress.bytes.load(Ordering::Relaxed);
+            if limits.deadline.left() == Duration::ZERO || sent == moved {
+                return Err(UpstreamError::FirstByte {
+                    server: server.to_owned(),
+                    waited: limits.sent.elapsed(),
+                });
+            }
+            moved = sent;
+            patience = limits.deadline.within(limits.first_byte);
         }
-        if progress.is_flooded() {
-            let reason = "too many interim answers".to_owned();
-            return Err(UpstreamError::Malformed {
-                server: server.to_owned(),
-                reason,
-            });
-        }
-        // The server's time begins when it has the whole request.
-        let sent = progress.bytes.load(Ordering::Relaxed);
-        if limits.deadline.left() == Duration::ZERO || sent == moved {
-            return Err(UpstreamError::FirstByte {
-                server: server.to_owned(),
-                waited: limits.sent.elapsed(),
-            });
-        }
-        moved = sent;
-        patience = limits.deadline.within(limits.first_byte);
     }
 }
 

@@ -276,41 +276,78 @@ impl Upstream {
     }
 
     /// One try at one server, on a kept connection if there is one that still lives.
-    async fn attempt(
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "a function keeps its arguments twice"
+    )]
+    fn attempt(
         &self,
-        permit: Permit,
+        mut permit: Permit,
         again: Again<'_>,
         outgoing: &mut Outgoing,
         deadline: Deadline,
         notes: &Notes,
-    ) -> Result<Tried, UpstreamError> {
-        let woken = permit.server().resting().wake(&self.transport, deadline);
-        let permit = match woken.await {
-            None => permit,
-            Some(connection) => {
-                let slot = match &connection {
-                    Connection::Alone(alone) => Some(alone.slot().clone()),
-                    Connection::Shared(_) => None,
+    ) -> impl Future<Output = Result<Tried, UpstreamError>> + Send {
+        async move {
+            let resting = permit.server().resting();
+            let mut kept = resting.wake(&self.transport, deadline).await;
+            loop {
+                let slot = match &kept {
+                    Some(Connection::Alone(alone)) => Some(alone.slot().clone()),
+                    Some(Connection::Shared(_)) | None => None,
                 };
-                match self
-                    .exchange(connection, permit, outgoing, deadline, notes)
-                    .await
-                {
-                    // The server had closed it meanwhile: it is replaced once. The permit is here, or on its way back.
-                    Err(UpstreamError::Closed { .. }) if outgoing.can_repeat() => {
-                        match slot.and_then(|slot| slot.take()) {
-                            Some(permit) => permit,
-                            None => Box::pin(self.once_more(again, deadline)).await?,
+                let is_kept = kept.is_some();
+                let connection = match kept.take() {
+                    Some(connection) => connection,
+                    // Boxed, as all that is not done for each request: what every request carries along stays small.
+                    None => Box::pin(self.connect(permit.server(), deadline)).await?,
+                };
+                let server = Arc::clone(permit.server());
+                let sent = Instant::now();
+                let limits = self.limits(sent, deadline);
+                notes.sent(server.label(), sent);
+                let keep = self.config.keep_alive;
+                let request = outgoing.next();
+                let exchanged = client::exchange(connection, permit, request, limits, keep).await;
+                let error = match exchanged {
+                    Ok(response) => {
+                        return Ok(Tried {
+                            response,
+                            sent,
+                            came: Instant::now(),
+                            server,
+                        });
+                    }
+                    Err(Failed::Unsent(request)) => {
+                        outgoing.take_back(*request);
+                        UpstreamError::Closed {
+                            server: server.label().to_owned(),
+                            reason: "closed before use".to_owned(),
                         }
                     }
-                    ended => return ended,
+                    Err(Failed::Error(error)) => error,
+                };
+                let is_closed = matches!(error, UpstreamError::Closed { .. });
+                if !is_kept || !is_closed || !outgoing.can_repeat() {
+                    return Err(error);
                 }
+                // The server had closed it meanwhile: it is replaced once. The permit is here, or on its way back.
+                permit = match slot.and_then(|slot| slot.take()) {
+                    Some(permit) => permit,
+                    None => Box::pin(self.once_more(again, deadline)).await?,
+                };
             }
-        };
-        // Boxed, as all that is not done for each request: what every request carries along stays small.
-        let connection = Box::pin(self.connect(permit.server(), deadline)).await?;
-        self.exchange(connection, permit, outgoing, deadline, notes)
-            .await
+        }
+    }
+
+    fn limits(&self, sent: Instant, deadline: Deadline) -> ExchangeLimits {
+        ExchangeLimits {
+            sent,
+            first_byte: self.config.first_byte_timeout,
+            body_idle: self.config.body_idle_timeout,
+            deadline,
+            linger: self.linger(),
+        }
     }
 
     async fn once_more(
@@ -360,43 +397,6 @@ impl Upstream {
         self.pool
             .is_bounded()
             .then_some(self.config.first_byte_timeout)
-    }
-
-    async fn exchange(
-        &self,
-        connection: Connection,
-        permit: Permit,
-        outgoing: &mut Outgoing,
-        deadline: Deadline,
-        notes: &Notes,
-    ) -> Result<Tried, UpstreamError> {
-        let sent = Instant::now();
-        let limits = ExchangeLimits {
-            sent,
-            first_byte: self.config.first_byte_timeout,
-            body_idle: self.config.body_idle_timeout,
-            deadline,
-            linger: self.linger(),
-        };
-        let server = Arc::clone(permit.server());
-        notes.sent(server.label(), sent);
-        let keep = self.config.keep_alive;
-        match client::exchange(connection, permit, outgoing.next(), limits, keep).await {
-            Ok(response) => Ok(Tried {
-                response,
-                sent,
-                came: Instant::now(),
-                server,
-            }),
-            Err(Failed::Unsent(request)) => {
-                outgoing.take_back(*request);
-                Err(UpstreamError::Closed {
-                    server: server.label().to_owned(),
-                    reason: "closed before use".to_owned(),
-                })
-            }
-            Err(Failed::Error(error)) => Err(error),
-        }
     }
 }
 

@@ -134,7 +134,8 @@ impl Pool {
     ) -> Result<Permit, UpstreamError> {
         match self.join(wish)? {
             Joined::Taken(permit) => Ok(permit),
-            Joined::Waiting(waiting) => waiting.wait(deadline).await,
+            // Boxed: who need not wait carries no room for it.
+            Joined::Waiting(waiting) => Box::pin(waiting.wait(deadline)).await,
         }
     }
 
