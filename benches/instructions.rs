@@ -127,7 +127,6 @@ impl Case {
                 .headers_mut()
                 .append(name, HeaderValue::from_static(value));
         }
-        request.extensions_mut().insert(facts());
         request
     }
 
@@ -164,9 +163,9 @@ fn counted_answers(runtime: &Runtime, gateway: &Gateway, requests: Vec<Request>)
 }
 
 async fn answers(gateway: &Gateway, requests: Vec<Request>) -> usize {
-    let mut length = 0;
+    let (mut length, from) = (0, facts());
     for request in requests {
-        let mut body = gateway.answer(request).await.into_body();
+        let mut body = gateway.answer(request, &from).await.into_body();
         while let Some(bytes) = body.next().await {
             length += bytes.expect("the body is whole").len();
         }
@@ -244,8 +243,12 @@ fn sizes(answer: &[u8]) -> Option<(usize, usize)> {
 fn through_listener(runtime: &Runtime, app: SocketAddr, case: &Case) -> Client {
     struct Answers(Arc<Gateway>);
     impl Handler for Answers {
-        async fn handle(&self, request: Request) -> marquetry::message::Response {
-            self.0.answer(request).await
+        async fn handle(
+            &self,
+            request: Request,
+            from: &Connection,
+        ) -> marquetry::message::Response {
+            self.0.answer(request, from).await
         }
     }
     let _within = runtime.enter();

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use http::HeaderValue;
 use marquetry::config::pattern::ServerAddress;
 use marquetry::config::{AccessLog, ComposeMode, Config, RouteConfig, ServerEntry, UpstreamConfig};
+use marquetry::message::client::Connection;
 use marquetry::message::{Body, Request, Response};
 use marquetry::server::drain::Drain;
 use marquetry::server::handler::Handler;
@@ -27,7 +28,7 @@ pub const SLOW: Duration = Duration::from_millis(20);
 pub struct App;
 
 impl Handler for App {
-    async fn handle(&self, request: Request) -> Response {
+    async fn handle(&self, request: Request, _: &Connection) -> Response {
         let path = request.uri().path();
         let count = |prefix| Some(path.strip_prefix(prefix)?.parse().unwrap_or(0));
         let personal = path.starts_with("/slow/");

@@ -77,9 +77,8 @@ impl Admin {
     }
 
     /// The change that a request wants, where it is one and may; else the request again.
-    async fn change(&self, request: Request) -> Result<Response, Request> {
-        let connection = request.extensions().get::<Connection>();
-        let local = connection.map(|connection| connection.local.ip());
+    async fn change(&self, request: Request, from: &Connection) -> Result<Response, Request> {
+        let local = Some(from.local.ip());
         let meant = access::is_meant(request.uri(), request.headers(), self.listen, local);
         let carried = self
             .token
@@ -99,9 +98,8 @@ impl Admin {
     }
 
     /// The life of an admin request: is it meant for us, is it a probe, may it read, what does it want.
-    fn answer(&self, request: &Request) -> Response {
-        let connection = request.extensions().get::<Connection>();
-        let local = connection.map(|connection| connection.local.ip());
+    fn answer(&self, request: &Request, from: &Connection) -> Response {
+        let local = Some(from.local.ip());
         if !access::is_meant(request.uri(), request.headers(), self.listen, local) {
             return answer::text(
                 StatusCode::MISDIRECTED_REQUEST,
@@ -194,12 +192,12 @@ impl Admin {
 }
 
 impl Handler for Admin {
-    async fn handle(&self, request: Request) -> Response {
-        let request = match self.change(request).await {
+    async fn handle(&self, request: Request, from: &Connection) -> Response {
+        let request = match self.change(request, from).await {
             Ok(response) => return response,
             Err(request) => request,
         };
-        let response = self.answer(&request);
+        let response = self.answer(&request, from);
         if request.method() == Method::HEAD {
             answer::without_body(response)
         } else {

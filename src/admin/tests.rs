@@ -117,7 +117,9 @@ fn body(response: &Response) -> &str {
 }
 
 async fn get(admin: &Admin, path: &str) -> Response {
-    admin.handle(request(Method::GET, path)).await
+    admin
+        .handle(request(Method::GET, path), &Connection::NONE)
+        .await
 }
 
 async fn value(admin: &Admin, path: &str) -> Value {
@@ -167,7 +169,7 @@ async fn every_answer_is_guarded_against_browsers() {
         get(&admin, "/").await,
         get(&admin, "/healthz").await,
         get(&admin, "/nothing").await,
-        admin.handle(foreign).await,
+        admin.handle(foreign, &Connection::NONE).await,
     ];
     for response in answers {
         let headers = response.headers();
@@ -190,7 +192,7 @@ async fn a_foreign_host_is_refused_everywhere() {
         "/", "/healthz", "/metrics", "/status", "/pages", "/events", "/nothing",
     ] {
         let request = with(request(Method::GET, path), "host", "evil.example:9090");
-        let response = admin.handle(request).await;
+        let response = admin.handle(request, &Connection::NONE).await;
         assert_eq!(response.status(), 421, "{path}");
         assert!(!body(&response).contains("evil"));
     }
@@ -220,9 +222,17 @@ async fn a_token_opens_all_but_the_probes() {
             "{path}"
         );
         let wrong = with(request(Method::GET, path), "authorization", "Bearer wrong");
-        assert_eq!(admin.handle(wrong).await.status(), 401, "{path}");
+        assert_eq!(
+            admin.handle(wrong, &Connection::NONE).await.status(),
+            401,
+            "{path}"
+        );
         let right = with(request(Method::GET, path), "authorization", "Bearer right");
-        assert_ne!(admin.handle(right).await.status(), 401, "{path}");
+        assert_ne!(
+            admin.handle(right, &Connection::NONE).await.status(),
+            401,
+            "{path}"
+        );
     }
 }
 
@@ -230,7 +240,7 @@ async fn a_token_opens_all_but_the_probes() {
 async fn a_browser_without_the_token_is_asked_for_it() {
     let admin = admin(Some("right"));
     let browser = with(request(Method::GET, "/"), "accept", "text/html,*/*");
-    let response = admin.handle(browser).await;
+    let response = admin.handle(browser, &Connection::NONE).await;
     assert_eq!(response.status(), 401);
     assert!(body(&response).contains("<form>"));
     assert!(
@@ -250,19 +260,25 @@ async fn nothing_but_reading_is_allowed() {
         Method::PATCH,
     ] {
         for path in ["/", "/status", "/healthz"] {
-            let response = admin.handle(request(method.clone(), path)).await;
+            let response = admin
+                .handle(request(method.clone(), path), &Connection::NONE)
+                .await;
             assert_eq!(response.status(), 405, "{method} {path}");
             assert_eq!(response.headers()["allow"], "GET, HEAD");
         }
     }
-    let response = admin.handle(request(Method::POST, "/nothing")).await;
+    let response = admin
+        .handle(request(Method::POST, "/nothing"), &Connection::NONE)
+        .await;
     assert_eq!(response.status(), 404);
 }
 
 #[tokio::test]
 async fn head_is_get_without_its_body() {
     let admin = admin(None);
-    let response = admin.handle(request(Method::HEAD, "/healthz")).await;
+    let response = admin
+        .handle(request(Method::HEAD, "/healthz"), &Connection::NONE)
+        .await;
     assert_eq!(response.status(), 200);
     assert_eq!(response.headers()["content-length"], "3");
     assert_eq!(body(&response), "");
@@ -333,7 +349,10 @@ async fn metrics_are_told_in_the_language_that_is_accepted() {
     let admin = admin(None);
     let accept = "application/openmetrics-text;version=1.0.0,text/plain;q=0.5";
     let response = admin
-        .handle(with(request(Method::GET, "/metrics"), "accept", accept))
+        .handle(
+            with(request(Method::GET, "/metrics"), "accept", accept),
+            &Connection::NONE,
+        )
         .await;
     let content_type = response.headers()["content-type"].to_str().unwrap();
     assert!(content_type.starts_with("application/openmetrics-text"));
@@ -523,7 +542,7 @@ async fn servers_are_steered_by_those_who_may() {
         ),
     ] {
         let what = format!("{request:?}");
-        let response = open.handle(request).await;
+        let response = open.handle(request, &Connection::NONE).await;
         assert_eq!(response.status(), status, "{what}: {}", body(&response));
         assert!(
             body(&response).starts_with(text),
@@ -550,12 +569,15 @@ async fn with_a_token_servers_are_steered_by_it_alone() {
     let told = Arc::new(Told::default());
     let guarded = admin(Some("secret")).with_operator(told.clone());
     let asked = || order("a:1", r#"{"state": "drain"}"#);
-    assert_eq!(guarded.handle(asked()).await.status(), 401);
+    assert_eq!(
+        guarded.handle(asked(), &Connection::NONE).await.status(),
+        401
+    );
     let wrong = with(asked(), "authorization", "Bearer other");
-    assert_eq!(guarded.handle(wrong).await.status(), 401);
+    assert_eq!(guarded.handle(wrong, &Connection::NONE).await.status(), 401);
     assert!(told.0.lock().unwrap().is_empty());
     let right = with(asked(), "authorization", "Bearer secret");
-    assert_eq!(guarded.handle(right).await.status(), 200);
+    assert_eq!(guarded.handle(right, &Connection::NONE).await.status(), 200);
 }
 
 /// The next event of a stream.
@@ -606,7 +628,9 @@ async fn readers_are_bounded_and_give_their_places_back() {
     assert_eq!(get(&admin, "/events").await.status(), 503);
     readers.pop();
     // HEAD looks and leaves.
-    let head = admin.handle(request(Method::HEAD, "/events")).await;
+    let head = admin
+        .handle(request(Method::HEAD, "/events"), &Connection::NONE)
+        .await;
     assert_eq!(head.status(), 200);
     assert_eq!(get(&admin, "/events").await.status(), 200);
 }

@@ -10,6 +10,7 @@ use crate::gateway::Gateway;
 use crate::gateway::error::GatewayError;
 use crate::gateway::explain::{self, Line};
 use crate::message::Request;
+use crate::message::client::Connection;
 use crate::observe::Observer;
 use crate::observe::access_log::AccessLog;
 
@@ -33,8 +34,8 @@ pub fn explain(path: &Path, question: &Question<'_>) -> ExitCode {
             return ExitCode::from(super::WRONG);
         }
     };
-    let request = match explain::request(question.url, question.cookie) {
-        Ok(request) => request,
+    let (request, from) = match explain::request(question.url, question.cookie) {
+        Ok(asked) => asked,
         Err(fault) => {
             eprintln!("marquetry: {fault}");
             return ExitCode::from(super::WRONG);
@@ -43,7 +44,7 @@ pub fn explain(path: &Path, question: &Question<'_>) -> ExitCode {
     let told = super::run::runtime(1)
         .map_err(|error| error.to_string())
         .and_then(|runtime| {
-            let asked = ask(&config, request, question.fetch);
+            let asked = ask(&config, request, &from, question.fetch);
             runtime.block_on(asked).map_err(|error| error.to_string())
         });
     match told {
@@ -60,9 +61,14 @@ pub fn explain(path: &Path, question: &Question<'_>) -> ExitCode {
     }
 }
 
-async fn ask(config: &Config, request: Request, fetch: bool) -> Result<Vec<Line>, GatewayError> {
+async fn ask(
+    config: &Config,
+    request: Request,
+    from: &Connection,
+    fetch: bool,
+) -> Result<Vec<Line>, GatewayError> {
     let observer = Observer::new(AccessLog::Off);
     let cache = Arc::new(Cache::new(&config.cache));
     let gateway = Gateway::new(config, cache, observer, None);
-    gateway.explain(request, fetch).await
+    gateway.explain(request, from, fetch).await
 }

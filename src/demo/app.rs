@@ -21,6 +21,7 @@ use crate::demo::layout::{self, Dialect, Kind};
 use crate::demo::reply::{self, HTML, Stamp};
 use crate::demo::seed::Seed;
 use crate::demo::shop::{MAX_NAME, MAX_REVIEW, SessionId, Shop};
+use crate::message::client::Connection;
 use crate::message::{Request, Response, cookie};
 use crate::server::handler::Handler;
 
@@ -54,7 +55,7 @@ enum Answer {
 
 impl Handler for AppInstance {
     /// A client that leaves gives the turn back; what a POST has changed stays changed.
-    async fn handle(&self, request: Request) -> Response {
+    async fn handle(&self, request: Request, _: &Connection) -> Response {
         let (head, body) = request.into_parts();
         let Ok(body) = body.collect(MAX_FORM).await else {
             return reply::refusal(StatusCode::PAYLOAD_TOO_LARGE, "That is too much at once.");

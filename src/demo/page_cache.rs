@@ -18,6 +18,7 @@ use crate::demo::layout::{Dialect, STYLE, mark};
 use crate::demo::reply::{self, HTML};
 use crate::demo::seed::Seed;
 use crate::demo::{about, cover, pages};
+use crate::message::client::Connection;
 use crate::message::{Request, Response};
 use crate::server::handler::Handler;
 
@@ -34,7 +35,7 @@ pub struct PageCache {
 }
 
 impl Handler for PageCache {
-    async fn handle(&self, request: Request) -> Response {
+    async fn handle(&self, request: Request, _: &Connection) -> Response {
         let (head, _) = request.into_parts();
         if head.method != Method::GET && head.method != Method::HEAD {
             return reply::wrong_method("GET, HEAD");

@@ -6,6 +6,7 @@ use http::header::{CACHE_CONTROL, COOKIE, ETAG, LOCATION, SET_COOKIE, VARY};
 use http::{Request as HttpRequest, StatusCode};
 
 use super::*;
+use crate::message::client::Connection;
 use crate::message::{Body, Request, Response};
 use crate::server::handler::Handler;
 
@@ -47,12 +48,10 @@ fn header<'a>(response: &'a Response, name: &str) -> &'a str {
 /// Logs in and gives the cookie.
 async fn login(app: &AppInstance, name: &str) -> String {
     let response = app
-        .handle(ask(
-            "POST",
-            "/login",
-            &[],
-            &format!("name={name}&back=/ssi"),
-        ))
+        .handle(
+            ask("POST", "/login", &[], &format!("name={name}&back=/ssi")),
+            &Connection::NONE,
+        )
         .await;
     assert_eq!(response.status(), StatusCode::SEE_OTHER);
     assert_eq!(header(&response, "location"), "/ssi");
@@ -70,12 +69,15 @@ async fn login(app: &AppInstance, name: &str) -> String {
 
 async fn part_of(app: &AppInstance, cookie: &str, name: &str) -> String {
     text(
-        app.handle(ask(
-            "GET",
-            &format!("/fragments/{name}"),
-            &[("cookie", cookie)],
-            "",
-        ))
+        app.handle(
+            ask(
+                "GET",
+                &format!("/fragments/{name}"),
+                &[("cookie", cookie)],
+                "",
+            ),
+            &Connection::NONE,
+        )
         .await,
     )
     .await
@@ -124,7 +126,7 @@ async fn every_part_that_a_page_asks_for_exists() {
     );
     let mut wanted = Vec::new();
     for url in urls {
-        let response = shop.pages.handle(get(&url)).await;
+        let response = shop.pages.handle(get(&url), &Connection::NONE).await;
         assert_eq!(response.status(), StatusCode::OK, "{url}");
         let dialect = if url == "/ssi" { "SSI/1.0" } else { "ESI/1.0" };
         assert_eq!(
@@ -136,12 +138,14 @@ async fn every_part_that_a_page_asks_for_exists() {
         wanted.extend(found);
     }
     for url in ["/login", "/basket"] {
-        wanted.extend(includes(&text(shop.apps[0].handle(get(url)).await).await));
+        wanted.extend(includes(
+            &text(shop.apps[0].handle(get(url), &Connection::NONE).await).await,
+        ));
     }
     wanted.sort_unstable();
     wanted.dedup();
     while let Some(url) = wanted.pop() {
-        let response = shop.apps[0].handle(get(&url)).await;
+        let response = shop.apps[0].handle(get(&url), &Connection::NONE).await;
         let breaks =
             url == "/fragments/quote" && response.status() == StatusCode::SERVICE_UNAVAILABLE;
         assert!(
@@ -161,8 +165,11 @@ async fn personal_parts_are_kept_by_nobody_and_shared_ones_never_differ() {
     let shop = Bookshop::open(None);
     let app = &shop.apps[0];
     let ada = login(app, "ada").await;
-    app.handle(ask("POST", "/basket/add", &[("cookie", &ada)], "book=3"))
-        .await;
+    app.handle(
+        ask("POST", "/basket/add", &[("cookie", &ada)], "book=3"),
+        &Connection::NONE,
+    )
+    .await;
     for (name, personal) in [
         ("greeting", true),
         ("basket", true),
@@ -176,8 +183,12 @@ async fn personal_parts_are_kept_by_nobody_and_shared_ones_never_differ() {
         ("reviews?book=3", false),
     ] {
         let url = format!("/fragments/{name}");
-        let hers = app.handle(ask("GET", &url, &[("cookie", &ada)], "")).await;
-        let theirs = app.handle(ask("GET", &url, &[], "")).await;
+        let hers = app
+            .handle(ask("GET", &url, &[("cookie", &ada)], ""), &Connection::NONE)
+            .await;
+        let theirs = app
+            .handle(ask("GET", &url, &[], ""), &Connection::NONE)
+            .await;
         let control = header(&hers, CACHE_CONTROL.as_str()).to_owned();
         if personal {
             assert_eq!(control, "private, no-store", "{name}");
@@ -187,7 +198,10 @@ async fn personal_parts_are_kept_by_nobody_and_shared_ones_never_differ() {
             assert_eq!(hers.headers()[ETAG], theirs.headers()[ETAG], "{name}");
             let tag = header(&hers, "etag");
             let again = app
-                .handle(ask("GET", &url, &[("if-none-match", tag)], ""))
+                .handle(
+                    ask("GET", &url, &[("if-none-match", tag)], ""),
+                    &Connection::NONE,
+                )
                 .await;
             assert_eq!(again.status(), StatusCode::NOT_MODIFIED, "{name}");
         }
@@ -207,7 +221,10 @@ async fn two_readers_never_see_each_others_parts() {
     );
     assert_ne!(ada, grace);
     shop.apps[2]
-        .handle(ask("POST", "/basket/add", &[("cookie", &ada)], "book=3"))
+        .handle(
+            ask("POST", "/basket/add", &[("cookie", &ada)], "book=3"),
+            &Connection::NONE,
+        )
         .await;
     for (cookie, own, other, books) in [
         (&ada, "ada", "grace", "1 book"),
@@ -235,7 +252,10 @@ async fn two_readers_never_see_each_others_parts() {
     .await;
     assert!(stranger.contains("stranger"));
     let out = shop.apps[0]
-        .handle(ask("POST", "/logout", &[("cookie", &ada)], ""))
+        .handle(
+            ask("POST", "/logout", &[("cookie", &ada)], ""),
+            &Connection::NONE,
+        )
         .await;
     assert!(header(&out, "set-cookie").contains("Max-Age=0"));
     assert!(
@@ -263,20 +283,29 @@ async fn what_readers_write_is_escaped_everywhere() {
         let mallory = login(app, evil).await;
         let review = format!("book=1&stars=9&text={evil}");
         let done = app
-            .handle(ask("POST", "/reviews", &[("cookie", &mallory)], &review))
+            .handle(
+                ask("POST", "/reviews", &[("cookie", &mallory)], &review),
+                &Connection::NONE,
+            )
             .await;
         assert_eq!(done.status(), StatusCode::SEE_OTHER);
         let mut shown = vec![
             text(
-                app.handle(ask("GET", "/basket", &[("cookie", &mallory)], ""))
-                    .await,
+                app.handle(
+                    ask("GET", "/basket", &[("cookie", &mallory)], ""),
+                    &Connection::NONE,
+                )
+                .await,
             )
             .await,
         ];
         shown.push(
             text(
-                app.handle(ask("GET", "/login?back=/%22%3E%3Cscript%3E", &[], ""))
-                    .await,
+                app.handle(
+                    ask("GET", "/login?back=/%22%3E%3Cscript%3E", &[], ""),
+                    &Connection::NONE,
+                )
+                .await,
             )
             .await,
         );
@@ -318,7 +347,10 @@ async fn a_post_from_another_site_changes_nothing() {
         for url in ["/basket/add", "/logout", "/reviews", "/login"] {
             let headers = [("cookie", ada.as_str()), (name, value)];
             let answer = app
-                .handle(ask("POST", url, &headers, "book=3&text=x&name=eve"))
+                .handle(
+                    ask("POST", url, &headers, "book=3&text=x&name=eve"),
+                    &Connection::NONE,
+                )
                 .await;
             assert_eq!(answer.status(), StatusCode::FORBIDDEN, "{url}");
             assert!(!answer.headers().contains_key(SET_COOKIE));
@@ -365,13 +397,20 @@ async fn methods_and_forms_that_fit_nothing_are_refused() {
         ),
         ("GET", "/elsewhere", "", StatusCode::NOT_FOUND),
     ] {
-        let answer = app.handle(ask(method, url, &[], body)).await;
+        let answer = app
+            .handle(ask(method, url, &[], body), &Connection::NONE)
+            .await;
         assert_eq!(answer.status(), wanted, "{method} {url}");
     }
-    let nameless = app.handle(ask("POST", "/login", &[], "name=+%00")).await;
+    let nameless = app
+        .handle(ask("POST", "/login", &[], "name=+%00"), &Connection::NONE)
+        .await;
     assert_eq!(nameless.headers()[LOCATION], "/login?again=1");
     let away = app
-        .handle(ask("POST", "/login", &[], "name=ada&back=//evil.test"))
+        .handle(
+            ask("POST", "/login", &[], "name=ada&back=//evil.test"),
+            &Connection::NONE,
+        )
         .await;
     assert_eq!(away.headers()[LOCATION], "/");
 }
@@ -380,7 +419,7 @@ async fn methods_and_forms_that_fit_nothing_are_refused() {
 async fn an_instance_serves_one_request_at_a_time_and_takes_20_to_300_ms() {
     let shop = Bookshop::open(None);
     let (one, other) = (&shop.apps[0], &shop.apps[1]);
-    let slow = || one.handle(get("/fragments/readings"));
+    let slow = || one.handle(get("/fragments/readings"), &Connection::NONE);
     let elapsed = async |work: &mut (dyn Future<Output = ()> + Unpin)| {
         let begun = tokio::time::Instant::now();
         work.await;
@@ -396,7 +435,7 @@ async fn an_instance_serves_one_request_at_a_time_and_takes_20_to_300_ms() {
     let apart = elapsed(&mut Box::pin(async {
         drop(tokio::join!(
             slow(),
-            other.handle(get("/fragments/readings"))
+            other.handle(get("/fragments/readings"), &Connection::NONE)
         ));
     }))
     .await;
@@ -413,7 +452,12 @@ async fn the_line_of_the_day_breaks_every_third_time() {
     let shop = Bookshop::open(None);
     let mut seen = Vec::new();
     for app in shop.apps.iter().cycle().take(6) {
-        seen.push(app.handle(get("/fragments/quote")).await.status().as_u16());
+        seen.push(
+            app.handle(get("/fragments/quote"), &Connection::NONE)
+                .await
+                .status()
+                .as_u16(),
+        );
     }
     assert_eq!(seen, [200, 200, 503, 200, 200, 503]);
 }
@@ -421,14 +465,17 @@ async fn the_line_of_the_day_breaks_every_third_time() {
 #[tokio::test(start_paused = true)]
 async fn a_page_is_the_same_for_everybody_and_says_its_age() {
     let shop = Bookshop::open(None);
-    let plain = shop.pages.handle(get("/")).await;
+    let plain = shop.pages.handle(get("/"), &Connection::NONE).await;
     let tag = header(&plain, "etag").to_owned();
     assert_eq!(header(&plain, "cache-control"), "public, max-age=300");
     assert_eq!(plain.headers()[VARY], "Surrogate-Capability");
     let age: u64 = header(&plain, "age").parse().expect("a number");
     let with_cookie = shop
         .pages
-        .handle(ask("GET", "/", &[(COOKIE.as_str(), "session=1")], ""))
+        .handle(
+            ask("GET", "/", &[(COOKIE.as_str(), "session=1")], ""),
+            &Connection::NONE,
+        )
         .await;
     assert!(
         !with_cookie.headers().contains_key("surrogate-control"),
@@ -437,10 +484,16 @@ async fn a_page_is_the_same_for_everybody_and_says_its_age() {
     assert_eq!(text(plain).await, text(with_cookie).await);
 
     let asked = |method, tag: &str| ask(method, "/", &[("if-none-match", tag)], "");
-    let current = shop.pages.handle(asked("GET", &tag)).await;
+    let current = shop
+        .pages
+        .handle(asked("GET", &tag), &Connection::NONE)
+        .await;
     assert_eq!(current.status(), StatusCode::NOT_MODIFIED);
     assert_eq!(header(&current, "etag"), tag);
-    let head = shop.pages.handle(asked("HEAD", "\"other\"")).await;
+    let head = shop
+        .pages
+        .handle(asked("HEAD", "\"other\""), &Connection::NONE)
+        .await;
     assert!(
         header(&head, "content-length")
             .parse::<u64>()
@@ -450,7 +503,7 @@ async fn a_page_is_the_same_for_everybody_and_says_its_age() {
     assert_eq!(text(head).await, "");
 
     tokio::time::advance(Duration::from_secs(7)).await;
-    let later = shop.pages.handle(get("/")).await;
+    let later = shop.pages.handle(get("/"), &Connection::NONE).await;
     assert_eq!(header(&later, "age"), ((age + 7) % 300).to_string());
 }
 
@@ -469,13 +522,28 @@ async fn addresses_lead_somewhere_or_say_that_they_do_not() {
         ("/assets/shop.css", StatusCode::OK),
         ("/assets/mark.svg", StatusCode::OK),
     ] {
-        assert_eq!(shop.pages.handle(get(url)).await.status(), wanted, "{url}");
+        assert_eq!(
+            shop.pages
+                .handle(get(url), &Connection::NONE)
+                .await
+                .status(),
+            wanted,
+            "{url}"
+        );
     }
     assert_eq!(
-        shop.pages.handle(ask("POST", "/", &[], "")).await.status(),
+        shop.pages
+            .handle(ask("POST", "/", &[], ""), &Connection::NONE)
+            .await
+            .status(),
         StatusCode::METHOD_NOT_ALLOWED
     );
-    let about = text(shop.pages.handle(get("/about-this-demo")).await).await;
+    let about = text(
+        shop.pages
+            .handle(get("/about-this-demo"), &Connection::NONE)
+            .await,
+    )
+    .await;
     assert!(about.contains("http://127.0.0.1:9080/"));
 }
 

@@ -17,6 +17,7 @@ use crate::gateway::error::GatewayError;
 use crate::gateway::reload::Current;
 use crate::gateway::visit::Visit;
 use crate::gateway::{Gateway, drop_body, origin_request, respond, settle_body, tell};
+use crate::message::client::Connection;
 use crate::message::deadline::Deadline;
 use crate::message::{Body, Request, Response, headers};
 use crate::observe::Observer;
@@ -46,9 +47,9 @@ impl Balancer {
         }
     }
 
-    async fn answer(&self, gateway: &Gateway, request: Request) -> Response {
+    async fn answer(&self, gateway: &Gateway, request: Request, from: &Connection) -> Response {
         let version = request.version();
-        let (visit, body) = match Visit::new(request, &gateway.trust) {
+        let (visit, body) = match Visit::new(request, from, &gateway.trust) {
             Ok(visit) => visit,
             Err(refused) => return respond::refusal(&refused.into(), version),
         };
@@ -141,8 +142,8 @@ fn patience(config: &UpstreamConfig) -> Duration {
 }
 
 impl Handler for Balancer {
-    async fn handle(&self, request: Request) -> Response {
+    async fn handle(&self, request: Request, from: &Connection) -> Response {
         let gateway = self.gateway.now();
-        self.answer(&gateway, request).await
+        self.answer(&gateway, request, from).await
     }
 }

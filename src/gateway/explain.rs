@@ -16,6 +16,7 @@ use crate::gateway::origin_request::{self, Purpose};
 use crate::gateway::route::Route;
 use crate::gateway::visit::Visit;
 use crate::gateway::{Gateway, cache_policy};
+use crate::message::client::Connection;
 use crate::message::deadline::Deadline;
 use crate::message::headers::{
     CDN_CACHE_CONTROL, EDGE_CONTROL, MARQUETRY_CACHE_CONTROL, SURROGATE_CAPABILITY,
@@ -37,12 +38,17 @@ const TERMS: [HeaderName; 5] = [
 ];
 
 impl Gateway {
-    /// Explains a GET; `fetch` sends it and explains its answer too.
+    /// Explains a GET as if it came on the connection `from`; `fetch` sends it and explains its answer too.
     ///
     /// # Errors
     /// No route, a refused target, or an upstream that gives no answer.
-    pub async fn explain(&self, request: Request, fetch: bool) -> Result<Vec<Line>, GatewayError> {
-        let (visit, _) = Visit::new(request, &self.trust)?;
+    pub async fn explain(
+        &self,
+        request: Request,
+        from: &Connection,
+        fetch: bool,
+    ) -> Result<Vec<Line>, GatewayError> {
+        let (visit, _) = Visit::new(request, from, &self.trust)?;
         let route = self
             .routes
             .find(&visit.host, visit.path())
@@ -268,11 +274,11 @@ fn warning(route: &Route, status: StatusCode, headers: &HeaderMap) -> Option<Lin
     })
 }
 
-/// A request as `check --explain` asks about it.
+/// A request as `check --explain` asks about it, and the connection that it would come on.
 ///
 /// # Errors
 /// What is no absolute URL of http or https, or no cookie line.
-pub fn request(url: &str, cookie: Option<&str>) -> Result<Request, String> {
+pub fn request(url: &str, cookie: Option<&str>) -> Result<(Request, Connection), String> {
     let parts = crate::cache::order::parts(url).ok_or_else(|| {
         format!("{url:?} is no URL that begins with http:// or https:// and a host")
     })?;
@@ -291,12 +297,10 @@ pub fn request(url: &str, cookie: Option<&str>) -> Result<Request, String> {
         headers.insert(COOKIE, value(cookie)?);
     }
     let nowhere = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
-    request
-        .extensions_mut()
-        .insert(crate::message::client::Connection {
-            peer: nowhere,
-            local: nowhere,
-            tls: parts.scheme == "https",
-        });
-    Ok(request)
+    let from = Connection {
+        peer: nowhere,
+        local: nowhere,
+        tls: parts.scheme == "https",
+    };
+    Ok((request, from))
 }

@@ -58,6 +58,7 @@ use crate::gateway::page::{Begun, Made};
 use crate::gateway::remembered::Remembered;
 use crate::gateway::route::Route;
 use crate::gateway::visit::{Trust, Visit};
+use crate::message::client::Connection;
 use crate::message::deadline::Deadline;
 use crate::message::outgoing::OutgoingRequest;
 use crate::message::{Body, Request, Response};
@@ -198,17 +199,21 @@ impl Gateway {
         &self.upstreams
     }
 
-    /// Answers one request.
+    /// Answers one request that came on the connection `from`.
     ///
     /// Answers from store are the many, so what only others need across a wait is boxed: the future is small, and little is moved.
     #[expect(
         clippy::manual_async_fn,
         reason = "a function keeps its arguments twice"
     )]
-    pub fn answer(&self, request: Request) -> impl Future<Output = Response> + Send {
+    pub fn answer(
+        &self,
+        request: Request,
+        from: &Connection,
+    ) -> impl Future<Output = Response> + Send {
         async move {
             let version = request.version();
-            let (visit, body) = match Visit::new(request, &self.trust) {
+            let (visit, body) = match Visit::new(request, from, &self.trust) {
                 Ok(visit) => visit,
                 Err(refused) => return respond::refusal(&refused.into(), version),
             };

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use crate::gateway::Gateway;
+use crate::message::client::Connection;
 use crate::message::{Request, Response};
 use crate::server::handler::Handler;
 
@@ -29,8 +30,8 @@ impl Current {
 }
 
 impl Handler for Current {
-    fn handle(&self, request: Request) -> impl Future<Output = Response> + Send {
+    fn handle(&self, request: Request, from: &Connection) -> impl Future<Output = Response> + Send {
         let gateway = self.now();
-        async move { gateway.answer(request).await }
+        async move { gateway.answer(request, from).await }
     }
 }

@@ -86,18 +86,20 @@ impl Trust {
 }
 
 impl Visit {
-    /// Reads a request. Its body stays with the caller.
+    /// Reads a request that came on the connection `from`. Its body stays with the caller.
     ///
     /// # Errors
     /// A target that readers would understand differently; to be refused with 400.
-    pub fn new(request: Request, trust: &Trust) -> Result<(Self, Body), TargetError> {
+    pub fn new(
+        request: Request,
+        from: &Connection,
+        trust: &Trust,
+    ) -> Result<(Self, Body), TargetError> {
         let (head, body) = request.into_parts();
-        let connection = head.extensions.get::<Connection>().copied();
-        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
-        let peer = connection.map_or(nowhere, |connection| connection.peer);
+        let peer = from.peer;
         let from_proxy = trust.trusts(peer.ip());
         let client_headers = head.headers;
-        let scheme = scheme(&client_headers, connection, from_proxy);
+        let scheme = scheme(&client_headers, from, from_proxy);
         let host = client_headers
             .get(HOST)
             .and_then(|host| host.to_str().ok())
@@ -245,12 +247,8 @@ fn target(uri: Uri) -> Result<Uri, TargetError> {
     target.parse().map_err(|_| TargetError::NotAbsolute)
 }
 
-fn scheme(headers: &HeaderMap, connection: Option<Connection>, from_proxy: bool) -> &'static str {
-    let spoken = if connection.is_some_and(|connection| connection.tls) {
-        "https"
-    } else {
-        "http"
-    };
+fn scheme(headers: &HeaderMap, from: &Connection, from_proxy: bool) -> &'static str {
+    let spoken = if from.tls { "https" } else { "http" };
     if !from_proxy {
         return spoken;
     }
@@ -356,17 +354,16 @@ mod tests {
             );
         }
         let address = SocketAddr::new(peer.parse().expect("an address"), 1);
-        request.extensions_mut().insert(Connection {
+        let from = Connection {
             peer: address,
-            local: address,
-            tls: false,
-        });
+            ..Connection::NONE
+        };
         let trust = Trust {
             proxies: vec![Network::parse("10.0.0.0/8").expect("a network")],
             debug: vec![Network::parse("192.0.2.1").expect("an address")],
             session_cookies: vec!["session".to_owned()],
         };
-        Visit::new(request, &trust)
+        Visit::new(request, &from, &trust)
             .expect("a row's target is plain")
             .0
     }

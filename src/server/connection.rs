@@ -184,7 +184,7 @@ impl<H: Handler> Visits<H> {
                     let closes = framing::closes(&request);
                     let request = self.admitted(request, host);
                     // A panic ends the request that it happened in, and no other one.
-                    let answered = AssertUnwindSafe(self.handler.handle(request))
+                    let answered = AssertUnwindSafe(self.handler.handle(request, &self.facts))
                         .catch_unwind()
                         .await;
                     let response = answered.unwrap_or_else(|_| {
@@ -212,7 +212,6 @@ impl<H: Handler> Visits<H> {
         if let Some(host) = host {
             request.headers_mut().insert(HOST, host);
         }
-        request.extensions_mut().insert(self.facts);
         request
     }
 
@@ -305,7 +304,7 @@ mod tests {
     struct Nobody;
 
     impl Handler for Nobody {
-        async fn handle(&self, _: crate::message::Request) -> Response<Body> {
+        async fn handle(&self, _: crate::message::Request, _: &Connection) -> Response<Body> {
             Response::new(Body::empty())
         }
     }

@@ -2,11 +2,11 @@
 
 use std::future::Future;
 
+use crate::message::client::Connection;
 use crate::message::{Request, Response};
 
-/// Answers the requests of a listener. The request's extensions hold the [`Connection`](crate::message::client::Connection)
-/// that it came on. When the client leaves, the future is dropped where it stands.
+/// Answers the requests of a listener. When the client leaves, the future is dropped where it stands.
 pub trait Handler: Send + Sync + 'static {
-    /// Answers one request; there is always an answer.
-    fn handle(&self, request: Request) -> impl Future<Output = Response> + Send;
+    /// Answers one request that came on the connection `from`; there is always an answer.
+    fn handle(&self, request: Request, from: &Connection) -> impl Future<Output = Response> + Send;
 }

@@ -11,6 +11,7 @@ use http::{HeaderMap, StatusCode};
 use http_body::{Body as HttpBody, Frame};
 
 use crate::cli::case::vector::{Canned, Vector};
+use crate::message::client::Connection;
 use crate::message::{Body, BodyError, Request, Response};
 use crate::server::handler::Handler;
 
@@ -91,7 +92,7 @@ impl Origin {
 }
 
 impl Handler for Origin {
-    async fn handle(&self, request: Request) -> Response {
+    async fn handle(&self, request: Request, _: &Connection) -> Response {
         let (head, body) = request.into_parts();
         let host = head
             .headers
