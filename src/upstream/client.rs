@@ -10,11 +10,11 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::task::AtomicWaker;
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep};
 
 use crate::message::deadline::Deadline;
@@ -149,7 +149,7 @@ fn count_interim(request: &mut Request<Outbound>) {
     let progress = Arc::clone(&request.body().progress);
     hyper::ext::on_informational(request, move |_| {
         if progress.interim.fetch_add(1, Ordering::Relaxed) == MOST_INTERIM {
-            progress.flooded.notify_one();
+            progress.flooded.wake();
         }
     });
 }
@@ -168,14 +168,23 @@ fn wait_for_head<F: Future<Output: Send> + Send>(
     async move {
         let mut moved = 0;
         let first_byte = Deadline::from(limits.sent, limits.first_byte);
-        let mut patience = limits.deadline.earlier(first_byte);
+        let patience = limits.deadline.earlier(first_byte);
+        let mut patience = std::pin::pin!(tokio::time::sleep_until(patience.instant()));
         loop {
-            tokio::select! {
-                biased;
-                () = progress.flooded.notified() => {}
+            let answered = std::future::poll_fn(|context| {
+                progress.flooded.register(context.waker());
+                let answered = sending.as_mut().poll(context);
                 // All of them may have come together with the answer.
-                answered = sending.as_mut() => if !progress.is_flooded() { return Ok(answered) },
-                () = tokio::time::sleep_until(patience.instant()) => {}
+                if progress.is_flooded() {
+                    return Poll::Ready(None);
+                }
+                match answered {
+                    Poll::Ready(answered) => Poll::Ready(Some(answered)),
+                    Poll::Pending => patience.as_mut().poll(context).map(|()| None),
+                }
+            });
+            if let Some(answered) = answered.await {
+                return Ok(answered);
             }
             if progress.is_flooded() {
                 let reason = "too many interim answers".to_owned();
@@ -193,7 +202,8 @@ fn wait_for_head<F: Future<Output: Send> + Send>(
                 });
             }
             moved = sent;
-            patience = limits.deadline.within(limits.first_byte);
+            let first_byte = limits.deadline.within(limits.first_byte);
+            patience.as_mut().reset(first_byte.instant());
         }
     }
 }
@@ -286,7 +296,8 @@ pub struct Progress {
     error: std::sync::Mutex<Option<BodyError>>,
     /// Interim answers so far.
     interim: AtomicUsize,
-    flooded: Notify,
+    /// Who waits for the answer, to be told when these are too many.
+    flooded: AtomicWaker,
 }
 
 impl Progress {

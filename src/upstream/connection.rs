@@ -404,7 +404,9 @@ impl Resting {
     /// A connection of this transport that can be used: a place on one that is shared, or the one that rested last. Others that cannot
     /// be used are closed.
     pub async fn wake(&self, transport: &Arc<Transport>, deadline: Deadline) -> Option<Connection> {
-        if let Some(shared) = self.place(transport) {
+        if transport.shares()
+            && let Some(shared) = self.place(transport)
+        {
             return Some(Connection::Shared(shared));
         }
         loop {
