@@ -80,22 +80,22 @@ impl FragmentSource for PageFragments {
     type Policy = PartPolicy;
 
     fn fetch(&self, request: FragmentRequest, _memo: Option<&Memo>) -> Fetched<PartPolicy> {
-        let host = without_default_port(request.url.authority(), request.url.scheme())
-            .to_ascii_lowercase();
-        let Some(route) = self.routes.find(&host, request.url.path()) else {
+        let url = Arc::clone(&request.url);
+        let host = without_default_port(url.authority(), url.scheme());
+        let Some(route) = self.routes.find(host, url.path()) else {
             return Fetched::Now(Err(FragmentError::NoRoute));
         };
-        let foreign = host != self.visit.host || request.url.scheme() != self.visit.scheme;
+        let foreign = host != self.visit.host || url.scheme() != self.visit.scheme;
         // A header that the include sets is part of what is asked for and not of the key: such an answer is nobody else's.
         let sets_headers = request
             .headers
             .iter()
             .any(|edit| !matches!(edit, HeaderEdit::Remove(_)));
-        let outgoing = Outgoing::new(&self.visit, &route.config, &host, || {
-            self.headers(&request, route, &host)
+        let outgoing = Outgoing::new(&self.visit, &route.config, host, || {
+            self.headers(&request, route, host)
         });
-        let target = request.url.target();
-        let (key, keyed) = cache_policy::key(&self.visit, &route.config, &host, target, &outgoing);
+        let target = url.target();
+        let (key, keyed) = cache_policy::key(&self.visit, &route.config, host, target, &outgoing);
         let of_route = cache_policy::policy(&self.visit, &route.config, keyed);
         let policy = Policy {
             cacheable: of_route.cacheable && !request.no_store && !sets_headers,
@@ -125,7 +125,7 @@ impl FragmentSource for PageFragments {
                                 key,
                                 object: Arc::clone(object),
                                 route: Arc::clone(route),
-                                host,
+                                host: host.to_owned(),
                                 policy: fragment.policy.clone(),
                                 request,
                             };

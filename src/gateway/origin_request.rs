@@ -21,9 +21,13 @@ pub enum Purpose {
     Fragment,
 }
 
+/// So many fields are written here at most, beside those of the client.
+const WRITTEN: usize = 12;
+
 /// The fields of a request to the upstream of `route`, for the host `host` (with its port).
 pub fn fields(visit: &Visit, route: &RouteConfig, host: &str, purpose: Purpose) -> HeaderMap {
     let mut fields = visit.headers().clone();
+    fields.reserve(WRITTEN);
     let composes = route.compose != ComposeMode::Off;
     let fragment = purpose == Purpose::Fragment;
     if fragment {
