@@ -391,3 +391,38 @@ async fn fragments_that_are_remembered_are_counted_and_shown_like_others() {
     }
     assert_eq!(page.matches("\"outcome\":\"hit\"").count(), 2, "{page}");
 }
+
+#[tokio::test]
+async fn a_fragment_whose_header_the_request_tells_is_each_visitor_s_own() {
+    let origin = Origin::start().await;
+    // For some visitors what is to be set is no header, and the fragment is asked for plain.
+    let include = "<esi:include src=\"/a\" setheader=\"$(HTTP_COOKIE{user})\"/>";
+    let tried = format!("<esi:try><esi:attempt>{include}</esi:attempt></esi:try>");
+    for (path, page) in [("/plain", include), ("/tried", &tried)] {
+        origin.on(path, public(&format!("<p>{page}</p>"), 3600));
+    }
+    origin.answer("/a", |request| {
+        let group = request.head.first("x-group").unwrap_or("none");
+        public(&format!("[{group}]"), 3600)
+    });
+    let gateway = Setup::composing(&origin)
+        .compose("readable_cookies = [\"user\"]")
+        .start()
+        .await;
+    for path in ["/plain", "/tried"] {
+        for _ in 0..5 {
+            gateway
+                .get_as(path, "user=none")
+                .await
+                .is(200, "<p>[none]</p>");
+        }
+        for group in ["gold", "none", "silver"] {
+            let user = match group {
+                "none" => "user=none".to_owned(),
+                group => format!("user=X-Group: {group}"),
+            };
+            let body = format!("<p>[{group}]</p>");
+            gateway.get_as(path, &user).await.is(200, &body);
+        }
+    }
+}

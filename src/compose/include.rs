@@ -265,9 +265,10 @@ impl<S: FragmentSource> Page<S> {
         let headers = self.header_edits(thread, scope, call);
         FragmentRequest {
             entity,
-            // Where the URL is asked of the request, another visitor's is another.
+            // Where the URL is asked of the request, another visitor's is another; and what sets no header for one may set one
+            // for another.
             keeps: thread.wants_tickets()
-                && headers.is_empty()
+                && include.headers.is_empty()
                 && matches!(include.src, Some(Text::Constant(_))),
             headers,
             // What `eval` brings is evaluated, so it is a document.
