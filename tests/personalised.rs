@@ -651,3 +651,47 @@ async fn another_host_or_query_has_its_own_copy() {
         }
     }
 }
+
+#[tokio::test]
+async fn what_varies_by_cookie_is_for_those_whose_every_cookie_is_in_the_key() {
+    let origin = Origin::start().await;
+    let mine = |request: &Recorded| {
+        let fields = [("Cache-Control", "public, max-age=600"), ("Vary", "Cookie")];
+        mine(request, &fields)
+    };
+    origin.answer("/me", mine);
+    origin.on(
+        "/page",
+        Reply::html("[<esi:include src=\"/me\"/>]").header("Cache-Control", "public, max-age=600"),
+    );
+    let gateway = Setup::new()
+        .upstream("app", &origin, "")
+        .route(
+            "/",
+            "app",
+            "compose = \"always\"\nkey_cookies = [\"group\"]",
+        )
+        .start()
+        .await;
+    let users = [
+        "group=gold",
+        "group=gold; session=ann",
+        "session=bob; group=gold",
+    ];
+    for _ in 0..3 {
+        for user in users {
+            let me = format!("<{user}>");
+            gateway.get_as("/me", user).await.is(200, &me);
+            let page = gateway.get_as("/page", user).await;
+            page.is(200, &format!("[{me}]"));
+            assert_eq!(page.header("cache-control"), Some("private, no-cache"));
+        }
+        gateway.get("/me").await.is(200, "<nobody>");
+    }
+    // Who has no other cookie shares it.
+    let groups = origin.requests_to("/me");
+    let gold = groups
+        .iter()
+        .filter(|asked| cookie_of(asked) == "group=gold");
+    assert_eq!(gold.count(), 1);
+}

@@ -169,6 +169,8 @@ fn grant(asked: Asked<'_>, answered: Answered<'_>) -> Result<Grant, Reason> {
     let VaryRule::Fields(vary) = VaryRule::read(headers, asker.keyed) else {
         return Err(Reason::Vary);
     };
+    // What varies by cookies that the key tells is for those alone whose every cookie it tells.
+    let by_cookie = asker.keyed && VaryRule::read(headers, false) == VaryRule::Personal;
     let times = times(asked, answered, &terms)?;
     let expired = times.age(Duration::ZERO) >= times.lifetime();
     if expired && !has_validator && times.useful() == Duration::ZERO {
@@ -183,7 +185,7 @@ fn grant(asked: Asked<'_>, answered: Answered<'_>) -> Result<Grant, Reason> {
     Ok(Grant {
         vary,
         times,
-        explicit: terms.shared && !terms.no_cache,
+        explicit: terms.shared && !terms.no_cache && !by_cookie,
         withheld,
     })
 }
