@@ -695,3 +695,38 @@ async fn what_varies_by_cookie_is_for_those_whose_every_cookie_is_in_the_key() {
         .filter(|asked| cookie_of(asked) == "group=gold");
     assert_eq!(gold.count(), 1);
 }
+
+#[tokio::test]
+async fn who_posts_a_page_chooses_no_other_method_for_its_fragments() {
+    let origin = Origin::start().await;
+    origin.on("/page", Reply::html("[<esi:include src=\"/a\"/>]"));
+    let names = [
+        "X-HTTP-Method",
+        "X-HTTP-Method-Override",
+        "X-Method-Override",
+        "X-Original-URL",
+        "X-Rewrite-URL",
+    ];
+    // An application that heeds one of them answers for another request than the key names.
+    origin.answer("/a", move |request| {
+        let named = names.iter().any(|name| request.head.has(name));
+        let body = if named { "chosen" } else { "a" };
+        Reply::html(body).header("Cache-Control", "public, max-age=600")
+    });
+    // A trusted proxy may say more of a page, and that too is about the page.
+    let gateway = Setup::composing(&origin)
+        .server("trusted_proxies = [\"127.0.0.1\"]")
+        .start()
+        .await;
+    let mut posted = ask("POST", "/page").body("x");
+    for name in names {
+        posted = posted.header(name, "DELETE");
+    }
+    gateway.fetch(&posted).await.is(200, "[a]");
+    gateway.get("/page").await.is(200, "[a]");
+    let head = origin.last("/page").head;
+    assert!(!head.has("x-http-method-override"), "{head:?}");
+    let posted = &origin.requests_to("/page")[0].head;
+    assert!(posted.has("x-http-method-override"), "{posted:?}");
+    assert_eq!(origin.count("/a"), 1);
+}

@@ -32,6 +32,7 @@ pub fn fields(visit: &Visit, route: &RouteConfig, host: &str, purpose: Purpose) 
     let fragment = purpose == Purpose::Fragment;
     if fragment {
         headers::remove_content_fields(&mut fields);
+        headers::remove_names_of_page(&mut fields);
     }
     // A page that may be composed is asked for whole, and fresh conditions would be about another thing than what is stored.
     if fragment || (composes && visit.is_safe()) {

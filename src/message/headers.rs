@@ -49,6 +49,9 @@ const SECOND_NAMES: [&str; 6] = [
     "surrogate-capability",
 ];
 
+/// Those of them that name the URL of one request.
+const SECOND_URLS: [&str; 2] = ["x-original-url", "x-rewrite-url"];
+
 /// Fields that name another method than the request line does.
 const SECOND_METHODS: [&str; 3] = [
     "x-http-method",
@@ -133,6 +136,14 @@ pub fn remove_second_names(headers: &mut HeaderMap, safe: bool) {
         .collect();
     for name in named {
         headers.remove(name);
+    }
+}
+
+/// Removes from the request for a fragment what says of the request for its page that it is for another method or URL than its
+/// line names: a fragment's line names both.
+pub fn remove_names_of_page(headers: &mut HeaderMap) {
+    for name in SECOND_METHODS.iter().chain(&SECOND_URLS) {
+        headers.remove(*name);
     }
 }
 
