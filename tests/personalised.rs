@@ -730,3 +730,37 @@ async fn who_posts_a_page_chooses_no_other_method_for_its_fragments() {
     assert!(posted.has("x-http-method-override"), "{posted:?}");
     assert_eq!(origin.count("/a"), 1);
 }
+
+#[tokio::test]
+async fn what_a_confirmation_says_to_one_user_is_told_to_no_other() {
+    for method in ["GET", "HEAD"] {
+        let origin = Origin::start().await;
+        let stale = Reply::text("body")
+            .header("ETag", "\"1\"")
+            .header("X-User", "nobody")
+            .header("Cache-Control", "public, max-age=60")
+            .header("Age", "60");
+        origin.answer("/a", move |request| {
+            let user = cookie_of(request);
+            let own = |reply: Reply| reply.header("ETag", "\"1\"").header("X-User", &user);
+            match &*request.method {
+                "HEAD" => own(Reply::text("body")),
+                _ if request.head.has("if-none-match") => own(Reply::bare("").status(304)),
+                _ => stale.clone(),
+            }
+        });
+        let gateway = Setup::new()
+            .upstream("app", &origin, "")
+            .route("/", "app", "compose = \"off\"")
+            .start()
+            .await;
+        gateway.get("/a").await.is(200, "body");
+        let asked = ask(method, "/a").header("Cookie", "user=ann");
+        assert_eq!(gateway.fetch(&asked).await.status, 200);
+        // The copy has been confirmed: it is fresh again.
+        let other = gateway.get("/a").await;
+        other.is(200, "body");
+        assert_eq!(other.header("x-user"), Some("nobody"), "{method}");
+        assert_eq!(origin.requests().len(), 2, "{method}");
+    }
+}

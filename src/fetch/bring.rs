@@ -15,6 +15,7 @@ use crate::cache::filling::{self, Filler};
 use crate::cache::key::{Asker, CacheKey};
 use crate::cache::object::{Object, Parts};
 use crate::cache::storable::{self, Answered, Asked, Grant, Reason, Verdict};
+use crate::cache::terms::Terms;
 use crate::fetch::error::FetchError;
 use crate::fetch::gather::{Gathered, gather_within};
 use crate::fetch::{
@@ -161,16 +162,22 @@ impl Fetcher {
         Fetched::Streamed(own)
     }
 
-    /// Stores what is stored anew, with the fields of the answer; where it may not be shared any more it is forgotten. What
-    /// there is now, what those who wait are told, and why it is not shared.
+    /// Stores what is stored anew, with the fields of the answer; of one that went to a user and does not say that everybody may have
+    /// it, only those that speak of the copy. Where it may not be shared any more it is forgotten. What there is now, what those who
+    /// wait are told, and why it is not shared.
     fn renew(
         &self,
         ask: &Ask,
         stored: &Arc<Object>,
         brought: &Brought,
     ) -> (Arc<Object>, Landed, Option<Reason>) {
-        let headers = validate::merged(&stored.headers, brought.response.headers());
-        let asker = ask.asker();
+        let (asker, answer) = (ask.asker(), brought.response.headers());
+        let is_own = asker.has_credentials() && !Terms::read(answer, brought.at).shared;
+        let headers = if is_own {
+            validate::merged(&stored.headers, &validate::of_copy(answer))
+        } else {
+            validate::merged(&stored.headers, answer)
+        };
         let verdict = brought.judge(ask, &Method::GET, stored.status, &headers);
         let mut parts = Parts {
             status: stored.status,
@@ -187,6 +194,7 @@ impl Fetcher {
                 (object, landed, None)
             }
             Verdict::Personal(reason) => {
+                parts.headers = validate::merged(&stored.headers, answer);
                 self.cache.mark(&ask.key, asker, &parts.headers);
                 let unshared = Object::new(parts, Grant::none(), asker.fields.all());
                 (Arc::new(unshared), Landed::Personal, Some(reason))

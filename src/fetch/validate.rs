@@ -4,14 +4,15 @@
 use std::sync::Arc;
 
 use http::header::{
-    AGE, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, DATE, ETAG, HeaderName,
-    HeaderValue, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE, LAST_MODIFIED,
-    RANGE, SET_COOKIE,
+    AGE, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_LOCATION, CONTENT_RANGE, DATE,
+    ETAG, EXPIRES, HeaderName, HeaderValue, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH,
+    IF_UNMODIFIED_SINCE, LAST_MODIFIED, RANGE, SET_COOKIE, VARY,
 };
 use http::{HeaderMap, Method};
 
 use crate::cache::object::Object;
 use crate::message::cache_control::RequestControl;
+use crate::message::headers::SURROGATE_CONTROL;
 use crate::message::outgoing::OutgoingRequest;
 
 /// Whether a request can be answered by what answers others: a GET for the whole, on no condition but that it has changed.
@@ -104,6 +105,31 @@ pub fn agrees(stored: &Object, answer: &HeaderMap) -> bool {
 
 /// Fields of a 304 that say nothing of what is stored, or would make it false.
 const NOT_MERGED: [HeaderName; 4] = [CONTENT_LENGTH, CONTENT_ENCODING, CONTENT_RANGE, SET_COOKIE];
+
+/// Of what the origin says to one user alone, what it says of the copy that it confirms (RFC 9110 15.4.5) and of how long that is kept. The
+/// rest is that user's.
+pub fn of_copy(answer: &HeaderMap) -> HeaderMap {
+    let speaks_of_copy = |name: &HeaderName| {
+        [
+            AGE,
+            CACHE_CONTROL,
+            CONTENT_LOCATION,
+            DATE,
+            ETAG,
+            EXPIRES,
+            VARY,
+        ]
+        .contains(name)
+            || *name == SURROGATE_CONTROL
+            || name.as_str().ends_with("-cache-control")
+    };
+    let fields = answer.iter().filter(|(name, _)| speaks_of_copy(name));
+    let mut copied = HeaderMap::new();
+    for (name, value) in fields {
+        copied.append(name.clone(), value.clone());
+    }
+    copied
+}
 
 /// The stored fields, renewed by those of the answer (RFC 9111 3.2): each replaces all of its name, repeated ones stay
 /// repeated. How old it was before no longer counts.
