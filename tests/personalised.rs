@@ -764,3 +764,34 @@ async fn what_a_confirmation_says_to_one_user_is_told_to_no_other() {
         assert_eq!(origin.requests().len(), 2, "{method}");
     }
 }
+
+#[tokio::test]
+async fn a_document_that_another_page_shows_as_it_came_promises_nothing() {
+    let origin = Origin::start().await;
+    let public = |body: &str| Reply::html(body).header("Cache-Control", "public, max-age=600");
+    origin.on("/raw", public("<esi:include src='/d' dca='none'/>"));
+    origin.on("/page", public("<esi:include src='/d'/>"));
+    origin.on("/off/raw", public("<esi:include src='/off/d'/>"));
+    origin.on("/off/page", public("<esi:include src='/off/d' dca='esi'/>"));
+    for document in ["/d", "/off/d"] {
+        origin.on(document, public("<esi:include src='/mine'/>"));
+    }
+    origin.on(
+        "/mine",
+        Reply::html("mine").header("Cache-Control", "private"),
+    );
+    let gateway = Setup::composing(&origin)
+        .route("/off/d", "app", "compose = \"off\"")
+        .more("[cache]\npurge_from = [\"127.0.0.1\"]")
+        .start()
+        .await;
+    for (raw, page, document) in [("/raw", "/page", "/d"), ("/off/raw", "/off/page", "/off/d")] {
+        gateway.get(raw).await.is(200, "<esi:include src='/mine'/>");
+        // It is fetched again, and the head of the page leaves before it comes.
+        gateway.fetch(&ask("PURGE", document)).await;
+        let answer = gateway.get(page).await;
+        answer.is(200, "mine");
+        let control = answer.header("cache-control");
+        assert_eq!(control, Some("private, no-cache"), "{page}");
+    }
+}

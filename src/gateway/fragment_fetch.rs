@@ -155,10 +155,11 @@ impl Pending {
                     match fetched {
                         fetch::Fetched::Stored(object, used) => {
                             let fragment = stored(&route, &object, dca, foreign)?;
-                            let composed = fragment.template.as_ref();
-                            if fragment.policy.is_shared()
-                                && !composed.is_some_and(|it| it.has_tags())
-                            {
+                            // One that this include shows as it came may be composed for the next.
+                            let known = route.documents.known(&object);
+                            let template = known.and_then(|document| document.template.as_ref());
+                            let mut templates = fragment.template.iter().chain(template);
+                            if fragment.policy.is_shared() && !templates.any(|it| it.has_tags()) {
                                 remembered.shared(&key, &object);
                             } else if !is_users {
                                 remembered.personal(&key);

@@ -16,7 +16,7 @@ use crate::cache::object::Object;
 use crate::compose::limits::Memory;
 use crate::compose::request_scope::{ReadableCookies, facts};
 use crate::compose::source::{
-    self, Fetched, Fragment, FragmentError, FragmentMethod, FragmentRequest, FragmentSource,
+    self, Dca, Fetched, Fragment, FragmentError, FragmentMethod, FragmentRequest, FragmentSource,
     HeaderEdit, Part,
 };
 use crate::config::ComposeConfig;
@@ -147,8 +147,9 @@ impl FragmentSource for PageFragments {
                         fields: &outgoing,
                         keyed: policy.keyed,
                     };
-                    // What comes may be a document now, whose includes take the visitor's credentials elsewhere.
-                    if !self.visit.has_credentials() {
+                    // What comes may be a document now, whose includes take the visitor's credentials elsewhere; and one that
+                    // others show as it came is a document for an include that says so.
+                    if !self.visit.has_credentials() && request.dca != Dca::Esi {
                         expected = self.remembered.expected(&key, asker);
                     }
                 }
