@@ -795,3 +795,30 @@ async fn a_document_that_another_page_shows_as_it_came_promises_nothing() {
         assert_eq!(control, Some("private, no-cache"), "{page}");
     }
 }
+
+#[tokio::test]
+async fn what_an_include_lets_no_cache_keep_is_kept_by_none_behind_us() {
+    let origin = Origin::start().await;
+    let public = |body: &str| Reply::html(body).header("Cache-Control", "public, max-age=600");
+    let include = "<esi:include src='/a' no-store='on'/>";
+    origin.on("/page", public(include));
+    origin.on(
+        "/alt",
+        public("<esi:include src='/gone' alt='/a' no-store='on'/>"),
+    );
+    origin.on("/outer", public("<esi:include src='/page'/>"));
+    origin.on("/a", public("a"));
+    let gateway = Setup::composing(&origin)
+        .compose("head_wait = \"10s\"")
+        .start()
+        .await;
+    for _ in 0..3 {
+        for page in ["/page", "/alt", "/outer"] {
+            let answer = gateway.get(page).await;
+            answer.is(200, "a");
+            assert_eq!(answer.header("cache-control"), Some("no-store"), "{page}");
+            assert_eq!(answer.header("etag"), None, "{page}");
+        }
+    }
+    assert_eq!(origin.count("/a"), 9);
+}

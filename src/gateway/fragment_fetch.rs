@@ -102,6 +102,8 @@ pub(super) struct Pending {
     pub(super) dca: Dca,
     /// Whether it is of another origin than the page.
     pub(super) foreign: bool,
+    /// Its include says that no cache may keep it.
+    pub(super) no_store: bool,
     pub(super) limit: usize,
     /// `compose.merge_set_cookie`.
     pub(super) merges: bool,
@@ -127,6 +129,7 @@ impl Pending {
             route,
             dca,
             foreign,
+            no_store,
             limit,
             merges,
             memory,
@@ -180,7 +183,8 @@ impl Pending {
                                 observer.limit_hit("compose.memory");
                             }
                             let mut fragment = read?;
-                            fragment.policy = fragment.policy.or_foreign(foreign);
+                            fragment.policy =
+                                fragment.policy.or_foreign(foreign).or_no_store(no_store);
                             Ok((fragment, used))
                         }
                     }

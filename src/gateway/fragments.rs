@@ -341,7 +341,7 @@ impl PageFragments {
         policy: Policy,
         span: Span,
     ) -> Pending {
-        let dca = request.dca;
+        let (dca, no_store) = (request.dca, request.no_store);
         let url = Arc::clone(&request.url);
         let ask = self.ask(request, route, key, headers, policy, span.notes().clone());
         let deadline = ask.as_ref().map_or(self.deadline, |asked| asked.deadline);
@@ -352,6 +352,7 @@ impl PageFragments {
             route: Arc::clone(route),
             dca,
             foreign: false,
+            no_store,
             limit: self.compose.max_document.as_usize(),
             merges: self.compose.merge_set_cookie,
             memory: self.memory.clone(),

@@ -215,6 +215,13 @@ impl PartPolicy {
         self
     }
 
+    /// The same where its include says that no cache may keep it: then none may keep the page either.
+    #[must_use]
+    pub fn or_no_store(mut self, no_store: bool) -> Self {
+        self.no_store |= no_store;
+        self
+    }
+
     fn new(terms: Downstream, headers: &HeaderMap, age: Duration, personal: bool) -> Self {
         let left =
             |lifetime: Option<Duration>| lifetime.map(|lifetime| lifetime.saturating_sub(age));
