@@ -822,3 +822,39 @@ async fn what_an_include_lets_no_cache_keep_is_kept_by_none_behind_us() {
     }
     assert_eq!(origin.count("/a"), 9);
 }
+
+#[tokio::test]
+async fn a_page_that_a_cookie_of_the_key_tells_is_its_users_to_those_behind_us() {
+    let origin = Origin::start().await;
+    // The answers say nothing of the cookie: that they depend on it is known from the route alone.
+    let public = |body: &str| Reply::html(body).header("Cache-Control", "public, max-age=600");
+    origin.on("/page", public("[<esi:include src='/group/a'/>]"));
+    for target in ["/group/a", "/group/page"] {
+        let page = target.ends_with("page");
+        origin.answer(target, move |request| {
+            let include = if page { "<esi:include src='/a'/>" } else { "" };
+            public(&format!("<{}>{include}", cookie_of(request)))
+        });
+    }
+    origin.on("/a", public(""));
+    let keyed = "compose = \"always\"\nforward_cookies = [\"group\"]\nkey_cookies = [\"group\"]";
+    let gateway = Setup::composing(&origin)
+        .route("/group/", "app", keyed)
+        .start()
+        .await;
+    for _ in 0..4 {
+        for group in ["group=1", "group=2", "nobody"] {
+            let body = format!("<{group}>");
+            for (target, body) in [
+                ("/group/page", body.clone()),
+                ("/page", format!("[{body}]")),
+            ] {
+                let answer = gateway.get_as(target, group).await;
+                answer.is(200, &body);
+                assert_eq!(answer.header("cache-control"), Some("private, no-cache"));
+                assert_eq!(answer.header("etag"), None);
+            }
+        }
+    }
+    assert_eq!(origin.count("/group/a"), 3);
+}

@@ -95,7 +95,7 @@ pub(super) fn keeps(request: &FragmentRequest, route: &Route) -> bool {
     request.keeps
         && request.method == FragmentMethod::Get
         && request.headers.is_empty()
-        && route.config.key_cookies.is_empty()
+        && !route.tells_by_cookie()
 }
 
 impl Bundle {

@@ -63,7 +63,7 @@ pub(super) fn stored(
         template,
         body: document.body,
         policy: PartPolicy::of_stored(object, Instant::now())
-            .or_personal(reads_request)
+            .or_personal(reads_request || route.tells_by_cookie())
             .or_foreign(foreign),
         set_cookies: Vec::new(),
         reservation: None,
@@ -246,7 +246,8 @@ fn read(
             let reads_request = template
                 .as_ref()
                 .is_some_and(|template| template.reads_values());
-            PartPolicy::of_fetched(&head.headers, personal, came).or_personal(reads_request)
+            PartPolicy::of_fetched(&head.headers, personal, came)
+                .or_personal(reads_request || route.tells_by_cookie())
         };
         Ok(Fragment {
             status: head.status.as_u16(),

@@ -110,7 +110,7 @@ impl Gateway {
                     status: object.status,
                     headers: with_room(&object.headers),
                     template,
-                    policy: PartPolicy::of_stored(object, now),
+                    policy: PartPolicy::of_stored(object, now).or_personal(route.tells_by_cookie()),
                     reservation: None,
                     told,
                     manner: self.manner(visit, &route.config),
@@ -185,7 +185,8 @@ impl Gateway {
         if coding::is_encoded(&head.headers) && !reservation.grow(document.body.len() as u64) {
             return Err(GatewayError::Memory);
         }
-        let policy = PartPolicy::of_fetched(&head.headers, personal, came);
+        let policy = PartPolicy::of_fetched(&head.headers, personal, came)
+            .or_personal(route.tells_by_cookie());
         Ok(Made::Page(Page {
             status: head.status,
             headers: head.headers,

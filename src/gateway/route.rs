@@ -25,6 +25,12 @@ pub struct Route {
 }
 
 impl Route {
+    /// Whether cookies tell which of its answers one is given. Those behind us know nothing of that, so a part by this route is its
+    /// user's to them.
+    pub fn tells_by_cookie(&self) -> bool {
+        !self.config.key_cookies.is_empty()
+    }
+
     /// A fragment of this route sets a cookie, which no page hands on: told once.
     pub fn drops_cookie(&self) {
         if !self.told_cookie.swap(true, Ordering::Relaxed) {
