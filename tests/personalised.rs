@@ -858,3 +858,21 @@ async fn a_page_that_a_cookie_of_the_key_tells_is_its_users_to_those_behind_us()
     }
     assert_eq!(origin.count("/group/a"), 3);
 }
+
+#[tokio::test]
+async fn nobody_chooses_by_another_method_what_others_are_given_for_a_get() {
+    let origin = Origin::start().await;
+    origin.answer("/a", |request| {
+        let method = request.head.first("x-http-method-override");
+        Reply::text(method.unwrap_or("GET")).header("Cache-Control", "public, max-age=600")
+    });
+    // A proxy in front hands on what its clients say.
+    let gateway = Setup::composing(&origin)
+        .server("trusted_proxies = [\"127.0.0.1\"]")
+        .start()
+        .await;
+    let asked = ask("GET", "/a").header("X-HTTP-Method-Override", "DELETE");
+    gateway.fetch(&asked).await.is(200, "GET");
+    gateway.get("/a").await.is(200, "GET");
+    assert_eq!(origin.count("/a"), 1);
+}

@@ -215,10 +215,11 @@ fn passed_on(client: &HeaderMap, method: &Method, from_proxy: bool) -> HeaderMap
     headers::remove_hop_by_hop(&mut fields);
     headers::remove_ambiguous_names(&mut fields);
     if !from_proxy {
-        headers::remove_second_names(&mut fields, safe);
+        headers::remove_second_names(&mut fields);
     }
     if safe {
         headers::remove_content_fields(&mut fields);
+        headers::remove_second_methods(&mut fields);
     }
     for name in [
         COOKIE,

@@ -122,29 +122,24 @@ fn is_protected(name: &HeaderName) -> bool {
         || *name == X_REQUEST_ID
 }
 
-/// Removes what only a trusted proxy may say of a request; `safe` says that its method is GET or HEAD.
-pub fn remove_second_names(headers: &mut HeaderMap, safe: bool) {
-    let is_second = |name: &str| {
-        name.starts_with("x-forwarded-")
-            || SECOND_NAMES.contains(&name)
-            || (safe && SECOND_METHODS.contains(&name))
-    };
-    let named: Vec<HeaderName> = headers
-        .keys()
-        .filter(|name| is_second(name.as_str()))
-        .cloned()
-        .collect();
-    for name in named {
-        headers.remove(name);
-    }
+/// Removes what only a trusted proxy may say of a request.
+pub fn remove_second_names(headers: &mut HeaderMap) {
+    remove_where(headers, |name| {
+        name.starts_with("x-forwarded-") || SECOND_NAMES.contains(&name)
+    });
+}
+
+/// Removes what names another method than that of a GET or HEAD. A proxy in front names none: what comes by it is its client's, and an
+/// application that heeds it would answer something else than the key of a stored copy says.
+pub fn remove_second_methods(headers: &mut HeaderMap) {
+    remove_where(headers, |name| SECOND_METHODS.contains(&name));
 }
 
 /// Removes from the request for a fragment what says of the request for its page that it is for another method or URL than its
 /// line names: a fragment's line names both.
 pub fn remove_names_of_page(headers: &mut HeaderMap) {
-    for name in SECOND_METHODS.iter().chain(&SECOND_URLS) {
-        headers.remove(*name);
-    }
+    remove_second_methods(headers);
+    remove_where(headers, |name| SECOND_URLS.contains(&name));
 }
 
 /// Removes fields with an underscore in their names: to an application behind CGI or WSGI `X_Forwarded_Host` is the same variable as
@@ -408,11 +403,11 @@ mod tests {
             ("x-mine", "1"),
         ]);
         remove_ambiguous_names(&mut headers);
-        remove_second_names(&mut headers, false);
+        remove_second_names(&mut headers);
         let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
         assert_eq!(left, ["x-http-method-override", "x-mine"]);
-        remove_second_names(&mut headers, true);
+        remove_second_methods(&mut headers);
         assert_eq!(headers.len(), 1);
     }
 
