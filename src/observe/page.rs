@@ -4,6 +4,7 @@
 //! Each fetch of it has a [`Span`].
 //! Facts that come after the end of a page change nothing: its record is finished.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -95,7 +96,8 @@ impl Page {
     pub(super) fn start(observer: &Observer, start: &PageStart<'_>) -> Self {
         let text = |name| {
             let value = start.headers.get(name)?;
-            Some(String::from_utf8_lossy(value.as_bytes()))
+            let plain = value.to_str().map(Cow::Borrowed);
+            Some(plain.unwrap_or_else(|_| String::from_utf8_lossy(value.as_bytes())))
         };
         let open = Arc::new(OpenPage {
             observer: observer.clone(),

@@ -60,7 +60,7 @@ impl<T> Entry<T> {
 
 /// The host without its port; an IPv6 address keeps its brackets.
 pub fn without_port(host: &str) -> &str {
-    match host.rfind(':') {
+    match memchr::memrchr(b':', host.as_bytes()) {
         Some(colon) if !host[colon..].contains(']') => &host[..colon],
         _ => host,
     }

@@ -93,9 +93,9 @@ fn check_transfer_coding(headers: &HeaderMap) -> Result<(), Refusal> {
 
 /// A name in lower case, or an IPv4 address, and perhaps a port: what [`plain_host`] would give as it is.
 fn as_most_send_it(line: &HeaderValue) -> Option<&str> {
-    let line = std::str::from_utf8(line.as_bytes()).ok()?;
-    let (name, port) = match line.split_once(':') {
-        Some((name, port)) => (name, Some(port)),
+    let line = line.to_str().ok()?;
+    let (name, port) = match line.bytes().position(|byte| byte == b':') {
+        Some(colon) => (&line[..colon], Some(&line[colon + 1..])),
         None => (line, None),
     };
     let plain = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_');
