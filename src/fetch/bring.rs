@@ -162,8 +162,8 @@ impl Fetcher {
         Fetched::Streamed(own)
     }
 
-    /// Stores what is stored anew, with the fields of the answer; of one that went to a user and does not say that everybody may have
-    /// it, only those that speak of the copy. Where it may not be shared any more it is forgotten. What there is now, what those who
+    /// Stores what is stored anew, with the fields of the answer; of one that begins a session, or that went to a user and does not say
+    /// that everybody may have it, only those that speak of the copy. Where it may not be shared any more it is forgotten. What there is now, what those who
     /// wait are told, and why it is not shared.
     fn renew(
         &self,
@@ -172,7 +172,8 @@ impl Fetcher {
         brought: &Brought,
     ) -> (Arc<Object>, Landed, Option<Reason>) {
         let (asker, answer) = (ask.asker(), brought.response.headers());
-        let is_own = asker.has_credentials() && !Terms::read(answer, brought.at).shared;
+        let is_own = answer.contains_key(SET_COOKIE)
+            || (asker.has_credentials() && !Terms::read(answer, brought.at).shared);
         let headers = if is_own {
             validate::merged(&stored.headers, &validate::of_copy(answer))
         } else {

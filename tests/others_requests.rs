@@ -1,0 +1,64 @@
+//! What one visitor's request says, and what an origin says to it, is nothing to the next one: not by a confirmation (304), not by
+//! fields that are taken for one another, not while a purge passes, not behind another cache.
+
+mod support;
+
+use support::{Gateway, Origin, Recorded, Reply, Setup, ask};
+
+async fn passing(origin: &Origin, route: &str) -> Gateway {
+    Setup::new()
+        .upstream("app", origin, "")
+        .route("/", "app", &format!("compose = \"off\"\n{route}"))
+        .more("[cache]\npurge_from = [\"127.0.0.1\"]")
+        .start()
+        .await
+}
+
+fn field<'r>(request: &'r Recorded, name: &str) -> &'r str {
+    request.head.first(name).unwrap_or("-")
+}
+
+/// Public, with a tag, and past its freshness when it comes.
+fn expired(body: &str) -> Reply {
+    Reply::text(body)
+        .header("ETag", "\"1\"")
+        .header("Cache-Control", "public, max-age=60")
+        .header("Age", "60")
+}
+
+fn unchanged() -> Reply {
+    Reply::bare("")
+        .status(304)
+        .header("ETag", "\"1\"")
+        .header("Cache-Control", "public, max-age=60")
+}
+
+#[tokio::test]
+async fn a_confirmation_that_begins_a_session_tells_the_next_visitor_nothing_of_it() {
+    for method in ["GET", "HEAD"] {
+        let origin = Origin::start().await;
+        origin.answer("/a", move |request| {
+            let own = |reply: Reply| {
+                reply
+                    .header("Set-Cookie", "session=new")
+                    .header("X-Csrf-Token", "of session=new")
+            };
+            match &*request.method {
+                "HEAD" => own(Reply::text("body")
+                    .header("ETag", "\"1\"")
+                    .header("Cache-Control", "public, max-age=60")),
+                _ if request.head.has("if-none-match") => own(unchanged()),
+                _ => expired("body"),
+            }
+        });
+        let gateway = passing(&origin, "").await;
+        gateway.get("/a").await.is(200, "body");
+        let first = gateway.fetch(&ask(method, "/a")).await;
+        assert_eq!(first.header("set-cookie"), Some("session=new"), "{method}");
+        let next = gateway.get("/a").await;
+        next.is(200, "body");
+        assert_eq!(next.header("set-cookie"), None, "{method}");
+        assert_eq!(next.header("x-csrf-token"), None, "{method}");
+        assert_eq!(origin.requests().len(), 2, "{method}");
+    }
+}
