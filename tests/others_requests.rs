@@ -3,7 +3,7 @@
 
 mod support;
 
-use support::{Gateway, Origin, Recorded, Reply, Setup, ask};
+use support::{Gate, Gateway, Origin, Recorded, Reply, Setup, ask};
 
 async fn passing(origin: &Origin, route: &str) -> Gateway {
     Setup::new()
@@ -61,4 +61,37 @@ async fn a_confirmation_that_begins_a_session_tells_the_next_visitor_nothing_of_
         assert_eq!(next.header("x-csrf-token"), None, "{method}");
         assert_eq!(origin.requests().len(), 2, "{method}");
     }
+}
+
+#[tokio::test]
+async fn what_was_purged_while_others_asked_about_it_is_not_confirmed_into_the_store() {
+    let origin = Origin::start().await;
+    let gate = Gate::new();
+    let behind = gate.clone();
+    let before = std::sync::atomic::AtomicBool::new(true);
+    origin.answer("/a", move |request| {
+        if request.head.has("if-none-match") {
+            unchanged().behind(&behind)
+        } else if before.swap(false, std::sync::atomic::Ordering::SeqCst) {
+            expired("before")
+        } else {
+            Reply::text("after").header("Cache-Control", "public, max-age=60")
+        }
+    });
+    origin.on("/settle", Reply::text(""));
+    let gateway = passing(&origin, "").await;
+    gateway.get("/a").await.is(200, "before");
+    let mut first = gateway.client().await;
+    first.send(ask("GET", "/a").bytes()).await;
+    origin.arrived("/a", 2).await;
+    let mut waits = gateway.client().await;
+    waits.send(ask("GET", "/a").bytes()).await;
+    for _ in 0..10 {
+        gateway.get("/settle").await;
+    }
+    assert_eq!(gateway.fetch(&ask("PURGE", "/a")).await.status, 200);
+    gate.open();
+    assert_eq!(first.answer().await.status, 200);
+    assert_eq!(waits.answer().await.status, 200);
+    gateway.get("/a").await.is(200, "after");
 }

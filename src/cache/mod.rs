@@ -180,9 +180,18 @@ impl Cache {
 
     /// Whether nothing was purged since its fetch began that concerns an object.
     pub fn is_current(&self, key: &CacheKey, object: &Object) -> bool {
+        self.purged(key, object) == Purged::Not
+    }
+
+    /// Whether an object was purged for good since its fetch began.
+    pub fn is_gone(&self, key: &CacheKey, object: &Object) -> bool {
+        self.purged(key, object) == Purged::Hard
+    }
+
+    fn purged(&self, key: &CacheKey, object: &Object) -> Purged {
         let labels = object.labels();
-        self.epochs.url_purged(key.url(), labels.begun()) == Purged::Not
-            && self.epochs.purged(key.as_str(), labels, &object.checked) == Purged::Not
+        let of_url = self.epochs.url_purged(key.url(), labels.begun());
+        of_url.max(self.epochs.purged(key.as_str(), labels, &object.checked))
     }
 
     /// The answer to such a request was not shareable: for a while nobody waits for another one's, and what was stored for it

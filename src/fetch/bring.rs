@@ -85,7 +85,9 @@ impl Fetcher {
             let plain = validate::is_plain(&ask.request);
             let about = stored
                 .as_ref()
-                .filter(|object| plain && object.has_validator());
+                .filter(|object| plain && object.has_validator())
+                // Confirmed, what was purged since it was found would be back.
+                .filter(|object| !self.cache.is_gone(&ask.key, object));
             let mut brought = exchange(&mut ask, about.map(AsRef::as_ref), begun).await?;
             if brought.response.status() == StatusCode::NOT_MODIFIED {
                 if let Some(object) = about {
