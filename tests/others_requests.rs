@@ -95,3 +95,35 @@ async fn what_was_purged_while_others_asked_about_it_is_not_confirmed_into_the_s
     assert_eq!(waits.answer().await.status, 200);
     gateway.get("/a").await.is(200, "after");
 }
+
+#[tokio::test]
+async fn languages_are_taken_for_each_other_only_where_they_say_the_same() {
+    let origin = Origin::start().await;
+    origin.answer("/a", |request| {
+        let wish = field(request, "accept-language");
+        let body = if wish.split([',', ';', ' ', '\t']).next() == Some("de") && !wish.contains("d ")
+        {
+            "deutsch"
+        } else {
+            "english"
+        };
+        Reply::text(body)
+            .header("Vary", "Accept-Language")
+            .header("Cache-Control", "public, max-age=60")
+    });
+    let gateway = passing(&origin, "").await;
+    let asked = |wish: &str| ask("GET", "/a").header("Accept-Language", wish);
+    gateway
+        .fetch(&asked("d e,en;q=0.5"))
+        .await
+        .is(200, "english");
+    gateway
+        .fetch(&asked("de,en;q=0.5"))
+        .await
+        .is(200, "deutsch");
+    gateway
+        .fetch(&asked("de , en; q=0.5"))
+        .await
+        .is(200, "deutsch");
+    assert_eq!(origin.count("/a"), 2);
+}

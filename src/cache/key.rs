@@ -303,15 +303,22 @@ impl Variant {
     }
 }
 
-/// `Accept-Language` as it counts: in lower case, without white space.
+/// `Accept-Language` as it counts: in lower case, without the white space that may stand around commas and semicolons. Within a word
+/// it stays: `d e` is not `de` to an origin.
 fn languages(line: &[u8]) -> impl Iterator<Item = u8> {
-    line.iter()
-        .filter(|byte| !byte.is_ascii_whitespace())
-        .map(u8::to_ascii_lowercase)
+    let is_end = |byte: &u8| matches!(byte, b',' | b';');
+    line.split_inclusive(is_end).flat_map(move |part| {
+        let (word, end) = match part.split_last() {
+            Some((end, word)) if is_end(end) => (word, Some(end)),
+            _ => (part, None),
+        };
+        let word = word.trim_ascii().iter();
+        word.chain(end).map(u8::to_ascii_lowercase)
+    })
 }
 
 /// A request's value of one field, normalised: lines joined with `, `, white space around them trimmed; languages in lower
-/// case without white space.
+/// case without that around their words.
 fn value(name: &HeaderName, request: &HeaderMap) -> Option<HeaderValue> {
     let mut lines = request.get_all(name).iter();
     let first = lines.next()?;
@@ -375,6 +382,12 @@ mod tests {
         assert!(!variant.matches(&map(&[])));
         assert!(Variant::of(&fields, &map(&[])).matches(&map(&[])));
         assert!(variant.matches(&map(&[("accept-language", "DE")])));
+        assert!(!variant.matches(&map(&[("accept-language", "d e")])));
+        assert!(!Variant::of(&fields, &map(&[("accept-language", "d e")])).matches(&german));
+        let wish = map(&[("accept-language", "de,en;q=0.5")]);
+        let spaced = map(&[("accept-language", " de ,\ten ; q=0.5")]);
+        assert!(Variant::of(&fields, &spaced).matches(&wish));
+        assert!(Variant::of(&fields, &wish).matches(&spaced));
         let two = map(&[("accept-language", "de"), ("accept-language", "en")]);
         assert!(Variant::of(&fields, &two).matches(&map(&[("accept-language", "de, en")])));
     }
