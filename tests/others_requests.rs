@@ -127,3 +127,45 @@ async fn languages_are_taken_for_each_other_only_where_they_say_the_same() {
         .is(200, "deutsch");
     assert_eq!(origin.count("/a"), 2);
 }
+
+#[tokio::test]
+async fn an_answer_that_a_cookie_of_the_key_tells_says_so_to_those_behind_us() {
+    let origin = Origin::start().await;
+    for (target, vary) in [
+        ("/a", None),
+        ("/b", Some("Accept")),
+        ("/c", Some("accept, cookie")),
+    ] {
+        origin.answer(target, move |request| {
+            let reply = Reply::html(field(request, "cookie"))
+                .header("ETag", "\"1\"")
+                .header("Cache-Control", "public, max-age=60");
+            match vary {
+                Some(vary) => reply.header("Vary", vary),
+                None => reply,
+            }
+        });
+    }
+    let keyed = "forward_cookies = [\"group\"]\nkey_cookies = [\"group\"]";
+    for compose in ["off", "always"] {
+        let gateway = Setup::new()
+            .upstream("app", &origin, "")
+            .route("/", "app", &format!("compose = \"{compose}\"\n{keyed}"))
+            .start()
+            .await;
+        for target in ["/a", "/b", "/c"] {
+            for group in ["group=1", "group=2", "group=1"] {
+                let plain = ask("GET", target).header("Cookie", group);
+                let condition = plain.clone().header("If-None-Match", "\"1\"");
+                for (asked, status) in [(plain, 200), (condition, 304)] {
+                    let answer = gateway.fetch(&asked).await;
+                    assert_eq!(answer.status, status, "{target} {group}");
+                    assert!(
+                        answer.lists("vary", "cookie"),
+                        "{compose} {target} {answer:?}"
+                    );
+                }
+            }
+        }
+    }
+}

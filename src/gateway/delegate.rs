@@ -3,7 +3,6 @@
 //! is the same for both; where the origin writes another form for each, its `Vary: Surrogate-Capability` keeps them apart. Towards
 //! those behind us both forms vary by it.
 
-use http::header::VARY;
 use http::{HeaderMap, HeaderValue};
 
 use crate::config::{Dialects, RouteConfig};
@@ -23,17 +22,8 @@ pub fn delegated(visit: &Visit, route: &RouteConfig, document: &HeaderMap) -> Op
 }
 
 /// Says that the answer is another one for those who compose.
-pub fn vary(headers: &mut HeaderMap) {
-    let named = headers.get_all(VARY).iter().any(|line| {
-        let mut names = line.as_bytes().split(|byte| *byte == b',');
-        names.any(|name| {
-            let name = name.trim_ascii();
-            name == b"*" || name.eq_ignore_ascii_case(SURROGATE_CAPABILITY.as_str().as_bytes())
-        })
-    });
-    if !named {
-        headers.append(VARY, HeaderValue::from(SURROGATE_CAPABILITY));
-    }
+pub fn vary(fields: &mut HeaderMap) {
+    headers::vary_by(fields, &SURROGATE_CAPABILITY);
 }
 
 /// The dialects that whoever composes a document must know: those that it declares, else those of its route. `None`: it declares
@@ -122,6 +112,7 @@ fn written(directive: Directive<'_>) -> Vec<u8> {
 mod tests {
     use super::*;
     use http::HeaderName;
+    use http::header::VARY;
 
     const BOTH: Dialects = Dialects {
         esi: true,

@@ -36,6 +36,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::COOKIE;
 use tokio::time::Instant;
 
 use crate::cache::key::{CacheKey, Fields};
@@ -61,7 +62,7 @@ use crate::gateway::visit::{Trust, Visit};
 use crate::message::client::Connection;
 use crate::message::deadline::Deadline;
 use crate::message::outgoing::OutgoingRequest;
-use crate::message::{Body, Request, Response};
+use crate::message::{Body, Request, Response, headers};
 use crate::observe::Observer;
 use crate::observe::outcome::{CacheUse, Outcome};
 use crate::observe::page::PageTrace;
@@ -266,7 +267,12 @@ impl Gateway {
             }
         };
         let answer = match made {
-            Made::Answer(answer) => answer,
+            Made::Answer(mut answer) => {
+                if route.tells_by_cookie() {
+                    headers::vary_by(answer.response.headers_mut(), &COOKIE);
+                }
+                answer
+            }
             Made::Page(page) => match self.begun(visit, page, deadline, trace)? {
                 Begun::Answer(answer) => answer,
                 Begun::Page(composing) => {

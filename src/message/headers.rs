@@ -2,7 +2,7 @@
 
 use http::header::{
     CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue,
-    TRANSFER_ENCODING, VIA,
+    TRANSFER_ENCODING, VARY, VIA,
 };
 use http::{HeaderMap, Version};
 
@@ -103,7 +103,7 @@ pub fn remove_connection_fields(headers: &mut HeaderMap) {
 
 /// Fields that a `Connection` header cannot name away.
 fn is_protected(name: &HeaderName) -> bool {
-    use http::header::{AUTHORIZATION, CACHE_CONTROL, COOKIE, HOST, SET_COOKIE, VARY};
+    use http::header::{AUTHORIZATION, CACHE_CONTROL, COOKIE, HOST, SET_COOKIE};
     [
         HOST,
         COOKIE,
@@ -249,6 +249,20 @@ pub fn remove_for_other_caches(headers: &mut HeaderMap) {
 /// RFC 9213 fields of whatever cache, Akamai's and nginx's own.
 fn is_for_other_caches(name: &str) -> bool {
     matches!(name, "edge-control" | "x-accel-expires") || name.ends_with("-cache-control")
+}
+
+/// Says that an answer is another one where a request has another such field.
+pub fn vary_by(headers: &mut HeaderMap, field: &HeaderName) {
+    let named = headers.get_all(VARY).iter().any(|line| {
+        let mut names = line.as_bytes().split(|byte| *byte == b',');
+        names.any(|name| {
+            let name = name.trim_ascii();
+            name == b"*" || name.eq_ignore_ascii_case(field.as_str().as_bytes())
+        })
+    });
+    if !named {
+        headers.append(VARY, HeaderValue::from(field.clone()));
+    }
 }
 
 /// Appends this gateway to `Via` (RFC 9110 7.6.3); `version` is how the message was received.
