@@ -169,3 +169,30 @@ async fn an_answer_that_a_cookie_of_the_key_tells_says_so_to_those_behind_us() {
         }
     }
 }
+
+#[tokio::test]
+async fn what_a_guest_must_ask_for_each_time_is_no_answer_to_one_with_credentials() {
+    let origin = Origin::start().await;
+    origin.answer("/a", |request| {
+        if request.head.has("if-none-match") {
+            return Reply::bare("").status(304).header("ETag", "\"1\"");
+        }
+        Reply::text(field(request, "authorization"))
+            .header("ETag", "\"1\"")
+            .header("Cache-Control", "no-cache")
+    });
+    let gateway = passing(&origin, "").await;
+    let user = ask("GET", "/a").header("Authorization", "Basic YTpi");
+    for _ in 0..2 {
+        gateway.get("/a").await.is(200, "-");
+        gateway.fetch(&user).await.is(200, "Basic YTpi");
+    }
+    assert_eq!(
+        origin
+            .requests_to("/a")
+            .iter()
+            .filter(|request| request.head.has("if-none-match"))
+            .count(),
+        1
+    );
+}

@@ -227,9 +227,12 @@ impl Object {
     /// Whether a request may have it.
     ///
     /// One that takes a cookie upstream gets only what says itself that everybody may have it: an answer that was stored because its asker had none may be
-    /// what a guest sees.
+    /// what a guest sees. Nor is one who carries `Authorization` given what a guest must ask about each time: whether its validator tells users
+    /// apart only the origin knows.
     pub fn is_for(&self, asker: Asker<'_>) -> bool {
-        (self.explicit || !asker.has_cookies()) && self.answers(asker)
+        let is_guests =
+            || asker.has_cookies() || (self.is_asked_always() && asker.has_credentials());
+        (self.explicit || !is_guests()) && self.answers(asker)
     }
 
     /// Whether it answers such a request by the fields that `Vary` names, whoever asks.
