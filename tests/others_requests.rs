@@ -196,3 +196,25 @@ async fn what_a_guest_must_ask_for_each_time_is_no_answer_to_one_with_credential
         1
     );
 }
+
+#[tokio::test]
+async fn who_wants_a_part_takes_nothing_out_of_the_store() {
+    let origin = Origin::start().await;
+    origin.answer("/a", |request| {
+        if request.head.has("if-none-match") {
+            return unchanged();
+        }
+        if request.head.has("range") {
+            return Reply::text("b")
+                .status(206)
+                .header("Content-Range", "bytes 0-0/4");
+        }
+        expired("body")
+    });
+    let gateway = passing(&origin, "").await;
+    gateway.get("/a").await.is(200, "body");
+    let part = ask("GET", "/a").header("Range", "bytes=0-0");
+    assert_eq!(gateway.fetch(&part).await.status, 206);
+    gateway.get("/a").await.is(200, "body");
+    assert!(origin.last("/a").head.has("if-none-match"));
+}

@@ -109,6 +109,11 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Whether the request decides it, and so nothing is said of what others are given.
+    pub fn is_of_request(self) -> bool {
+        matches!(self, Self::Request | Self::RequestNoStore)
+    }
+
     /// In words, with the field that decided.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -432,7 +432,7 @@ impl Fetcher {
         } else if lead.is_some()
             || (replaces
                 && ask.request.method == Method::GET
-                && personal != Some(Reason::RequestNoStore))
+                && !personal.is_some_and(Reason::is_of_request))
         {
             self.cache.mark(&ask.key, asker, response);
             tell(lead, Landed::Personal);
