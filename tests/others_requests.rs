@@ -218,3 +218,42 @@ async fn who_wants_a_part_takes_nothing_out_of_the_store() {
     gateway.get("/a").await.is(200, "body");
     assert!(origin.last("/a").head.has("if-none-match"));
 }
+
+#[tokio::test]
+async fn what_stands_in_the_place_of_a_refusal_is_its_visitors_alone() {
+    let origin = Origin::start().await;
+    let public = |body: &str| Reply::html(body).header("Cache-Control", "public, max-age=600");
+    for name in ["refused", "missing", "failing"] {
+        let include = format!("<esi:include src='/{name}' alt='/instead'/>");
+        origin.on(&format!("/page/{name}"), public(&include));
+    }
+    origin.on("/instead", public("instead"));
+    origin.answer("/refused", |request| match field(request, "cookie") {
+        "user=bob" => Reply::html("for bob").header("Cache-Control", "private"),
+        _ => Reply::error(403),
+    });
+    origin.on("/missing", Reply::error(404));
+    origin.on("/failing", Reply::error(503));
+    let gateway = Setup::composing(&origin)
+        .compose("failed_max_age = \"5s\"\nhead_wait = \"5s\"")
+        .start()
+        .await;
+    let rows = [
+        ("refused", None, "private, no-cache"),
+        ("refused", Some("user=ann"), "private, no-cache"),
+        ("missing", Some("user=ann"), "private, no-cache"),
+        ("missing", None, "public, max-age=5"),
+        ("failing", Some("user=ann"), "public, max-age=5"),
+        ("failing", None, "public, max-age=5"),
+    ];
+    for (name, visitor, wanted) in rows {
+        let asked = ask("GET", &format!("/page/{name}"));
+        let asked = match visitor {
+            Some(cookie) => asked.header("Cookie", cookie),
+            None => asked,
+        };
+        let answer = gateway.fetch(&asked).await;
+        answer.is(200, "instead");
+        assert_eq!(answer.header("cache-control"), Some(wanted), "{asked:?}");
+    }
+}

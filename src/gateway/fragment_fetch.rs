@@ -2,12 +2,13 @@
 //! documents; what went wrong is told in compose's words.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::HeaderMap;
 use http::header::SET_COOKIE;
+use http::{HeaderMap, StatusCode};
 use http_body::Body as _;
 use tokio::time::Instant;
 
@@ -111,6 +112,8 @@ pub(super) struct Pending {
     pub(super) remembered: Arc<Remembered>,
     /// What the head of the page has promised, once it has left.
     pub(super) promised: Promised,
+    /// Set when it is refused to this visitor, and perhaps to no other one.
+    pub(super) refused: Arc<AtomicBool>,
     /// The spans of documents that hold includes, and what this one is called among them.
     pub(super) documents: Spans,
     pub(super) url: Arc<Url>,
@@ -135,6 +138,7 @@ impl Pending {
             memory,
             remembered,
             promised,
+            refused,
             documents,
             url,
             span,
@@ -178,6 +182,9 @@ impl Pending {
                             if !merges && streamed.response.headers().contains_key(SET_COOKIE) {
                                 route.drops_cookie();
                             }
+                            if is_refusal(&streamed, is_users) {
+                                refused.store(true, Ordering::Relaxed);
+                            }
                             let read = read(streamed, &route, dca, limit, &memory, &promised).await;
                             if matches!(read, Err(FragmentError::Overloaded(_))) {
                                 observer.limit_hit("compose.memory");
@@ -204,6 +211,14 @@ impl Pending {
             ended.map(|(fragment, _)| fragment)
         }
     }
+}
+
+/// Whether an answer that is not for everybody refuses a fragment to one user: another user, or one who is known, may be given it, so
+/// what stands in its place is this visitor's.
+fn is_refusal(streamed: &Streamed, is_users: bool) -> bool {
+    let status = streamed.response.status();
+    let wants_user = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+    streamed.personal.is_some() && (wants_user || (is_users && status.is_client_error()))
 }
 
 /// Reads the body of an answer that is this visitor's alone.

@@ -2,6 +2,7 @@
 //!
 //! An include reaches what the routing table names, and nothing else: no route, no connection.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::future::BoxFuture;
@@ -57,6 +58,8 @@ pub struct PageFragments {
     pub(super) documents: Spans,
     /// What the head of the page has promised, once it has left.
     pub(super) promised: Promised,
+    /// Whether a fragment was refused to this visitor, and perhaps to no other one.
+    pub(super) refused: Arc<AtomicBool>,
     /// Which cookies templates may read.
     pub(super) readable: Arc<ReadableCookies>,
     /// The fields of plain requests, made once for each route and host: most includes of a page ask alike.
@@ -358,6 +361,7 @@ impl PageFragments {
             memory: self.memory.clone(),
             remembered: Arc::clone(&self.remembered),
             promised: Arc::clone(&self.promised),
+            refused: Arc::clone(&self.refused),
             documents: Arc::clone(&self.documents),
             url,
             span: Waited {

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt::Display;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
@@ -225,6 +226,7 @@ impl Gateway {
     ) -> Result<Begun, GatewayError> {
         trace.composed();
         let promised = Arc::new(Mutex::new(None));
+        let refused = Arc::new(AtomicBool::new(false));
         let head_only = visit.method == Method::HEAD;
         let url = page_url(visit, &page.template)
             .map_err(|error| GatewayError::Document(error.to_string()))?;
@@ -247,6 +249,7 @@ impl Gateway {
             trace: trace.clone(),
             documents: Arc::default(),
             promised: Arc::clone(&promised),
+            refused: Arc::clone(&refused),
             plain: Mutex::default(),
             carrier: Default::default(),
             gateway: self.number,
@@ -260,6 +263,7 @@ impl Gateway {
             manner: page.manner,
             reads_request: page.template.reads_values(),
             promised,
+            refused,
         };
         let skeleton = Skeleton {
             template: page.template,
@@ -341,6 +345,8 @@ struct Headless {
     reads_request: bool,
     /// What the head promises, for fragments that come later.
     promised: Promised,
+    /// Whether a fragment was refused to this visitor.
+    refused: Arc<AtomicBool>,
 }
 
 impl Headless {
@@ -357,7 +363,8 @@ impl Headless {
             .headers
             .iter()
             .any(|(name, _)| name == SET_COOKIE);
-        if self.reads_request || sets_cookies || !composed.set_cookies.is_empty() {
+        let refused = self.refused.load(Ordering::Relaxed);
+        if self.reads_request || sets_cookies || refused || !composed.set_cookies.is_empty() {
             head.add_unknown();
         }
         let response = written(visit, self.status, self.headers, &head, composed);
