@@ -366,3 +366,34 @@ async fn what_was_read_before_a_write_is_not_kept_after_it() {
     late.answer().await.is(200, "basket 1");
     gateway.get("/basket").await.is(200, "basket 1");
 }
+
+#[tokio::test]
+async fn an_application_names_what_has_changed_by_the_host_that_the_client_named() {
+    let origin = Origin::start().await;
+    origin.on("/list", shared("list"));
+    let named = "http://shop.example.com/list";
+    origin.on(
+        "/buy",
+        Reply::text("").status(303).header("Location", named),
+    );
+    let gateway = Setup::new()
+        .server("trusted_proxies = [\"127.0.0.1\"]")
+        .upstream("app", &origin, "")
+        .route("/", "app", "compose = \"off\"")
+        .start()
+        .await;
+    let by_proxy = |method: &str, target: &str| {
+        let asked = ask(method, target).header("X-Forwarded-Host", "shop.example.com");
+        asked.host("inside.example.com:8080")
+    };
+    for count in [1, 2] {
+        for _ in 0..2 {
+            gateway
+                .fetch(&by_proxy("GET", "/list"))
+                .await
+                .is(200, "list");
+        }
+        assert_eq!(origin.count("/list"), count);
+        assert_eq!(gateway.fetch(&by_proxy("POST", "/buy")).await.status, 303);
+    }
+}

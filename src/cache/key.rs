@@ -91,18 +91,17 @@ impl CacheKey {
         let reference = reference.trim();
         let reference = reference.split('#').next().unwrap_or_default();
         let origin = self.origin();
-        if let Some(rest) = reference.strip_prefix(origin) {
-            let target = if rest.is_empty() { "/" } else { rest };
-            return target
-                .starts_with('/')
-                .then(|| Self(format!("{origin}{target}").into()));
-        }
-        if let Some(rest) = reference.strip_prefix("//") {
-            let host = origin.split_once("://").map_or("", |(_, host)| host);
-            let target = rest.strip_prefix(host)?;
-            return target
-                .starts_with('/')
-                .then(|| Self(format!("{origin}{target}").into()));
+        let (scheme, hosts) = origin.split_once("://").unwrap_or_default();
+        let named = reference.strip_prefix(scheme);
+        let named = named.and_then(|rest| rest.strip_prefix(':'));
+        if let Some(rest) = named.unwrap_or(reference).strip_prefix("//") {
+            // Behind a proxy that was asked for another host, an application calls itself by either.
+            let target = hosts.split('^').find_map(|host| {
+                let target = rest.strip_prefix(host)?;
+                (target.is_empty() || target.starts_with('/')).then_some(target)
+            })?;
+            let target = if target.is_empty() { "/" } else { target };
+            return Some(Self(format!("{origin}{target}").into()));
         }
         if reference.starts_with('/') {
             return Some(Self(format!("{origin}{reference}").into()));
@@ -410,6 +409,17 @@ mod tests {
             ("", None),
         ] {
             let beside = key.beside(reference);
+            assert_eq!(beside.as_ref().map(CacheKey::as_str), wanted, "{reference}");
+        }
+        let behind = CacheKey::new("https", "inside:81^a.example", "/x");
+        for (reference, wanted) in [
+            ("/b", Some("https://inside:81^a.example/b")),
+            ("https://a.example/b", Some("https://inside:81^a.example/b")),
+            ("//inside:81/b", Some("https://inside:81^a.example/b")),
+            ("https://a.example.org/b", None),
+            ("https://inside:81^a.example/b", None),
+        ] {
+            let beside = behind.beside(reference);
             assert_eq!(beside.as_ref().map(CacheKey::as_str), wanted, "{reference}");
         }
     }
