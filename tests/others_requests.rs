@@ -257,3 +257,24 @@ async fn what_stands_in_the_place_of_a_refusal_is_its_visitors_alone() {
         assert_eq!(answer.header("cache-control"), Some(wanted), "{asked:?}");
     }
 }
+
+#[tokio::test]
+async fn who_wants_nothing_stored_takes_nothing_out_of_the_store() {
+    let origin = Origin::start().await;
+    let numbered = |number: usize| {
+        let control = "public, max-age=60, stale-while-revalidate=600";
+        let reply = Reply::text(number.to_string()).header("Cache-Control", control);
+        reply.header("Age", "60")
+    };
+    origin.on_each("/a", (1..9).map(numbered).collect());
+    origin.on("/settle", Reply::text(""));
+    let gateway = passing(&origin, "").await;
+    gateway.get("/a").await.is(200, "1");
+    let wary = ask("GET", "/a").header("Cache-Control", "no-store");
+    gateway.fetch(&wary).await.is(200, "1");
+    for _ in 0..10 {
+        gateway.get("/settle").await;
+    }
+    gateway.get("/a").await.is(200, "1");
+    origin.arrived("/a", 2).await;
+}

@@ -401,8 +401,11 @@ impl Fetcher {
     }
 
     /// Asks the upstream about something stale while its asker has been served already: one fetch a key, and only because
-    /// somebody asked.
+    /// somebody asked whose answer can be stored.
     pub fn refresh(&self, ask: Ask) {
+        if validate::forbids_storing(&ask.request) {
+            return;
+        }
         let Role::Leader(lead, interest) = coalesce::join(&self.cache, &ask.key, ask.asker())
         else {
             return;
