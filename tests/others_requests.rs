@@ -278,3 +278,23 @@ async fn who_wants_nothing_stored_takes_nothing_out_of_the_store() {
     gateway.get("/a").await.is(200, "1");
     origin.arrived("/a", 2).await;
 }
+
+#[tokio::test]
+async fn an_answer_to_a_bad_request_takes_nothing_out_of_the_store() {
+    let origin = Origin::start().await;
+    origin.answer("/a", |request| {
+        if request.head.has("x-bad") {
+            return Reply::error(431);
+        }
+        if request.head.has("if-none-match") {
+            return unchanged();
+        }
+        expired("body")
+    });
+    let gateway = passing(&origin, "").await;
+    gateway.get("/a").await.is(200, "body");
+    let bad = ask("GET", "/a").header("X-Bad", "1");
+    assert_eq!(gateway.fetch(&bad).await.status, 431);
+    gateway.get("/a").await.is(200, "body");
+    assert!(origin.last("/a").head.has("if-none-match"));
+}

@@ -109,9 +109,9 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// Whether the request decides it, and so nothing is said of what others are given.
+    /// Whether this one request decides it, and so nothing is said of what others are given.
     pub fn is_of_request(self) -> bool {
-        matches!(self, Self::Request | Self::RequestNoStore)
+        matches!(self, Self::Request | Self::RequestNoStore | Self::Status)
     }
 
     /// In words, with the field that decided.

@@ -427,14 +427,15 @@ impl Fetcher {
     ) -> Fetched {
         let asker = ask.asker();
         let response = brought.response.headers();
+        // What is stored stays where the answer says nothing of what others are given.
+        let stays = replaces && personal.is_some_and(Reason::is_of_request);
+        let is_get = replaces && ask.request.method == Method::GET;
         if brought.response.status().is_server_error() {
             tell(lead, Landed::Failed);
-        } else if lead.is_some()
-            || (replaces
-                && ask.request.method == Method::GET
-                && !personal.is_some_and(Reason::is_of_request))
-        {
-            self.cache.mark(&ask.key, asker, response);
+        } else {
+            if !stays && (lead.is_some() || is_get) {
+                self.cache.mark(&ask.key, asker, response);
+            }
             tell(lead, Landed::Personal);
         }
         Fetched::Streamed(Streamed {
