@@ -279,9 +279,7 @@ async fn a_full_line_is_told_at_once() {
 async fn a_dead_server_is_passed_over() {
     let origin = Origin::start().await;
     origin.on("/x", Reply::text("fine"));
-    let dead = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let nobody = dead.local_addr().expect("a bound port");
-    drop(dead);
+    let nobody = support::address_of_ours();
     let gateway = Setup::new()
         .servers("app", &[nobody, origin.address], "")
         .route("/", "app", "")

@@ -452,14 +452,7 @@ struct Fleet {
 impl Fleet {
     fn start() -> Self {
         let folder = TempDir::new().expect("a folder of our own");
-        let free: Vec<_> = (0..4)
-            .map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port"))
-            .collect();
-        let addresses: Vec<_> = free
-            .iter()
-            .map(|it| it.local_addr().expect("a bound port"))
-            .collect();
-        drop(free);
+        let addresses: Vec<_> = (0..4).map(|_| support::address_of_ours()).collect();
         let first = addresses
             .iter()
             .map(|address| start(&address.to_string(), folder.path()))

@@ -3,10 +3,10 @@
 
 mod support;
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 
-use support::{Answer, Client, Origin, Reply, Setup, ask, within};
+use support::{Answer, Client, Origin, Reply, Setup, address_of_ours, ask, within};
 
 const FRONT: &str = include_str!("../examples/varnish/front.vcl");
 const BEHIND: &str = include_str!("../examples/varnish/behind.vcl");
@@ -37,9 +37,7 @@ impl Varnish {
             &format!(".port = \"{}\"", backend.port()),
         );
         std::fs::write(&file, vcl).expect("a file in our own folder");
-        let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let address = free.local_addr().expect("a bound port");
-        drop(free);
+        let address = address_of_ours();
         let process = Command::new("varnishd")
             .args(["-F", "-s", "malloc,16m", "-j", "none"])
             .args(["-a", &address.to_string()])
@@ -235,9 +233,7 @@ async fn behind_marquetry_and_before_a_balancer() {
         }
     });
     origin.on("/f", Reply::html("f").header("Cache-Control", "private"));
-    let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let balancer = free.local_addr().expect("a bound port");
-    drop(free);
+    let balancer = address_of_ours();
     let Some(behind) = Varnish::start(BEHIND, "8000", balancer).await else {
         return;
     };

@@ -21,6 +21,7 @@ pub mod wire;
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -41,6 +42,26 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     let waited = tokio::time::timeout(PATIENCE, future).await;
     waited.unwrap_or_else(|_| panic!("waited {PATIENCE:?} for {what}"))
+}
+
+/// An address for a program that is told where to listen. Its port is below those that the system gives out: one of these could be a
+/// connection's before the program has begun.
+///
+/// # Panics
+/// When none is free.
+pub fn address_of_ours() -> SocketAddr {
+    const FIRST: u32 = 20_000;
+    const COUNT: u32 = 12_000;
+    static TAKEN: AtomicU32 = AtomicU32::new(0);
+    // Suites that run beside this one begin elsewhere.
+    let begin = std::process::id().wrapping_mul(101);
+    let free = std::iter::repeat_with(|| {
+        let port = FIRST + begin.wrapping_add(TAKEN.fetch_add(1, Ordering::Relaxed)) % COUNT;
+        SocketAddr::from(([127, 0, 0, 1], port as u16))
+    });
+    free.take(COUNT as usize)
+        .find(|address| std::net::TcpListener::bind(address).is_ok())
+        .expect("a free port")
 }
 
 /// Listens at an address that was ours a moment ago. A test beside this one may have been given its port meanwhile, for as long as a
