@@ -208,7 +208,7 @@ enum Way {
     Passing,
 }
 
-/// A place in the outermost content of a document, and in its output.
+/// A place in content that may hold runs, and in its output.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Mark {
     node: u32,
@@ -258,7 +258,7 @@ impl Thread {
             .map_or(0..0, |frame| frame.start..frame.end)
     }
 
-    /// Whether a `try` that it has entered from the outermost content may become a part of a run.
+    /// Whether a `try` that it has just entered may become a part of a run.
     pub(super) fn may_record(&self, template: &Template, tried: &Try) -> bool {
         let mut nodes = template.body(tried.attempt).iter();
         self.runner.as_ref().is_some_and(Runner::wants_tickets)
@@ -382,7 +382,7 @@ impl<S: FragmentSource> Page<S> {
                 .all(|url| self.refuse_ancestor(unit, url).is_ok())
     }
 
-    /// Where the output of a document's outermost content stands before a node of it.
+    /// Where the output of content that may hold runs stands before a node of it.
     pub(super) fn mark(&self, thread: &Thread, node: u32) -> Mark {
         Mark {
             node,

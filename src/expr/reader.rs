@@ -204,7 +204,7 @@ struct Known<'l>(Vec<Option<(&'l [u8], Expr)>>);
 struct Slot(usize);
 
 impl Slot {
-    /// So many there are.
+    /// So many there are, a power of two.
     const COUNT: usize = 16;
 
     /// By the length of a text and its last bytes, in which those that begin alike differ.
@@ -212,7 +212,7 @@ impl Slot {
     fn of(text: &[u8]) -> Self {
         let last = text.last_chunk().copied().map_or(0, u64::from_le_bytes);
         let mixed = (last ^ text.len() as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        Self((mixed >> 60) as usize)
+        Self((mixed >> (u64::BITS - Self::COUNT.ilog2())) as usize)
     }
 }
 
