@@ -16,7 +16,7 @@ pub(super) enum Token<'a> {
     Reference,
     /// `$name(`.
     Call(&'a [u8]),
-    /// A word; only the operators that are written as words have a meaning.
+    /// A word. No value is one; operators that are written as words are read from their bytes.
     Word(&'a [u8]),
     /// An operator or bracket, in its longest form.
     Symbol(Symbol),

@@ -164,9 +164,9 @@ impl Fetcher {
         Fetched::Streamed(own)
     }
 
-    /// Stores what is stored anew, with the fields of the answer; of one that begins a session, or that went to a user and does not say
-    /// that everybody may have it, only those that speak of the copy. Where it may not be shared any more it is forgotten. What there is now, what those who
-    /// wait are told, and why it is not shared.
+    /// Stores what is stored anew, with the fields of the answer; of one that begins a session, or that went to a user and does not
+    /// say that everybody may have it, only those that speak of the copy. Where it may not be shared any more it is forgotten. What
+    /// there is now, what those who wait are told, and why it is not shared.
     fn renew(
         &self,
         ask: &Ask,
