@@ -35,9 +35,6 @@ const STREAMS: u32 = 128;
 /// A body at hand of at most so many bytes is not watched on its way out.
 const SMALL: usize = 16 * 1024;
 
-/// Fields of one request head.
-const HEADERS: usize = 128;
-
 /// Serves a connection until it ends, or until it has nothing in flight once `drain` has started.
 ///
 /// What it returns is what a connection that rests holds, so it is kept small: blocks in the place of functions, which would keep
@@ -90,10 +87,10 @@ where
     let service = service_fn(move |request| Box::pin(Arc::clone(&served).serve(request, None)));
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
+        // A head has at most 100 fields: hyper's own bound, for which it has room without asking for memory.
         // Heads are timed by the socket, which can tell them from rest.
         .header_read_timeout(None::<Duration>)
         .max_buf_size(visits.limits.max_request_head.max(8192))
-        .max_headers(HEADERS)
         .serve_connection(socket, service);
     let mut draining = Some(Box::pin(async move { drain.started().await }));
     poll_fn(move |context| {
