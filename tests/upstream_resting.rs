@@ -101,6 +101,47 @@ async fn a_connection_at_rest_ends_with_what_comes_on_it() {
 }
 
 #[tokio::test]
+async fn what_a_server_holds_back_behind_an_answer_is_no_answer() {
+    // Whether the next request comes at once, or when the connection has been looked at.
+    for later in [false, true] {
+        let (upstream, listener) = upstream().await;
+        let mut stream = rested(&upstream, &listener).await;
+        // The first dozens of segments on a connection are acknowledged at once by the system itself.
+        for _ in 0..50 {
+            let server = async {
+                head(&mut stream).await;
+                stream.write_all(ANSWER).await.expect("it is read");
+            };
+            tokio::join!(get(&upstream), server);
+        }
+        let server = async {
+            // Nagle's algorithm: the second piece waits until the first is acknowledged.
+            stream.set_nodelay(false).expect("a TCP socket");
+            head(&mut stream).await;
+            stream.write_all(ANSWER).await.expect("it is read");
+            let more = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nwrong";
+            stream.write_all(more).await.expect("it is open");
+        };
+        let (body, ()) = tokio::join!(get(&upstream), server);
+        assert_eq!(body, "fine");
+        if later {
+            within("the other side to be closed", async {
+                let _ = stream.read_to_end(&mut Vec::new()).await;
+            })
+            .await;
+        }
+        let server = async {
+            let mut stream = accepted(&listener).await;
+            head(&mut stream).await;
+            let other = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nother";
+            stream.write_all(other).await.expect("it is read");
+        };
+        let (body, ()) = tokio::join!(get(&upstream), within("another connection", server));
+        assert_eq!(body, "other", "{later}");
+    }
+}
+
+#[tokio::test]
 async fn a_body_goes_out_while_nobody_reads_the_answer() {
     const PIECES: usize = 64;
     let (upstream, listener) = upstream().await;

@@ -78,11 +78,9 @@ pub fn exchange(
                 if !request.body().is_end_stream() {
                     alone.move_apart();
                 }
-                let sending = alone.sender().try_send_request(request);
-                let mut sending = std::pin::pin!(sending);
+                let mut sending = std::pin::pin!(alone.send(request));
                 let moved = std::future::poll_fn(|context| {
-                    alone.advance(context);
-                    sending.as_mut().poll(context)
+                    alone.wait_for(context, |context| sending.as_mut().poll(context))
                 });
                 let moved = std::pin::pin!(moved);
                 let waited = wait_for_head(moved, &progress, server.label(), limits).await;
@@ -420,8 +418,7 @@ impl Arrival {
         match &mut self.line {
             // hyper reads on only once it has been asked.
             Some(Line::Alone(alone)) if frame.is_pending() => {
-                alone.advance(context);
-                incoming.poll_frame(context)
+                alone.wait_for(context, |context| incoming.as_mut().poll_frame(context))
             }
             _ => frame,
         }

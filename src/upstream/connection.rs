@@ -1,6 +1,7 @@
 //! Connections to a server: those that carry one exchange after the other (HTTP/1.1), those that carry many at a time (HTTP/2), and
 //! where both are kept.
 
+use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -8,7 +9,9 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use hyper::client::conn::{http1, http2};
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::{TrySendError, http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
@@ -17,7 +20,7 @@ use tokio::time::Instant;
 use crate::message::deadline::Deadline;
 use crate::upstream::client::Outbound;
 use crate::upstream::server::Server;
-use crate::upstream::socket::{Slot, Socket, Stream};
+use crate::upstream::socket::{Acknowledging, Slot, Socket, Stream};
 use crate::upstream::transport::Transport;
 
 /// The longest head of an answer, in bytes. It has at most 100 fields: hyper's own bound, for which it has room without asking for memory.
@@ -29,6 +32,10 @@ const LONGEST_REST: Duration = Duration::from_secs(60);
 /// Connections to one server that rest at a time: as many as a few dozen pages with many fragments use at once. One more would be closed
 /// and opened anew for each of their fragments, which costs more than all else that a fragment needs.
 const MOST_RESTING: usize = 1024;
+
+/// The last answer on a connection is acknowledged after so long, unless the next request is there before; and so many are in one turn.
+const FRESH_FOR: Duration = Duration::from_millis(1);
+const IN_ONE_TURN: usize = 8;
 
 /// Exchanges on one HTTP/2 connection at a time; a server that allows fewer is heeded.
 const MOST_STREAMS: usize = 100;
@@ -58,6 +65,7 @@ pub struct Alone {
     transport: Arc<Transport>,
     rests_since: Instant,
     rest: Arc<Rest>,
+    acknowledging: Option<Arc<Acknowledging>>,
 }
 
 /// Who moves the bytes of an HTTP/1.1 connection.
@@ -166,6 +174,7 @@ impl Alone {
         linger: Option<Duration>,
     ) -> io::Result<Self> {
         let slot = Slot::default();
+        let acknowledging = stream.acknowledging();
         let socket = TokioIo::new(Socket::new(stream, slot.clone(), linger));
         let (sender, connection) = http1::Builder::new()
             .max_buf_size(ANSWER_HEAD)
@@ -179,12 +188,20 @@ impl Alone {
             transport: Arc::clone(transport),
             rests_since: Instant::now(),
             rest: Arc::default(),
+            acknowledging,
         })
     }
 
-    /// What sends requests on it. They go out, and answers come in, while the connection is [moved](Self::advance).
-    pub fn sender(&mut self) -> &mut http1::SendRequest<Outbound> {
-        &mut self.sender
+    /// Begins an exchange. The request goes out, and its answer comes in, while somebody [waits](Self::wait_for) for it.
+    pub fn send(
+        &mut self,
+        request: Request<Outbound>,
+    ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<Outbound>>>> + Send + use<>
+    {
+        if let (Moves::Here(_), Some(acknowledging)) = (&self.moves, &self.acknowledging) {
+            acknowledging.later();
+        }
+        self.sender.try_send_request(request)
     }
 
     /// Where the permit of the exchange on it is kept.
@@ -192,8 +209,32 @@ impl Alone {
         &self.slot
     }
 
-    /// Moves its bytes as far as they go now; the task of `context` is woken when they go further.
-    pub fn advance(&mut self, context: &mut Context<'_>) {
+    /// Moves its bytes as far as they go now, or until `wanted` has come; the task of `context` is woken when they go further.
+    pub fn wait_for<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        mut wanted: impl FnMut(&mut Context<'_>) -> Poll<T>,
+    ) -> Poll<T> {
+        self.advance(context);
+        let come = wanted(context);
+        let owed = self.acknowledging.as_ref().filter(|it| it.is_owed());
+        let (Poll::Pending, Some(owed)) = (&come, owed) else {
+            return come;
+        };
+        // A part of it has come, and the server may wait for that to be acknowledged.
+        owed.at_once();
+        self.advance(context);
+        wanted(context)
+    }
+
+    /// What was read is acknowledged when its bytes are moved next, and what comes from then on at once.
+    fn acknowledge(&self) {
+        if let Some(acknowledging) = &self.acknowledging {
+            acknowledging.at_once();
+        }
+    }
+
+    fn advance(&mut self, context: &mut Context<'_>) {
         if let Moves::Here(connection) = &mut self.moves
             && let Poll::Ready(ended) = Pin::new(connection).poll(context)
         {
@@ -206,23 +247,25 @@ impl Alone {
 
     /// From now on a task moves its bytes.
     pub fn move_apart(&mut self) {
+        self.acknowledge();
         self.moves = match std::mem::replace(&mut self.moves, Moves::Ended) {
             Moves::Here(connection) => Moves::Apart(Driver::of(connection)),
             other => other,
         };
     }
 
-    /// Its exchange is over; whether it may rest. Bytes behind the answer, and a server that has closed, are seen here.
-    fn lie_down(&mut self) -> bool {
+    /// Its exchange is over. It is [looked](Self::look) at before it is used again.
+    fn lie_down(&mut self) {
         self.rests_since = Instant::now();
         self.rest.idle.store(true, Ordering::Release);
-        self.look();
-        self.is_open()
+        self.rest.roused.store(true, Ordering::Release);
     }
 
-    /// Sees what has come while it rests. There is nothing that may have: whatever comes ends it.
+    /// Acknowledges its last answer, and sees what has come behind that or while it rests. There is nothing that may have: whatever comes,
+    /// and a server that has closed, ends it.
     fn look(&mut self) {
         self.rest.roused.store(false, Ordering::Release);
+        self.acknowledge();
         let waker = Waker::from(Arc::clone(&self.rest));
         self.advance(&mut Context::from_waker(&waker));
     }
@@ -261,7 +304,7 @@ impl Alone {
 struct Rest {
     idle: AtomicBool,
     roused: AtomicBool,
-    tender: OnceLock<Arc<Notify>>,
+    tender: OnceLock<Arc<Call>>,
 }
 
 impl Wake for Rest {
@@ -273,8 +316,9 @@ impl Wake for Rest {
         // An exchange looks for itself.
         if self.idle.load(Ordering::Acquire) {
             self.roused.store(true, Ordering::Release);
-            if let Some(tender) = self.tender.get() {
-                tender.notify_one();
+            if let Some(call) = self.tender.get() {
+                call.roused.store(true, Ordering::Release);
+                call.tender.notify_one();
             }
         }
     }
@@ -378,6 +422,14 @@ fn is_ours(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(23 | 24 | 99))
 }
 
+/// A connection that was taken from rest.
+enum Rested {
+    /// One that was looked at.
+    Settled(Alone),
+    /// One whose last answer is not acknowledged.
+    Fresh(Alone),
+}
+
 /// The connections to one server that are kept.
 #[derive(Default)]
 pub struct Resting {
@@ -385,22 +437,49 @@ pub struct Resting {
     tender: OnceLock<Tender>,
 }
 
-/// The task that closes connections at rest once their server has closed them, or has sent what nobody asked for. It ends with them.
+/// The task that acknowledges the last answers of connections that came to rest, and closes those whose server has closed them, or has sent
+/// what nobody asked for. It ends with them.
 struct Tender {
-    roused: Arc<Notify>,
+    call: Arc<Call>,
     _driver: Driver,
+}
+
+/// What wakes a [`Tender`].
+#[derive(Default)]
+struct Call {
+    tender: Notify,
+    /// Something has come on a connection at rest.
+    roused: AtomicBool,
 }
 
 #[derive(Default)]
 struct Kept {
     /// In the order in which they came to rest.
     alone: Vec<Alone>,
+    /// The same, those that the tender has not come to yet.
+    fresh: VecDeque<Alone>,
     shared: Vec<Shared>,
 }
 
+impl Kept {
+    /// Looks at the one that waits for it longest, and puts it into `ended` if it must be closed.
+    fn settle(&mut self, ended: &mut Vec<Alone>) {
+        let Some(mut connection) = self.fresh.pop_front() else {
+            return;
+        };
+        connection.look();
+        let kept = if connection.is_open() {
+            &mut self.alone
+        } else {
+            ended
+        };
+        kept.push(connection);
+    }
+}
+
 impl Resting {
-    /// A connection of this transport that can be used: a place on one that is shared, or the one that rested last. Others that cannot
-    /// be used are closed.
+    /// A connection of this transport that can be used: a place on one that is shared, or the one that rested last of those that were looked
+    /// at. Others that cannot be used are closed.
     pub async fn wake(&self, transport: &Arc<Transport>, deadline: Deadline) -> Option<Connection> {
         if transport.shares()
             && let Some(shared) = self.place(transport)
@@ -408,7 +487,17 @@ impl Resting {
             return Some(Connection::Shared(shared));
         }
         loop {
-            let mut connection = self.lock().alone.pop()?;
+            let mut connection = match self.rested()? {
+                Rested::Settled(connection) => connection,
+                Rested::Fresh(mut connection) => {
+                    connection.look();
+                    // What the server has held back may come now, and is seen when the sockets are.
+                    if connection.is_open() {
+                        tokio::task::yield_now().await;
+                    }
+                    connection
+                }
+            };
             if Arc::ptr_eq(&connection.transport, transport)
                 && connection.rests_since.elapsed() < LONGEST_REST
                 && connection.is_ready(deadline).await
@@ -416,6 +505,12 @@ impl Resting {
                 return Some(Connection::Alone(connection));
             }
         }
+    }
+
+    fn rested(&self) -> Option<Rested> {
+        let mut kept = self.lock();
+        let settled = kept.alone.pop().map(Rested::Settled);
+        settled.or_else(|| kept.fresh.pop_back().map(Rested::Fresh))
     }
 
     /// A place on a connection that is shared.
@@ -445,18 +540,20 @@ impl Resting {
     /// Puts one to rest.
     pub fn rest(&self, mut connection: Alone) {
         let tender = self.tender.get_or_init(|| Tender::of(&self.kept));
-        let roused = || Arc::clone(&tender.roused);
-        connection.rest.tender.get_or_init(roused);
+        let call = || Arc::clone(&tender.call);
+        connection.rest.tender.get_or_init(call);
         let mut kept = self.lock();
-        // In the lock, so that the tender finds it when something comes from now on.
-        if !connection.lie_down() {
-            drop(kept);
-            return;
-        }
-        let oldest = (kept.alone.len() >= MOST_RESTING).then(|| kept.alone.remove(0));
-        kept.alone.push(connection);
+        connection.lie_down();
+        let too_many = kept.alone.len() + kept.fresh.len() >= MOST_RESTING;
+        let oldest = match (too_many, kept.alone.is_empty()) {
+            (false, _) => None,
+            (true, false) => Some(kept.alone.remove(0)),
+            (true, true) => kept.fresh.pop_front(),
+        };
+        kept.fresh.push_back(connection);
         drop(kept);
         drop(oldest);
+        tender.call.tender.notify_one();
     }
 
     /// Closes those that have rested for too long.
@@ -471,12 +568,11 @@ impl Resting {
 
     fn close_rested(&self, longest: Duration) {
         let mut kept = self.lock();
-        let old = kept
-            .alone
-            .iter()
-            .take_while(|connection| connection.rests_since.elapsed() >= longest)
-            .count();
-        let old: Vec<_> = kept.alone.drain(..old).collect();
+        let is_old = |connection: &mut Alone| connection.rests_since.elapsed() >= longest;
+        let mut old: Vec<_> = kept.alone.extract_if(.., is_old).collect();
+        if longest.is_zero() {
+            old.extend(kept.fresh.drain(..));
+        }
         let unused = |it: &mut Shared| it.streams() == 0 && it.rested() >= longest;
         let shared: Vec<_> = kept
             .shared
@@ -493,26 +589,37 @@ impl Resting {
 
 impl Tender {
     fn of(kept: &Arc<Mutex<Kept>>) -> Self {
-        let roused = Arc::new(Notify::new());
-        let (told, kept) = (Arc::clone(&roused), Arc::downgrade(kept));
+        let call = Arc::new(Call::default());
+        let (called, kept) = (Arc::clone(&call), Arc::downgrade(kept));
         let task = tokio::spawn(async move {
             loop {
-                told.notified().await;
+                called.tender.notified().await;
                 let Some(kept) = kept.upgrade() else { return };
-                let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-                let has_ended = |it: &mut Alone| {
-                    if it.rest.roused.load(Ordering::Acquire) {
-                        it.look();
+                let lock = || kept.lock().unwrap_or_else(PoisonError::into_inner);
+                // Answers to the requests of a page come at once, and somebody waits for it.
+                tokio::time::sleep(FRESH_FOR).await;
+                let mut ended = Vec::new();
+                // Those that come meanwhile are looked at next time.
+                let fresh = lock().fresh.len();
+                for looked_at in 1..=fresh {
+                    lock().settle(&mut ended);
+                    if looked_at % IN_ONE_TURN == 0 {
+                        tokio::task::yield_now().await;
                     }
-                    !it.is_open()
-                };
-                let ended: Vec<_> = kept.alone.extract_if(.., has_ended).collect();
-                drop(kept);
-                drop(ended);
+                }
+                if called.roused.swap(false, Ordering::Acquire) {
+                    let has_ended = |it: &mut Alone| {
+                        if it.rest.roused.load(Ordering::Acquire) {
+                            it.look();
+                        }
+                        !it.is_open()
+                    };
+                    ended.extend(lock().alone.extract_if(.., has_ended));
+                }
             }
         });
         Self {
-            roused,
+            call,
             _driver: Driver(task.abort_handle()),
         }
     }

@@ -6,6 +6,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -28,8 +29,8 @@ pub enum Stream {
 
 /// A stream without TLS.
 pub enum Plain {
-    /// TCP.
-    Tcp(TcpStream),
+    /// TCP, and when what was read from it is acknowledged.
+    Tcp(TcpStream, Arc<Acknowledging>),
     /// A Unix socket.
     Unix(UnixStream),
 }
@@ -45,7 +46,61 @@ impl Plain {
             Targets::Unix(path) => return UnixStream::connect(path).await.map(Self::Unix),
         };
         stream.set_nodelay(true)?;
-        Ok(Self::Tcp(stream))
+        Ok(Self::Tcp(stream, Arc::default()))
+    }
+}
+
+impl Stream {
+    /// When what is read from it is acknowledged; `None` where that is always at once, or nothing to decide about.
+    pub fn acknowledging(&self) -> Option<Arc<Acknowledging>> {
+        match self {
+            Self::Plain(Plain::Tcp(_, acknowledging)) => Some(Arc::clone(acknowledging)),
+            Self::Plain(Plain::Unix(_)) | Self::Tls(_) => None,
+        }
+    }
+}
+
+/// When what was read from a socket is acknowledged: at once, unless somebody has promised to see to it.
+///
+/// A server that writes in small pieces (Nagle's algorithm) holds the next one back until then: the rest of a slow answer, but also bytes that
+/// nobody asked for, which would come in the very moment in which the next request goes out, and be taken for its answer. So an answer
+/// that is not whole is acknowledged at once, and a whole one before its connection is used again. In between there is time to write out
+/// the page that waits for it.
+#[derive(Default)]
+pub struct Acknowledging {
+    later: AtomicBool,
+    owed: AtomicBool,
+}
+
+impl Acknowledging {
+    /// What is read from now on is acknowledged after [`Acknowledging::at_once`].
+    pub fn later(&self) {
+        self.later.store(true, Ordering::Relaxed);
+    }
+
+    /// What is owed is acknowledged when the socket is read next, and what comes from then on at once.
+    pub fn at_once(&self) {
+        self.later.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether something was read that is to be acknowledged later.
+    pub fn is_owed(&self) -> bool {
+        self.owed.load(Ordering::Relaxed)
+    }
+
+    fn before_read(&self, stream: &TcpStream) {
+        if !self.later.load(Ordering::Relaxed) && self.owed.load(Ordering::Relaxed) {
+            self.owed.store(false, Ordering::Relaxed);
+            acknowledge(stream);
+        }
+    }
+
+    fn after_read(&self, stream: &TcpStream) {
+        if self.later.load(Ordering::Relaxed) {
+            self.owed.store(true, Ordering::Relaxed);
+        } else {
+            acknowledge(stream);
+        }
     }
 }
 
@@ -125,10 +180,11 @@ impl AsyncRead for Plain {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Self::Tcp(stream) => {
+            Self::Tcp(stream, acknowledging) => {
+                acknowledging.before_read(stream);
                 let read = Pin::new(&mut *stream).poll_read(context, buffer);
                 if read.is_ready() {
-                    acknowledge(stream);
+                    acknowledging.after_read(stream);
                 }
                 read
             }
@@ -137,9 +193,6 @@ impl AsyncRead for Plain {
     }
 }
 
-/// Acknowledges what was read at once. A server that writes in small pieces (Nagle's algorithm) holds the next one back until then:
-/// the rest of a slow answer, but also bytes that nobody asked for, which would come in the very moment in which the next request
-/// goes out, and be taken for its answer.
 fn acknowledge(stream: &TcpStream) {
     #[cfg(target_os = "linux")]
     if let Err(error) = stream.set_quickack(true) {
@@ -156,7 +209,7 @@ impl AsyncWrite for Plain {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_write(context, bytes),
+            Self::Tcp(stream, _) => Pin::new(stream).poll_write(context, bytes),
             Self::Unix(stream) => Pin::new(stream).poll_write(context, bytes),
         }
     }
@@ -167,7 +220,7 @@ impl AsyncWrite for Plain {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(context, slices),
+            Self::Tcp(stream, _) => Pin::new(stream).poll_write_vectored(context, slices),
             Self::Unix(stream) => Pin::new(stream).poll_write_vectored(context, slices),
         }
     }
@@ -178,14 +231,14 @@ impl AsyncWrite for Plain {
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_flush(context),
+            Self::Tcp(stream, _) => Pin::new(stream).poll_flush(context),
             Self::Unix(stream) => Pin::new(stream).poll_flush(context),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(context),
+            Self::Tcp(stream, _) => Pin::new(stream).poll_shutdown(context),
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(context),
         }
     }
