@@ -1,7 +1,5 @@
-//! Connections to a server: those that carry one exchange after the other (HTTP/1.1), those that carry many at a time (HTTP/2), and
-//! where both are kept.
+//! Connections to a server: those that carry one exchange after the other (HTTP/1.1), and those that carry many at a time (HTTP/2).
 
-use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -25,17 +23,6 @@ use crate::upstream::transport::Transport;
 
 /// The longest head of an answer, in bytes. It has at most 100 fields: hyper's own bound, for which it has room without asking for memory.
 const ANSWER_HEAD: usize = 128 * 1024;
-
-/// A connection rests at most so long: most servers close theirs after 5 to 75 s, and one that is closed is found out before use.
-const LONGEST_REST: Duration = Duration::from_secs(60);
-
-/// Connections to one server that rest at a time: as many as a few dozen pages with many fragments use at once. One more would be closed
-/// and opened anew for each of their fragments, which costs more than all else that a fragment needs.
-const MOST_RESTING: usize = 1024;
-
-/// The last answer on a connection is acknowledged after so long, unless the next request is there before; and so many are in one turn.
-const FRESH_FOR: Duration = Duration::from_millis(1);
-const IN_ONE_TURN: usize = 8;
 
 /// Exchanges on one HTTP/2 connection at a time; a server that allows fewer is heeded.
 const MOST_STREAMS: usize = 100;
@@ -255,22 +242,38 @@ impl Alone {
     }
 
     /// Its exchange is over. It is [looked](Self::look) at before it is used again.
-    fn lie_down(&mut self) {
+    pub(super) fn lie_down(&mut self, call: &Arc<Call>) {
+        self.rest.tender.get_or_init(|| Arc::clone(call));
         self.rests_since = Instant::now();
         self.rest.idle.store(true, Ordering::Release);
         self.rest.roused.store(true, Ordering::Release);
     }
 
+    /// How long it has rested.
+    pub(super) fn rested(&self) -> Duration {
+        self.rests_since.elapsed()
+    }
+
+    /// Whether it was opened by `transport`.
+    pub(super) fn is_of(&self, transport: &Arc<Transport>) -> bool {
+        Arc::ptr_eq(&self.transport, transport)
+    }
+
+    /// Whether it must be [looked](Self::look) at.
+    pub(super) fn is_roused(&self) -> bool {
+        self.rest.roused.load(Ordering::Acquire)
+    }
+
     /// Acknowledges its last answer, and sees what has come behind that or while it rests. There is nothing that may have: whatever comes,
     /// and a server that has closed, ends it.
-    fn look(&mut self) {
+    pub(super) fn look(&mut self) {
         self.rest.roused.store(false, Ordering::Release);
         self.acknowledge();
         let waker = Waker::from(Arc::clone(&self.rest));
         self.advance(&mut Context::from_waker(&waker));
     }
 
-    fn is_open(&self) -> bool {
+    pub(super) fn is_open(&self) -> bool {
         let moves = match &self.moves {
             Moves::Here(_) => true,
             Moves::Apart(driver) => !driver.0.is_finished(),
@@ -280,7 +283,7 @@ impl Alone {
     }
 
     /// Whether it can take another request: its last exchange has ended and the server has sent nothing since.
-    async fn is_ready(&mut self, deadline: Deadline) -> bool {
+    pub(super) async fn is_ready(&mut self, deadline: Deadline) -> bool {
         // The tender may not have come to it yet.
         if self.rest.roused.load(Ordering::Acquire) {
             self.look();
@@ -305,6 +308,14 @@ struct Rest {
     idle: AtomicBool,
     roused: AtomicBool,
     tender: OnceLock<Arc<Call>>,
+}
+
+/// What wakes the task that [tends](super::resting) connections at rest.
+#[derive(Default)]
+pub(super) struct Call {
+    pub(super) tender: Notify,
+    /// Something has come on a connection at rest.
+    pub(super) roused: AtomicBool,
 }
 
 impl Wake for Rest {
@@ -370,23 +381,28 @@ impl Shared {
         self.line.retired.store(true, Ordering::Relaxed);
     }
 
-    fn is_alive(&self) -> bool {
+    pub(super) fn is_alive(&self) -> bool {
         !self.line.retired.load(Ordering::Relaxed)
             && !self.sender.is_closed()
             && !self.line.driver.0.is_finished()
     }
 
+    /// Whether it was opened by `transport`.
+    pub(super) fn is_of(&self, transport: &Arc<Transport>) -> bool {
+        Arc::ptr_eq(&self.line.transport, transport)
+    }
+
     /// Exchanges that have a place on it; the kept one is none.
-    fn streams(&self) -> usize {
+    pub(super) fn streams(&self) -> usize {
         Arc::strong_count(&self.line) - 1
     }
 
-    fn has_room(&self) -> bool {
+    pub(super) fn has_room(&self) -> bool {
         let allowed = self.line.allowed.load(Ordering::Relaxed).max(1);
         self.streams() < MOST_STREAMS.min(allowed)
     }
 
-    fn touch(&self) {
+    pub(super) fn touch(&self) {
         *self
             .line
             .last_used
@@ -394,7 +410,7 @@ impl Shared {
             .unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
-    fn rested(&self) -> Duration {
+    pub(super) fn rested(&self) -> Duration {
         let last = self
             .line
             .last_used
@@ -420,207 +436,4 @@ impl Driver {
 fn is_ours(error: &io::Error) -> bool {
     // ENFILE, EMFILE, EADDRNOTAVAIL.
     matches!(error.raw_os_error(), Some(23 | 24 | 99))
-}
-
-/// A connection that was taken from rest.
-enum Rested {
-    /// One that was looked at.
-    Settled(Alone),
-    /// One whose last answer is not acknowledged.
-    Fresh(Alone),
-}
-
-/// The connections to one server that are kept.
-#[derive(Default)]
-pub struct Resting {
-    kept: Arc<Mutex<Kept>>,
-    tender: OnceLock<Tender>,
-}
-
-/// The task that acknowledges the last answers of connections that came to rest, and closes those whose server has closed them, or has sent
-/// what nobody asked for. It ends with them.
-struct Tender {
-    call: Arc<Call>,
-    _driver: Driver,
-}
-
-/// What wakes a [`Tender`].
-#[derive(Default)]
-struct Call {
-    tender: Notify,
-    /// Something has come on a connection at rest.
-    roused: AtomicBool,
-}
-
-#[derive(Default)]
-struct Kept {
-    /// In the order in which they came to rest.
-    alone: Vec<Alone>,
-    /// The same, those that the tender has not come to yet.
-    fresh: VecDeque<Alone>,
-    shared: Vec<Shared>,
-}
-
-impl Kept {
-    /// Looks at the one that waits for it longest, and puts it into `ended` if it must be closed.
-    fn settle(&mut self, ended: &mut Vec<Alone>) {
-        let Some(mut connection) = self.fresh.pop_front() else {
-            return;
-        };
-        connection.look();
-        let kept = if connection.is_open() {
-            &mut self.alone
-        } else {
-            ended
-        };
-        kept.push(connection);
-    }
-}
-
-impl Resting {
-    /// A connection of this transport that can be used: a place on one that is shared, or the one that rested last of those that were looked
-    /// at. Others that cannot be used are closed.
-    pub async fn wake(&self, transport: &Arc<Transport>, deadline: Deadline) -> Option<Connection> {
-        if transport.shares()
-            && let Some(shared) = self.place(transport)
-        {
-            return Some(Connection::Shared(shared));
-        }
-        loop {
-            let mut connection = match self.rested()? {
-                Rested::Settled(connection) => connection,
-                Rested::Fresh(mut connection) => {
-                    connection.look();
-                    // What the server has held back may come now, and is seen when the sockets are.
-                    if connection.is_open() {
-                        tokio::task::yield_now().await;
-                    }
-                    connection
-                }
-            };
-            if Arc::ptr_eq(&connection.transport, transport)
-                && connection.rests_since.elapsed() < LONGEST_REST
-                && connection.is_ready(deadline).await
-            {
-                return Some(Connection::Alone(connection));
-            }
-        }
-    }
-
-    fn rested(&self) -> Option<Rested> {
-        let mut kept = self.lock();
-        let settled = kept.alone.pop().map(Rested::Settled);
-        settled.or_else(|| kept.fresh.pop_back().map(Rested::Fresh))
-    }
-
-    /// A place on a connection that is shared.
-    fn place(&self, transport: &Arc<Transport>) -> Option<Shared> {
-        let mut kept = self.lock();
-        let dead: Vec<_> = kept.shared.extract_if(.., |it| !it.is_alive()).collect();
-        let fits = |it: &&Shared| Arc::ptr_eq(&it.line.transport, transport) && it.has_room();
-        let found = kept
-            .shared
-            .iter()
-            .filter(fits)
-            .min_by_key(|it| it.streams());
-        let found = found.cloned();
-        drop(kept);
-        drop(dead);
-        if let Some(shared) = &found {
-            shared.touch();
-        }
-        found
-    }
-
-    /// Keeps one that others may share.
-    fn share(&self, shared: Shared) {
-        self.lock().shared.push(shared);
-    }
-
-    /// Puts one to rest.
-    pub fn rest(&self, mut connection: Alone) {
-        let tender = self.tender.get_or_init(|| Tender::of(&self.kept));
-        let call = || Arc::clone(&tender.call);
-        connection.rest.tender.get_or_init(call);
-        let mut kept = self.lock();
-        connection.lie_down();
-        let too_many = kept.alone.len() + kept.fresh.len() >= MOST_RESTING;
-        let oldest = match (too_many, kept.alone.is_empty()) {
-            (false, _) => None,
-            (true, false) => Some(kept.alone.remove(0)),
-            (true, true) => kept.fresh.pop_front(),
-        };
-        kept.fresh.push_back(connection);
-        drop(kept);
-        drop(oldest);
-        tender.call.tender.notify_one();
-    }
-
-    /// Closes those that have rested for too long.
-    pub fn sweep(&self) {
-        self.close_rested(LONGEST_REST);
-    }
-
-    /// Closes all that rest.
-    pub fn clear(&self) {
-        self.close_rested(Duration::ZERO);
-    }
-
-    fn close_rested(&self, longest: Duration) {
-        let mut kept = self.lock();
-        let is_old = |connection: &mut Alone| connection.rests_since.elapsed() >= longest;
-        let mut old: Vec<_> = kept.alone.extract_if(.., is_old).collect();
-        if longest.is_zero() {
-            old.extend(kept.fresh.drain(..));
-        }
-        let unused = |it: &mut Shared| it.streams() == 0 && it.rested() >= longest;
-        let shared: Vec<_> = kept
-            .shared
-            .extract_if(.., |it| !it.is_alive() || unused(it))
-            .collect();
-        drop(kept);
-        drop((old, shared));
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Tender {
-    fn of(kept: &Arc<Mutex<Kept>>) -> Self {
-        let call = Arc::new(Call::default());
-        let (called, kept) = (Arc::clone(&call), Arc::downgrade(kept));
-        let task = tokio::spawn(async move {
-            loop {
-                called.tender.notified().await;
-                let Some(kept) = kept.upgrade() else { return };
-                let lock = || kept.lock().unwrap_or_else(PoisonError::into_inner);
-                // Answers to the requests of a page come at once, and somebody waits for it.
-                tokio::time::sleep(FRESH_FOR).await;
-                let mut ended = Vec::new();
-                // Those that come meanwhile are looked at next time.
-                let fresh = lock().fresh.len();
-                for looked_at in 1..=fresh {
-                    lock().settle(&mut ended);
-                    if looked_at % IN_ONE_TURN == 0 {
-                        tokio::task::yield_now().await;
-                    }
-                }
-                if called.roused.swap(false, Ordering::Acquire) {
-                    let has_ended = |it: &mut Alone| {
-                        if it.rest.roused.load(Ordering::Acquire) {
-                            it.look();
-                        }
-                        !it.is_open()
-                    };
-                    ended.extend(lock().alone.extract_if(.., has_ended));
-                }
-            }
-        });
-        Self {
-            call,
-            _driver: Driver(task.abort_handle()),
-        }
-    }
 }

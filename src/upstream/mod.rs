@@ -1,6 +1,6 @@
 //! Named groups of servers: a request goes to one of them, as soon as one is free, and comes back as an answer.
 //!
-//! [`pool`] counts and queues, [`standing`] knows how each server is, [`balance`] chooses, [`client`] speaks with one server, [`connection`]
+//! [`pool`] counts and queues, [`standing`] knows how each server is, [`balance`] chooses, [`client`] speaks with one server, [`resting`]
 //! keeps connections between exchanges, [`operate`] is what operators see and do. This module joins them: acquire, connect, exchange, and once more elsewhere where that is safe.
 
 pub mod affinity;
@@ -15,6 +15,7 @@ pub mod pool;
 pub mod probe;
 pub mod queue;
 pub mod resolve;
+pub mod resting;
 pub mod server;
 pub mod socket;
 pub mod standing;

@@ -13,8 +13,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::config::pattern::ServerAddress;
-use crate::upstream::connection::Resting;
 use crate::upstream::pace::{Pace, Quantiles};
+use crate::upstream::resting::Resting;
 
 /// Where one connects to.
 #[derive(Debug, Clone, PartialEq, Eq)]
