@@ -57,8 +57,8 @@ pub struct Alone {
 
 /// Who moves the bytes of an HTTP/1.1 connection.
 enum Moves {
-    /// Whoever waits for the answer: no other task has to be woken for it. At rest nobody does; then the server's [`Tender`] is told that
-    /// something has come.
+    /// Whoever waits for the answer: no other task has to be woken for it. At rest nobody does; then who [tends](super::resting) it is
+    /// told that something has come.
     Here(Box<http1::Connection<TokioIo<Socket>, Outbound>>),
     /// A task: the body of a request goes on while nobody reads the answer.
     Apart(Driver),
@@ -285,7 +285,7 @@ impl Alone {
     /// Whether it can take another request: its last exchange has ended and the server has sent nothing since.
     pub(super) async fn is_ready(&mut self, deadline: Deadline) -> bool {
         // The tender may not have come to it yet.
-        if self.rest.roused.load(Ordering::Acquire) {
+        if self.is_roused() {
             self.look();
         }
         self.rest.idle.store(false, Ordering::Release);

@@ -22,14 +22,6 @@ const MOST_RESTING: usize = 1024;
 const FRESH_FOR: Duration = Duration::from_millis(1);
 const IN_ONE_TURN: usize = 8;
 
-/// A connection that was taken from rest.
-enum Rested {
-    /// One that was looked at.
-    Settled(Alone),
-    /// One whose last answer is not acknowledged.
-    Fresh(Alone),
-}
-
 /// The connections to one server that are kept.
 #[derive(Default)]
 pub struct Resting {
@@ -48,7 +40,7 @@ struct Tender {
 struct Kept {
     /// In the order in which they came to rest.
     alone: Vec<Alone>,
-    /// The same, those that the tender has not come to yet.
+    /// The same, those whose last answer is not acknowledged yet: each is roused until the tender has come to it.
     fresh: VecDeque<Alone>,
     shared: Vec<Shared>,
 }
@@ -79,17 +71,14 @@ impl Resting {
             return Some(Connection::Shared(shared));
         }
         loop {
-            let mut connection = match self.rested()? {
-                Rested::Settled(connection) => connection,
-                Rested::Fresh(mut connection) => {
-                    connection.look();
-                    // What the server has held back may come now, and is seen when the sockets are.
-                    if connection.is_open() {
-                        tokio::task::yield_now().await;
-                    }
-                    connection
+            let mut connection = self.taken()?;
+            if connection.is_roused() {
+                connection.look();
+                // What the server has held back may come now, and is seen when the sockets are.
+                if connection.is_open() {
+                    tokio::task::yield_now().await;
                 }
-            };
+            }
             if connection.is_of(transport)
                 && connection.rested() < LONGEST_REST
                 && connection.is_ready(deadline).await
@@ -99,10 +88,11 @@ impl Resting {
         }
     }
 
-    fn rested(&self) -> Option<Rested> {
+    /// The one that rested last, a fresh one only where there is no other.
+    fn taken(&self) -> Option<Alone> {
         let mut kept = self.lock();
-        let settled = kept.alone.pop().map(Rested::Settled);
-        settled.or_else(|| kept.fresh.pop_back().map(Rested::Fresh))
+        let settled = kept.alone.pop();
+        settled.or_else(|| kept.fresh.pop_back())
     }
 
     /// A place on a connection that is shared.
