@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -102,9 +103,19 @@ async fn a_connection_at_rest_ends_with_what_comes_on_it() {
 
 #[tokio::test]
 async fn what_a_server_holds_back_behind_an_answer_is_no_answer() {
-    // Whether the next request comes at once, or when the connection has been looked at.
-    for later in [false, true] {
+    a_server_holds_something_back().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nor_is_it_where_one_worker_looks_at_sockets_for_the_other() {
+    a_server_holds_something_back().await;
+}
+
+async fn a_server_holds_something_back() {
+    // Whether the next request comes at once, a few turns of the runtime later, or when the connection has been closed.
+    for turns in (0..8).map(Some).chain([None]) {
         let (upstream, listener) = upstream().await;
+        let upstream = Arc::new(upstream);
         let mut stream = rested(&upstream, &listener).await;
         // The first dozens of segments on a connection are acknowledged at once by the system itself.
         for _ in 0..50 {
@@ -124,11 +135,18 @@ async fn what_a_server_holds_back_behind_an_answer_is_no_answer() {
         };
         let (body, ()) = tokio::join!(get(&upstream), server);
         assert_eq!(body, "fine");
-        if later {
-            within("the other side to be closed", async {
-                let _ = stream.read_to_end(&mut Vec::new()).await;
-            })
-            .await;
+        match turns {
+            Some(turns) => {
+                for _ in 0..turns {
+                    tokio::task::yield_now().await;
+                }
+            }
+            None => {
+                within("the other side to be closed", async {
+                    let _ = stream.read_to_end(&mut Vec::new()).await;
+                })
+                .await;
+            }
         }
         let server = async {
             let mut stream = accepted(&listener).await;
@@ -136,8 +154,10 @@ async fn what_a_server_holds_back_behind_an_answer_is_no_answer() {
             let other = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nother";
             stream.write_all(other).await.expect("it is read");
         };
-        let (body, ()) = tokio::join!(get(&upstream), within("another connection", server));
-        assert_eq!(body, "other", "{later}");
+        // A task of its own: it has its turn behind whoever looks at connections at rest, before the sockets are looked at again.
+        let next = tokio::spawn(async move { get(&upstream).await });
+        let (body, ()) = tokio::join!(next, within("another connection", server));
+        assert_eq!(body.expect("an answer"), "other", "{turns:?}");
     }
 }
 

@@ -214,13 +214,6 @@ impl Alone {
         wanted(context)
     }
 
-    /// What was read is acknowledged when its bytes are moved next, and what comes from then on at once.
-    fn acknowledge(&self) {
-        if let Some(acknowledging) = &self.acknowledging {
-            acknowledging.at_once();
-        }
-    }
-
     fn advance(&mut self, context: &mut Context<'_>) {
         if let Moves::Here(connection) = &mut self.moves
             && let Poll::Ready(ended) = Pin::new(connection).poll(context)
@@ -234,7 +227,9 @@ impl Alone {
 
     /// From now on a task moves its bytes.
     pub fn move_apart(&mut self) {
-        self.acknowledge();
+        if let Some(acknowledging) = &self.acknowledging {
+            acknowledging.at_once();
+        }
         self.moves = match std::mem::replace(&mut self.moves, Moves::Ended) {
             Moves::Here(connection) => Moves::Apart(Driver::of(connection)),
             other => other,
@@ -268,9 +263,14 @@ impl Alone {
     /// and a server that has closed, ends it.
     pub(super) fn look(&mut self) {
         self.rest.roused.store(false, Ordering::Release);
-        self.acknowledge();
+        if let Some(acknowledging) = &self.acknowledging {
+            acknowledging.look();
+        }
         let waker = Waker::from(Arc::clone(&self.rest));
         self.advance(&mut Context::from_waker(&waker));
+        if self.acknowledging.as_ref().is_some_and(|it| it.has_come()) {
+            self.moves = Moves::Ended;
+        }
     }
 
     pub(super) fn is_open(&self) -> bool {

@@ -5,12 +5,14 @@
 //! is given back when the server closes its own side, or after a bounded time.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -70,6 +72,8 @@ impl Stream {
 pub struct Acknowledging {
     later: AtomicBool,
     owed: AtomicBool,
+    looks: AtomicBool,
+    has_come: AtomicBool,
 }
 
 impl Acknowledging {
@@ -83,6 +87,19 @@ impl Acknowledging {
         self.later.store(false, Ordering::Relaxed);
     }
 
+    /// The same; and then it is seen whether something [has come](Self::has_come).
+    pub fn look(&self) {
+        self.at_once();
+        self.looks.store(true, Ordering::Relaxed);
+        self.has_come.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether there was something to read, or the end, when the socket was looked at. On this machine a server sends what it holds back
+    /// within the acknowledgement; the runtime may be told of it only after the next request has gone out.
+    pub fn has_come(&self) -> bool {
+        self.has_come.load(Ordering::Relaxed)
+    }
+
     /// Whether something was read that is to be acknowledged later.
     pub fn is_owed(&self) -> bool {
         self.owed.load(Ordering::Relaxed)
@@ -92,6 +109,12 @@ impl Acknowledging {
         if !self.later.load(Ordering::Relaxed) && self.owed.load(Ordering::Relaxed) {
             self.owed.store(false, Ordering::Relaxed);
             acknowledge(stream);
+        }
+        if self.looks.load(Ordering::Relaxed) {
+            self.looks.store(false, Ordering::Relaxed);
+            let peeked = SockRef::from(stream).peek(&mut [MaybeUninit::uninit()]);
+            let nothing = peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
+            self.has_come.store(!nothing, Ordering::Relaxed);
         }
     }
 
