@@ -18,9 +18,9 @@ const LONGEST_REST: Duration = Duration::from_secs(60);
 /// and opened anew for each of their fragments, which costs more than all else that a fragment needs.
 const MOST_RESTING: usize = 1024;
 
-/// The last answer on a connection is acknowledged after so long, unless the next request is there before; and so many are in one turn.
-const FRESH_FOR: Duration = Duration::from_millis(1);
-const IN_ONE_TURN: usize = 8;
+/// So many last answers are acknowledged in one turn, or a quarter of all, then others have theirs: a request that comes meanwhile waits
+/// for no more than these, and there is time for them between the answers that a page waits for.
+const IN_ONE_TURN: usize = 4;
 
 /// The connections to one server that are kept.
 #[derive(Default)]
@@ -176,25 +176,27 @@ impl Tender {
                 called.tender.notified().await;
                 let Some(kept) = kept.upgrade() else { return };
                 let lock = || kept.lock().unwrap_or_else(PoisonError::into_inner);
-                // Answers to the requests of a page come at once, and somebody waits for it.
-                tokio::time::sleep(FRESH_FOR).await;
-                let mut ended = Vec::new();
-                // Those that come meanwhile are looked at next time.
-                let fresh = lock().fresh.len();
-                for looked_at in 1..=fresh {
-                    lock().settle(&mut ended);
-                    if looked_at % IN_ONE_TURN == 0 {
-                        tokio::task::yield_now().await;
+                loop {
+                    // Who waited for the answer goes first.
+                    tokio::task::yield_now().await;
+                    let mut ended = Vec::new();
+                    let fresh = lock().fresh.len();
+                    for _ in 0..IN_ONE_TURN.max(fresh / 4) {
+                        lock().settle(&mut ended);
                     }
-                }
-                if called.roused.swap(false, Ordering::Acquire) {
-                    let has_ended = |it: &mut Alone| {
-                        if it.is_roused() {
-                            it.look();
-                        }
-                        !it.is_open()
-                    };
-                    ended.extend(lock().alone.extract_if(.., has_ended));
+                    let mut kept = lock();
+                    if called.roused.swap(false, Ordering::Acquire) {
+                        let has_ended = |it: &mut Alone| {
+                            if it.is_roused() {
+                                it.look();
+                            }
+                            !it.is_open()
+                        };
+                        ended.extend(kept.alone.extract_if(.., has_ended));
+                    }
+                    if kept.fresh.is_empty() {
+                        break;
+                    }
                 }
             }
         });
