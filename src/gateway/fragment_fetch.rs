@@ -145,62 +145,58 @@ impl Pending {
         } = self;
         let deadline = span.deadline;
         async move {
-            let ended = {
-                // In its place, and not moved into the bound: it is large.
-                let fetched = std::pin::pin!(async {
-                    let observer = fetcher.observer();
-                    let ask = ask?;
-                    let key = ask.key.clone();
-                    let is_users = ask.asker().has_credentials();
-                    let fetched = fetcher.fetch_after(ask, found).await.map_err(|error| {
-                        error
-                            .limit()
-                            .into_iter()
-                            .for_each(|setting| observer.limit_hit(setting));
-                        failure(&error)
-                    })?;
-                    match fetched {
-                        fetch::Fetched::Stored(object, used) => {
-                            let fragment = stored(&route, &object, dca, foreign)?;
-                            // One that this include shows as it came may be composed for the next.
-                            let known = route.documents.known(&object);
-                            let template = known.and_then(|document| document.template.as_ref());
-                            let mut templates = fragment.template.iter().chain(template);
-                            if fragment.policy.is_shared() && !templates.any(|it| it.has_tags()) {
-                                remembered.shared(&key, &object);
-                            } else if !is_users {
-                                remembered.personal(&key);
-                            }
-                            Ok((fragment, used))
+            let fetched = async {
+                let observer = fetcher.observer();
+                let ask = ask?;
+                let key = ask.key.clone();
+                let is_users = ask.asker().has_credentials();
+                // All that comes before the body ends by the same deadline.
+                let fetched = fetcher.fetch_after(ask, found).await.map_err(|error| {
+                    error
+                        .limit()
+                        .into_iter()
+                        .for_each(|setting| observer.limit_hit(setting));
+                    failure(&error)
+                })?;
+                match fetched {
+                    fetch::Fetched::Stored(object, used) => {
+                        let fragment = stored(&route, &object, dca, foreign)?;
+                        // One that this include shows as it came may be composed for the next.
+                        let known = route.documents.known(&object);
+                        let template = known.and_then(|document| document.template.as_ref());
+                        let mut templates = fragment.template.iter().chain(template);
+                        if fragment.policy.is_shared() && !templates.any(|it| it.has_tags()) {
+                            remembered.shared(&key, &object);
+                        } else if !is_users {
+                            remembered.personal(&key);
                         }
-                        fetch::Fetched::Streamed(streamed) => {
-                            let used = streamed.cache;
-                            // A failure says nothing of what comes after it.
-                            if !is_users && streamed.response.status().is_success() {
-                                remembered.personal(&key);
-                            }
-                            if !merges && streamed.response.headers().contains_key(SET_COOKIE) {
-                                route.drops_cookie();
-                            }
-                            if is_refusal(&streamed, is_users) {
-                                refused.store(true, Ordering::Relaxed);
-                            }
-                            let read = read(streamed, &route, dca, limit, &memory, &promised).await;
-                            if matches!(read, Err(FragmentError::Overloaded(_))) {
-                                observer.limit_hit("compose.memory");
-                            }
-                            let mut fragment = read?;
-                            fragment.policy =
-                                fragment.policy.or_foreign(foreign).or_no_store(no_store);
-                            Ok((fragment, used))
-                        }
+                        Ok((fragment, used))
                     }
-                });
-                deadline
-                    .bound(fetched)
-                    .await
-                    .unwrap_or(Err(FragmentError::TimedOut))
+                    fetch::Fetched::Streamed(streamed) => {
+                        let used = streamed.cache;
+                        // A failure says nothing of what comes after it.
+                        if !is_users && streamed.response.status().is_success() {
+                            remembered.personal(&key);
+                        }
+                        if !merges && streamed.response.headers().contains_key(SET_COOKIE) {
+                            route.drops_cookie();
+                        }
+                        if is_refusal(&streamed, is_users) {
+                            refused.store(true, Ordering::Relaxed);
+                        }
+                        let read = read(streamed, &route, dca, limit, &memory, &promised);
+                        let read = deadline.bound(read).await;
+                        let read = read.unwrap_or(Err(FragmentError::TimedOut));
+                        if matches!(read, Err(FragmentError::Overloaded(_))) {
+                            observer.limit_hit("compose.memory");
+                        }
+                        let mut fragment = read?;
+                        fragment.policy = fragment.policy.or_foreign(foreign).or_no_store(no_store);
+                        Ok((fragment, used))
+                    }
+                }
             };
+            let ended = fetched.await;
             if let (Ok((fragment, _)), Some(id)) = (&ended, span.id())
                 && fragment.template.is_some()
             {
