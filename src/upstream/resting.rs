@@ -181,10 +181,10 @@ impl Tender {
                     tokio::task::yield_now().await;
                     let mut ended = Vec::new();
                     let fresh = lock().fresh.len();
-                    for _ in 0..IN_ONE_TURN.max(fresh / 4) {
+                    for _ in 0..fresh.min(IN_ONE_TURN.max(fresh / 4)) {
                         lock().settle(&mut ended);
                     }
-                    let mut kept = lock();
+                    let mut resting = lock();
                     if called.roused.swap(false, Ordering::Acquire) {
                         let has_ended = |it: &mut Alone| {
                             if it.is_roused() {
@@ -192,9 +192,9 @@ impl Tender {
                             }
                             !it.is_open()
                         };
-                        ended.extend(kept.alone.extract_if(.., has_ended));
+                        ended.extend(resting.alone.extract_if(.., has_ended));
                     }
-                    if kept.fresh.is_empty() {
+                    if resting.fresh.is_empty() {
                         break;
                     }
                 }

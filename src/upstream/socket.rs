@@ -72,6 +72,7 @@ impl Stream {
 pub struct Acknowledging {
     later: AtomicBool,
     owed: AtomicBool,
+    /// The socket is asked what has come when it is read next.
     looks: AtomicBool,
     has_come: AtomicBool,
 }
