@@ -114,6 +114,36 @@ async fn a_failed_fragment_fails_the_page_where_that_is_wished() {
 }
 
 #[tokio::test]
+async fn a_fragment_ends_with_its_time_wherever_it_is_then() {
+    let origin = Origin::start().await;
+    origin.on("/head", Reply::hang());
+    origin.on("/body", Reply::html("ERROR BODY").stall());
+    origin.on(
+        "/shared",
+        Reply::html("ERROR BODY")
+            .header("Cache-Control", "public, max-age=60")
+            .stall(),
+    );
+    origin.on(
+        "/page",
+        Reply::html("[<esi:include src=\"/head\"/>][<esi:include src=\"/body\"/>][<esi:include src=\"/shared\"/>]"),
+    );
+    // No other time runs out before the test's own.
+    let patient = "first_byte_timeout = \"1h\"\nbody_idle_timeout = \"1h\"\nretries = 0";
+    let gateway = Setup::new()
+        .compose("fragment_timeout = \"500ms\"\npage_timeout = \"1h\"")
+        .upstream("app", &origin, patient)
+        .route("/", "app", "compose = \"always\"")
+        .start()
+        .await;
+    gateway.get("/page").await.is(200, "[][][]");
+    gateway
+        .get_as("/page", "session=ada")
+        .await
+        .is(200, "[][][]");
+}
+
+#[tokio::test]
 async fn an_upstream_without_a_server_that_listens_leaves_a_hole() {
     let origin = Origin::start().await;
     let closed = closed_port().await;
