@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,8 +17,8 @@ use marquetry::message::{Body, BodyError, Request};
 use marquetry::observe::span::Notes;
 use marquetry::upstream::{Answer, Upstream};
 use support::within;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
 
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nfine";
 
@@ -25,9 +26,13 @@ const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nfine";
 async fn upstream() -> (Upstream, TcpListener) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("it is bound").to_string();
-    let address = ServerAddress::parse(&address).expect("an address");
+    (upstream_at(&address), listener)
+}
+
+fn upstream_at(address: &str) -> Upstream {
+    let address = ServerAddress::parse(address).expect("an address");
     let config = UpstreamConfig::new(vec![ServerEntry { address, weight: 1 }]);
-    (Upstream::new("app", &config), listener)
+    Upstream::new("app", &config)
 }
 
 async fn send(upstream: &Upstream, method: &str, body: Body) -> Answer {
@@ -50,7 +55,7 @@ async fn accepted(listener: &TcpListener) -> TcpStream {
 }
 
 /// Reads the head of a request, and no more than has come with it.
-async fn head(stream: &mut TcpStream) -> Vec<u8> {
+async fn head(stream: &mut (impl AsyncRead + Unpin)) -> Vec<u8> {
     let mut read = Vec::new();
     while !read.windows(4).any(|four| four == b"\r\n\r\n") {
         let more = stream.read_buf(&mut read).await.expect("a request");
@@ -158,6 +163,88 @@ async fn a_server_holds_something_back() {
         let next = tokio::spawn(async move { get(&upstream).await });
         let (body, ()) = tokio::join!(next, within("another connection", server));
         assert_eq!(body.expect("an answer"), "other", "{turns:?}");
+    }
+}
+
+/// After an exchange with a request of that method, something comes on its connection, and the next request before the runtime has looked
+/// at its sockets again: it goes out on another one.
+async fn something_comes_unseen<S, W>(
+    upstream: &Upstream,
+    accept: impl AsyncFn() -> S,
+    unseen: impl FnOnce(S) -> W,
+    (method, what): (&str, &[u8]),
+) where
+    S: AsyncRead + AsyncWrite + Unpin,
+    W: Write,
+{
+    let piece = Ok::<_, BodyError>(Frame::data(Bytes::from_static(b"piece")));
+    let (body, end) = match method {
+        // A body that may wait: a task moves the bytes of its connection.
+        "POST" => (
+            Body::stream(StreamBody::new(futures::stream::iter([piece]))),
+            "\r\n0\r\n\r\n",
+        ),
+        _ => (Body::empty(), "\r\n\r\n"),
+    };
+    let server = async {
+        let mut stream = accept().await;
+        let mut read = head(&mut stream).await;
+        while !read.ends_with(end.as_bytes()) {
+            assert!(stream.read_buf(&mut read).await.expect("a body") > 0);
+        }
+        stream.write_all(ANSWER).await.expect("it is read");
+        stream
+    };
+    let (answer, stream) = tokio::join!(send(upstream, method, body), server);
+    let body = answer.response.into_body().collect(1024).await;
+    assert_eq!(body.expect("a whole answer"), "fine");
+    // Whoever tends the connection has done so.
+    for _ in 0..16 {
+        tokio::task::yield_now().await;
+    }
+    let mut stream = unseen(stream);
+    stream.write_all(what).expect("there is room");
+    // An empty one stands for the end.
+    let stream = (!what.is_empty()).then_some(stream);
+    let server = async {
+        let mut stream = accept().await;
+        head(&mut stream).await;
+        let other = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nother";
+        stream.write_all(other).await.expect("it is read");
+    };
+    let other = async { tokio::join!(get(upstream), server).0 };
+    let body = within("an answer on another connection", other).await;
+    assert_eq!(body, "other", "{method}, {}", what.escape_ascii());
+    drop(stream);
+}
+
+const UNSEEN: [(&str, &[u8]); 4] = [
+    ("GET", ANSWER),
+    ("GET", b""),
+    ("POST", ANSWER),
+    ("POST", b""),
+];
+
+#[tokio::test]
+async fn what_the_runtime_has_not_seen_yet_is_no_answer() {
+    for row in UNSEEN {
+        let (upstream, listener) = upstream().await;
+        let accept = async || accepted(&listener).await;
+        let unseen = |stream: TcpStream| stream.into_std().expect("a socket");
+        something_comes_unseen(&upstream, accept, unseen, row).await;
+    }
+}
+
+#[tokio::test]
+async fn nor_is_it_on_a_unix_socket() {
+    for row in UNSEEN {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("app.sock");
+        let listener = UnixListener::bind(&path).expect("a free path");
+        let upstream = upstream_at(&format!("unix:{}", path.display()));
+        let accept = async || listener.accept().await.expect("it listens").0;
+        let unseen = |stream: tokio::net::UnixStream| stream.into_std().expect("a socket");
+        something_comes_unseen(&upstream, accept, unseen, row).await;
     }
 }
 

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use crate::message::deadline::Deadline;
 use crate::upstream::client::Outbound;
 use crate::upstream::server::Server;
-use crate::upstream::socket::{Acknowledging, Slot, Socket, Stream};
+use crate::upstream::socket::{Minding, Slot, Socket, Stream};
 use crate::upstream::transport::Transport;
 
 /// The longest head of an answer, in bytes. It has at most 100 fields: hyper's own bound, for which it has room without asking for memory.
@@ -52,7 +52,9 @@ pub struct Alone {
     transport: Arc<Transport>,
     rests_since: Instant,
     rest: Arc<Rest>,
-    acknowledging: Option<Arc<Acknowledging>>,
+    minding: Arc<Minding>,
+    /// Whether it can be chosen when an answer is acknowledged.
+    acknowledges: bool,
 }
 
 /// Who moves the bytes of an HTTP/1.1 connection.
@@ -161,7 +163,7 @@ impl Alone {
         linger: Option<Duration>,
     ) -> io::Result<Self> {
         let slot = Slot::default();
-        let acknowledging = stream.acknowledging();
+        let (minding, acknowledges) = (stream.minding(), stream.acknowledges());
         let socket = TokioIo::new(Socket::new(stream, slot.clone(), linger));
         let (sender, connection) = http1::Builder::new()
             .max_buf_size(ANSWER_HEAD)
@@ -175,7 +177,8 @@ impl Alone {
             transport: Arc::clone(transport),
             rests_since: Instant::now(),
             rest: Arc::default(),
-            acknowledging,
+            minding,
+            acknowledges,
         })
     }
 
@@ -185,8 +188,12 @@ impl Alone {
         request: Request<Outbound>,
     ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<Outbound>>>> + Send + use<>
     {
-        if let (Moves::Here(_), Some(acknowledging)) = (&self.moves, &self.acknowledging) {
-            acknowledging.later();
+        // On a new one TLS may have something to say first.
+        if self.rest.tender.get().is_some() {
+            self.minding.asks();
+        }
+        if self.acknowledges && matches!(self.moves, Moves::Here(_)) {
+            self.minding.later();
         }
         self.sender.try_send_request(request)
     }
@@ -204,12 +211,11 @@ impl Alone {
     ) -> Poll<T> {
         self.advance(context);
         let come = wanted(context);
-        let owed = self.acknowledging.as_ref().filter(|it| it.is_owed());
-        let (Poll::Pending, Some(owed)) = (&come, owed) else {
+        if come.is_ready() || !self.minding.is_owed() {
             return come;
-        };
+        }
         // A part of it has come, and the server may wait for that to be acknowledged.
-        owed.at_once();
+        self.minding.at_once();
         self.advance(context);
         wanted(context)
     }
@@ -227,9 +233,7 @@ impl Alone {
 
     /// From now on a task moves its bytes.
     pub fn move_apart(&mut self) {
-        if let Some(acknowledging) = &self.acknowledging {
-            acknowledging.at_once();
-        }
+        self.minding.at_once();
         self.moves = match std::mem::replace(&mut self.moves, Moves::Ended) {
             Moves::Here(connection) => Moves::Apart(Driver::of(connection)),
             other => other,
@@ -263,14 +267,9 @@ impl Alone {
     /// and a server that has closed, ends it.
     pub(super) fn look(&mut self) {
         self.rest.roused.store(false, Ordering::Release);
-        if let Some(acknowledging) = &self.acknowledging {
-            acknowledging.look();
-        }
+        self.minding.at_once();
         let waker = Waker::from(Arc::clone(&self.rest));
         self.advance(&mut Context::from_waker(&waker));
-        if self.acknowledging.as_ref().is_some_and(|it| it.has_come()) {
-            self.moves = Moves::Ended;
-        }
     }
 
     pub(super) fn is_open(&self) -> bool {

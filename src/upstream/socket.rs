@@ -29,11 +29,14 @@ pub enum Stream {
     Tls(Box<TlsStream<Plain>>),
 }
 
-/// A stream without TLS.
-pub enum Plain {
-    /// TCP, and when what was read from it is acknowledged.
-    Tcp(TcpStream, Arc<Acknowledging>),
-    /// A Unix socket.
+/// A stream without TLS, and what is minded when it is read.
+pub struct Plain {
+    kind: Kind,
+    minding: Arc<Minding>,
+}
+
+enum Kind {
+    Tcp(TcpStream),
     Unix(UnixStream),
 }
 
@@ -43,42 +46,70 @@ impl Plain {
     /// # Errors
     /// What the system says of the last address.
     pub async fn connect(targets: &Targets) -> io::Result<Self> {
-        let stream = match targets {
-            Targets::Sockets(addresses) => TcpStream::connect(addresses.as_slice()).await?,
-            Targets::Unix(path) => return UnixStream::connect(path).await.map(Self::Unix),
+        let kind = match targets {
+            Targets::Sockets(addresses) => {
+                let stream = TcpStream::connect(addresses.as_slice()).await?;
+                stream.set_nodelay(true)?;
+                Kind::Tcp(stream)
+            }
+            Targets::Unix(path) => Kind::Unix(UnixStream::connect(path).await?),
         };
-        stream.set_nodelay(true)?;
-        Ok(Self::Tcp(stream, Arc::default()))
+        let minding = Arc::default();
+        Ok(Self { kind, minding })
     }
 }
 
-impl Stream {
-    /// When what is read from it is acknowledged; `None` where that is always at once, or nothing to decide about.
-    pub fn acknowledging(&self) -> Option<Arc<Acknowledging>> {
+impl Kind {
+    /// The next byte that has come stays where it is.
+    fn peek(&self) -> io::Result<usize> {
+        let mut byte = [MaybeUninit::uninit()];
         match self {
-            Self::Plain(Plain::Tcp(_, acknowledging)) => Some(Arc::clone(acknowledging)),
-            Self::Plain(Plain::Unix(_)) | Self::Tls(_) => None,
+            Self::Tcp(stream) => SockRef::from(stream).peek(&mut byte),
+            Self::Unix(stream) => SockRef::from(stream).peek(&mut byte),
         }
     }
 }
 
-/// When what was read from a socket is acknowledged: at once, unless somebody has promised to see to it.
+impl Stream {
+    /// What is minded when it is read.
+    pub fn minding(&self) -> Arc<Minding> {
+        let plain = match self {
+            Self::Plain(plain) => plain,
+            Self::Tls(stream) => stream.get_ref().0,
+        };
+        Arc::clone(&plain.minding)
+    }
+
+    /// Whether it can be chosen when what is read from it is acknowledged.
+    pub fn acknowledges(&self) -> bool {
+        matches!(self, Self::Plain(plain) if matches!(plain.kind, Kind::Tcp(_)))
+    }
+}
+
+/// What is minded when a socket is read: that nothing has come on it before a request goes out, and when what comes is acknowledged.
 ///
-/// A server that writes in small pieces (Nagle's algorithm) holds the next one back until then: the rest of a slow answer, but also bytes that
+/// What came while a connection rested is no answer to a request that went out later, and the user of that is another one, perhaps.
+/// The runtime tells of it when it looks at the sockets, which it does not while there is work at hand, and one worker does so for the
+/// others. So [before a request](Self::asks) the socket itself is asked, in the same turn in which that is written.
+///
+/// What was read is acknowledged at once, unless somebody has promised to see to it. A server that writes in small pieces (Nagle's algorithm) holds the next one back until then: the rest of a slow answer, but also bytes that
 /// nobody asked for, which would come in the very moment in which the next request goes out, and be taken for its answer. So an answer
 /// that is not whole is acknowledged at once, and a whole one before its connection is used again. In between there is time to write out
 /// the page that waits for it.
 #[derive(Default)]
-pub struct Acknowledging {
+pub struct Minding {
     later: AtomicBool,
     owed: AtomicBool,
-    /// The socket is asked what has come when it is read next.
-    looks: AtomicBool,
-    has_come: AtomicBool,
+    asks: AtomicBool,
 }
 
-impl Acknowledging {
-    /// What is read from now on is acknowledged after [`Acknowledging::at_once`].
+impl Minding {
+    /// The next to be written is a request. Unless nothing has come, neither its end, the connection breaks off before that.
+    pub fn asks(&self) {
+        self.asks.store(true, Ordering::Relaxed);
+    }
+
+    /// What is read from now on is acknowledged after [`Minding::at_once`].
     pub fn later(&self) {
         self.later.store(true, Ordering::Relaxed);
     }
@@ -88,34 +119,32 @@ impl Acknowledging {
         self.later.store(false, Ordering::Relaxed);
     }
 
-    /// The same; and then it is seen whether something [has come](Self::has_come).
-    pub fn look(&self) {
-        self.at_once();
-        self.looks.store(true, Ordering::Relaxed);
-        self.has_come.store(false, Ordering::Relaxed);
-    }
-
-    /// Whether there was something to read, or the end, when the socket was looked at. On this machine a server sends what it holds back
-    /// within the acknowledgement; the runtime may be told of it only after the next request has gone out.
-    pub fn has_come(&self) -> bool {
-        self.has_come.load(Ordering::Relaxed)
-    }
-
     /// Whether something was read that is to be acknowledged later.
     pub fn is_owed(&self) -> bool {
         self.owed.load(Ordering::Relaxed)
+    }
+
+    /// Breaks off where a request is to go out and something has come before it.
+    fn before_request(&self, stream: &Kind) -> io::Result<()> {
+        if !self.asks.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        self.asks.store(false, Ordering::Relaxed);
+        match stream.peek() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+            Err(error) => Err(error),
+            Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(_) => Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "something came before the request",
+            )),
+        }
     }
 
     fn before_read(&self, stream: &TcpStream) {
         if !self.later.load(Ordering::Relaxed) && self.owed.load(Ordering::Relaxed) {
             self.owed.store(false, Ordering::Relaxed);
             acknowledge(stream);
-        }
-        if self.looks.load(Ordering::Relaxed) {
-            self.looks.store(false, Ordering::Relaxed);
-            let peeked = SockRef::from(stream).peek(&mut [MaybeUninit::uninit()]);
-            let nothing = peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
-            self.has_come.store(!nothing, Ordering::Relaxed);
         }
     }
 
@@ -203,16 +232,18 @@ impl AsyncRead for Plain {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream, acknowledging) => {
-                acknowledging.before_read(stream);
+        let Self { kind, minding } = self.get_mut();
+        minding.before_request(kind)?;
+        match kind {
+            Kind::Tcp(stream) => {
+                minding.before_read(stream);
                 let read = Pin::new(&mut *stream).poll_read(context, buffer);
                 if read.is_ready() {
-                    acknowledging.after_read(stream);
+                    minding.after_read(stream);
                 }
                 read
             }
-            Self::Unix(stream) => Pin::new(stream).poll_read(context, buffer),
+            Kind::Unix(stream) => Pin::new(stream).poll_read(context, buffer),
         }
     }
 }
@@ -232,9 +263,11 @@ impl AsyncWrite for Plain {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tcp(stream, _) => Pin::new(stream).poll_write(context, bytes),
-            Self::Unix(stream) => Pin::new(stream).poll_write(context, bytes),
+        let Self { kind, minding } = self.get_mut();
+        minding.before_request(kind)?;
+        match kind {
+            Kind::Tcp(stream) => Pin::new(stream).poll_write(context, bytes),
+            Kind::Unix(stream) => Pin::new(stream).poll_write(context, bytes),
         }
     }
 
@@ -243,9 +276,11 @@ impl AsyncWrite for Plain {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tcp(stream, _) => Pin::new(stream).poll_write_vectored(context, slices),
-            Self::Unix(stream) => Pin::new(stream).poll_write_vectored(context, slices),
+        let Self { kind, minding } = self.get_mut();
+        minding.before_request(kind)?;
+        match kind {
+            Kind::Tcp(stream) => Pin::new(stream).poll_write_vectored(context, slices),
+            Kind::Unix(stream) => Pin::new(stream).poll_write_vectored(context, slices),
         }
     }
 
@@ -254,16 +289,16 @@ impl AsyncWrite for Plain {
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream, _) => Pin::new(stream).poll_flush(context),
-            Self::Unix(stream) => Pin::new(stream).poll_flush(context),
+        match &mut self.get_mut().kind {
+            Kind::Tcp(stream) => Pin::new(stream).poll_flush(context),
+            Kind::Unix(stream) => Pin::new(stream).poll_flush(context),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream, _) => Pin::new(stream).poll_shutdown(context),
-            Self::Unix(stream) => Pin::new(stream).poll_shutdown(context),
+        match &mut self.get_mut().kind {
+            Kind::Tcp(stream) => Pin::new(stream).poll_shutdown(context),
+            Kind::Unix(stream) => Pin::new(stream).poll_shutdown(context),
         }
     }
 }
