@@ -171,6 +171,43 @@ async fn an_answer_that_a_cookie_of_the_key_tells_says_so_to_those_behind_us() {
 }
 
 #[tokio::test]
+async fn cookies_that_others_may_read_otherwise_fill_no_group() {
+    // Each of these reads as `group=1` to some, and as no group, or another one, to others.
+    let odd = [
+        "group =1",
+        "group= 1",
+        "group=1;",
+        ";group=1",
+        "a=1;group=1",
+        "a=\"; group=1; b=\"",
+        "odd; group=1",
+    ];
+    for compose in ["off", "always"] {
+        for cookie in odd {
+            let origin = Origin::start().await;
+            origin.answer("/a", |request| {
+                Reply::html(field(request, "cookie"))
+                    .header("Vary", "Cookie")
+                    .header("Cache-Control", "public, max-age=60")
+            });
+            let keyed = format!("compose = \"{compose}\"\nkey_cookies = [\"group\"]");
+            let gateway = Setup::new()
+                .upstream("app", &origin, "")
+                .route("/", "app", &keyed)
+                .start()
+                .await;
+            let asked = |cookie| ask("GET", "/a").header("Cookie", cookie);
+            for cookie in [cookie, "group=1", cookie, "group=1"] {
+                let answer = gateway.fetch(&asked(cookie)).await;
+                assert_eq!(answer.text(), cookie, "{compose}");
+            }
+            // The odd one twice, the plain one once.
+            assert_eq!(origin.count("/a"), 3, "{compose} {cookie}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn what_a_guest_must_ask_for_each_time_is_no_answer_to_one_with_credentials() {
     let origin = Origin::start().await;
     origin.answer("/a", |request| {

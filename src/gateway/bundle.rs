@@ -17,7 +17,7 @@ use crate::cache::key::{Asker, CacheKey, Fields, Variant};
 use crate::cache::object::Object;
 use crate::cache::{Cache, Lookup};
 use crate::compose::source::{FragmentMethod, FragmentRequest};
-use crate::gateway::cache_policy;
+use crate::gateway::cache_policy::{self, Keyed};
 use crate::gateway::fragments::PageFragments;
 use crate::gateway::origin_request::Outgoing;
 use crate::gateway::page_head::PartPolicy;
@@ -273,7 +273,7 @@ impl Door {
         let Some(route) = self.route.upgrade() else {
             return false;
         };
-        let policy = cache_policy::policy(&page.visit, &route.config, false);
+        let policy = cache_policy::policy(&page.visit, &route.config, Keyed::Partly);
         if policy.control != RequestControl::default() {
             return false;
         }

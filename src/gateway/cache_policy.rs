@@ -12,17 +12,28 @@ use crate::gateway::visit::Visit;
 use crate::message::cache_control::RequestControl;
 use crate::message::cookie;
 
-/// The key of a URL for a request that goes upstream with these fields; and whether it tells all cookies among them.
+/// What a key tells of the cookies that a request carries upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keyed {
+    /// Nothing, or of some of them.
+    Partly,
+    /// All of them.
+    Fully,
+    /// They are written so that the application may read others in them than we do: nothing is stored or taken from store by it.
+    Unsure,
+}
+
+/// The key of a URL for a request that goes upstream with these fields; and what it tells of their cookies.
 pub fn key(
     visit: &Visit,
     route: &RouteConfig,
     host: &str,
     target: &str,
     fields: &dyn Fields,
-) -> (CacheKey, bool) {
+) -> (CacheKey, Keyed) {
     let key = visit.key(host, &counted(target, route));
     if route.key_cookies.is_empty() {
-        return (key, false);
+        return (key, Keyed::Partly);
     }
     let fields = fields.all();
     let mut counted: Vec<u8> = Vec::new();
@@ -35,9 +46,15 @@ pub fn key(
             counted.push(b';');
         }
     }
-    let keyed = cookie::pairs(fields)
-        .all(|(name, _)| route.key_cookies.iter().any(|key| key.as_bytes() == name));
-    (key.with_cookies(&counted), keyed)
+    let is_told = |name: &[u8]| route.key_cookies.iter().any(|key| key.as_bytes() == name);
+    let told = if !cookie::are_plain(fields) {
+        Keyed::Unsure
+    } else if cookie::pairs(fields).all(|(name, _)| is_told(name)) {
+        Keyed::Fully
+    } else {
+        Keyed::Partly
+    };
+    (key.with_cookies(&counted), told)
 }
 
 /// A target as it stands in the key: less the parameters that do not count, and in the order of their names where the route says
@@ -91,10 +108,10 @@ pub fn uri(visit: &Visit, route: &RouteConfig) -> Uri {
 }
 
 /// How the cache may be used for a request of this visit by this route.
-pub fn policy(visit: &Visit, route: &RouteConfig, keyed: bool) -> Policy {
+pub fn policy(visit: &Visit, route: &RouteConfig, told: Keyed) -> Policy {
     Policy {
-        cacheable: route.cache,
-        keyed,
+        cacheable: route.cache && told != Keyed::Unsure,
+        keyed: told == Keyed::Fully,
         stale: !visit.logged_in || route.stale_for_sessions,
         whole: false,
         defaults: Defaults {

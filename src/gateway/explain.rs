@@ -11,11 +11,12 @@ use crate::cache::freshness::Defaults;
 use crate::cache::key::{Asker, CacheKey};
 use crate::cache::storable::{Answered, Asked, Grant, Reason, Verdict, judge};
 use crate::config::{ComposeMode, RouteConfig};
+use crate::gateway::Gateway;
+use crate::gateway::cache_policy::{self, Keyed};
 use crate::gateway::error::GatewayError;
 use crate::gateway::origin_request::{self, Purpose};
 use crate::gateway::route::Route;
 use crate::gateway::visit::Visit;
-use crate::gateway::{Gateway, cache_policy};
 use crate::message::client::Connection;
 use crate::message::deadline::Deadline;
 use crate::message::headers::{
@@ -55,8 +56,8 @@ impl Gateway {
             .ok_or(GatewayError::NoRoute)?;
         let fields = origin_request::fields(&visit, &route.config, &visit.host, Purpose::Page);
         let (host, target) = (&visit.host, visit.target());
-        let (key, keyed) = cache_policy::key(&visit, &route.config, host, target, &fields);
-        let mut lines = asked(&visit, &route.config, &key, &fields);
+        let (key, told) = cache_policy::key(&visit, &route.config, host, target, &fields);
+        let mut lines = asked(&visit, &route.config, (&key, told), &fields);
         if fetch {
             let mut request = Request::new(Body::empty());
             *request.headers_mut() = fields.clone();
@@ -68,7 +69,7 @@ impl Gateway {
             let delay = answer.delay;
             let mut headers = answer.response.headers().clone();
             remove_hop_by_hop(&mut headers);
-            let policy = cache_policy::policy(&visit, &route.config, keyed);
+            let policy = cache_policy::policy(&visit, &route.config, told);
             let status = answer.response.status();
             lines.push(("answer", head(status, &headers)));
             lines.push(("composed", composed(route, status, &headers)));
@@ -76,7 +77,7 @@ impl Gateway {
                 method: &visit.method,
                 asker: Asker {
                     fields: &fields,
-                    keyed,
+                    keyed: policy.keyed,
                 },
                 ttl: None,
                 defaults: policy.defaults,
@@ -98,7 +99,12 @@ impl Gateway {
 }
 
 /// What is known before it is sent.
-fn asked(visit: &Visit, route: &RouteConfig, key: &CacheKey, fields: &HeaderMap) -> Vec<Line> {
+fn asked(
+    visit: &Visit,
+    route: &RouteConfig,
+    (key, told): (&CacheKey, Keyed),
+    fields: &HeaderMap,
+) -> Vec<Line> {
     let url = key.url();
     let key = match key.as_str().split_once('\n') {
         None => url.to_owned(),
@@ -123,10 +129,12 @@ fn asked(visit: &Visit, route: &RouteConfig, key: &CacheKey, fields: &HeaderMap)
         ("upstream", route.upstream.clone()),
         (
             "key",
-            if route.cache {
-                key
-            } else {
+            if !route.cache {
                 format!("{key}, not used: the route has `cache = false`")
+            } else if told == Keyed::Unsure {
+                format!("{key}, not used: the cookies are not written as in RFC 6265 4.2.1")
+            } else {
+                key
             },
         ),
         ("cookies", cookies),

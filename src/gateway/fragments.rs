@@ -98,8 +98,8 @@ impl FragmentSource for PageFragments {
             self.headers(&request, route, host)
         });
         let target = url.target();
-        let (key, keyed) = cache_policy::key(&self.visit, &route.config, host, target, &outgoing);
-        let of_route = cache_policy::policy(&self.visit, &route.config, keyed);
+        let (key, told) = cache_policy::key(&self.visit, &route.config, host, target, &outgoing);
+        let of_route = cache_policy::policy(&self.visit, &route.config, told);
         let policy = Policy {
             cacheable: of_route.cacheable && !request.no_store && !sets_headers,
             whole: true,

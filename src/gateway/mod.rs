@@ -307,8 +307,8 @@ impl Gateway {
         let outgoing = Outgoing::new(visit, config, host, || {
             Arc::new(origin_request::fields(visit, config, host, Purpose::Page))
         });
-        let (key, keyed) = cache_policy::key(visit, config, host, visit.target(), &outgoing);
-        let policy = cache_policy::policy(visit, config, keyed);
+        let (key, told) = cache_policy::key(visit, config, host, visit.target(), &outgoing);
+        let policy = cache_policy::policy(visit, config, told);
         if visit.debug {
             *told_key = Some(key.clone());
         }

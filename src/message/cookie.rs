@@ -30,6 +30,29 @@ pub fn any(headers: &HeaderMap) -> bool {
     pairs(headers).next().is_some()
 }
 
+/// Whether the cookies are written as in RFC 6265 4.2.1, so that all who read them read the same: names that are tokens, values of
+/// plain bytes, perhaps in quotes, and `; ` between them. Elsewhere some leave out what others trim, or take a quote for the
+/// beginning of a value with semicolons in it.
+pub fn are_plain(headers: &HeaderMap) -> bool {
+    let is_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+    let is_plain = |byte: &u8| byte.is_ascii_graphic() && !b"\",;\\".contains(byte);
+    let one = |part: &[u8]| {
+        let Some(at) = part.iter().position(|byte| *byte == b'=') else {
+            return false;
+        };
+        let (name, value) = (&part[..at], &part[at + 1..]);
+        let quoted = value.strip_prefix(b"\"");
+        let value = quoted.map_or(Some(value), |rest| rest.strip_suffix(b"\""));
+        !name.is_empty()
+            && name.iter().all(is_token)
+            && value.is_some_and(|value| value.iter().all(is_plain))
+    };
+    headers.get_all(COOKIE).iter().all(|line| {
+        let mut parts = line.as_bytes().split(|byte| *byte == b';');
+        parts.next().is_some_and(one) && parts.all(|part| part.strip_prefix(b" ").is_some_and(one))
+    })
+}
+
 /// A Cookie header of those that `wanted` names, in the order sent; `None` when none of them came.
 pub fn keep(headers: &HeaderMap, wanted: impl Fn(&[u8]) -> bool) -> Option<HeaderValue> {
     let mut kept = Vec::new();
@@ -88,6 +111,34 @@ mod tests {
         let wanted: [(&[u8], &[u8]); 4] =
             [(b"a", b"1"), (b"b", b"x=y"), (b"c", b"3"), (b"", b"odd")];
         assert_eq!(read, wanted);
+    }
+
+    #[test]
+    fn only_cookies_that_all_read_alike_are_plain() {
+        for (lines, wanted) in [
+            (&[][..], true),
+            (&["a=1"], true),
+            (&["a=1; b=\"x\"; c="], true),
+            (&["a=1", "b=2"], true),
+            (&["a=x=y"], true),
+            (&[""], false),
+            (&["a =1"], false),
+            (&["a= 1"], false),
+            (&["a=1;b=2"], false),
+            (&["a=1;  b=2"], false),
+            (&["a=1 ; b=2"], false),
+            (&["a=1;"], false),
+            (&[";a=1"], false),
+            (&["a=1; odd"], false),
+            (&["=1"], false),
+            (&["x=\"; a=1; y=\""], false),
+            (&["a={\"b\":1}"], false),
+            (&["a=1,2"], false),
+            (&["a=\u{e4}"], false),
+            (&["a=\\1"], false),
+        ] {
+            assert_eq!(are_plain(&headers(lines)), wanted, "{lines:?}");
+        }
     }
 
     #[test]
