@@ -5,12 +5,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use async_compression::Level;
-use async_compression::tokio::write as codec;
+use async_compression::tokio::{bufread, write as codec};
 use bytes::Bytes;
 use futures::FutureExt;
 use http::HeaderMap;
 use http::header::CONTENT_ENCODING;
-use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::gateway::origin_request::Coding;
 
@@ -90,21 +90,23 @@ fn decode_one(coding: &str, body: &[u8], limit: usize) -> Result<Bytes, DecodeEr
         limit,
     };
     let written = match coding {
-        "gzip" | "x-gzip" => through(
-            codec::GzipDecoder::new(sink),
-            body,
-            codec::GzipDecoder::into_inner,
-        ),
+        // Of one member or several (RFC 1952 2.2).
+        "gzip" | "x-gzip" => {
+            let mut decoder = bufread::GzipDecoder::new(body);
+            decoder.multiple_members(true);
+            out_of(decoder, sink)
+        }
         "br" => through(
             codec::BrotliDecoder::new(sink),
             body,
             codec::BrotliDecoder::into_inner,
         ),
-        "zstd" => through(
-            codec::ZstdDecoder::new(sink),
-            body,
-            codec::ZstdDecoder::into_inner,
-        ),
+        // Of one frame or several (RFC 8878 3.1).
+        "zstd" => {
+            let mut decoder = bufread::ZstdDecoder::new(body);
+            decoder.multiple_members(true);
+            out_of(decoder, sink)
+        }
         // RFC 9110 8.4.1.2 means zlib; some send bare deflate, whose first byte cannot begin a zlib stream.
         "deflate" if body.first().is_some_and(|byte| byte & 0x0f == 8) => through(
             codec::ZlibDecoder::new(sink),
@@ -128,6 +130,22 @@ fn decode_one(coding: &str, body: &[u8], limit: usize) -> Result<Bytes, DecodeEr
             reason: error.to_string(),
         }),
     }
+}
+
+/// Reads all that a decoder of a whole body gives. It never waits either.
+fn out_of(decoder: impl AsyncRead + Unpin, mut sink: Sink) -> io::Result<Sink> {
+    let limit = sink.limit;
+    let mut decoder = decoder.take((limit as u64).saturating_add(1));
+    let read = async {
+        while decoder.read_buf(&mut sink.bytes).await? > 0 {}
+        io::Result::Ok(())
+    };
+    read.now_or_never()
+        .unwrap_or_else(|| Err(io::ErrorKind::WouldBlock.into()))?;
+    if sink.bytes.len() > limit {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    Ok(sink)
 }
 
 /// Writes a whole body through a coder. The sink never waits, so the future is done at once.
@@ -252,6 +270,22 @@ mod tests {
                 Err(DecodeError::TooLarge(100)),
                 "{coding:?}"
             );
+        }
+    }
+
+    #[test]
+    fn a_body_may_have_several_members() {
+        for coding in [Coding::Gzip, Coding::Zstd] {
+            let headers = encoded_as(coding.as_str());
+            let (one, other) = (encoded("one, ", coding), encoded("other", coding));
+            let both = Bytes::from([&one[..], &other[..]].concat());
+            assert_eq!(decode(&headers, &both, 10), Ok("one, other".into()));
+            assert_eq!(decode(&headers, &both, 9), Err(DecodeError::TooLarge(9)));
+            for more in [&b"x"[..], &one[..one.len() - 1]] {
+                let broken = Bytes::from([&both[..], more].concat());
+                let error = decode(&headers, &broken, 100).expect_err("it is broken");
+                assert!(matches!(error, DecodeError::Broken { .. }), "{error}");
+            }
         }
     }
 
