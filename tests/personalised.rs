@@ -379,6 +379,37 @@ async fn a_template_cannot_make_a_personal_page_cacheable() {
 }
 
 #[tokio::test]
+async fn what_a_page_adds_to_its_head_takes_nothing_out_of_it() {
+    let origin = Origin::start().await;
+    let add = [
+        ("Set-Cookie", "own=1"),
+        ("Vary", "X-Own"),
+        ("Content-Type", "text/xml"),
+    ]
+    .map(|(name, value)| format!("$add_header('{name}', '{value}')"))
+    .concat();
+    let page = format!("<esi:vars>{add}</esi:vars><esi:include src=\"/me\"/>");
+    let page = Reply::html(page)
+        .header("Set-Cookie", "page=1")
+        .header("Vary", "X-Page");
+    origin.on("/page", page);
+    let part = Reply::bare("part").header("Set-Cookie", "part=1");
+    origin.on("/me", part);
+    let gateway = Setup::composing(&origin)
+        .compose("head_wait = \"10s\"\nmerge_set_cookie = true")
+        .start()
+        .await;
+    let answer = gateway.get_as("/page", "session=ann").await;
+    answer.is(200, "part");
+    let all = |name: &str| answer.head.all(name);
+    assert_eq!(all("set-cookie"), ["page=1", "part=1", "own=1"]);
+    assert_eq!(all("content-type"), ["text/xml"]);
+    for name in ["x-own", "x-page", "cookie"] {
+        assert!(answer.lists("vary", name), "{answer:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_composed_page_is_never_not_modified_nor_partial() {
     let (_origin, gateway) = promising_page().await;
     for _ in 0..2 {
@@ -821,6 +852,36 @@ async fn what_an_include_lets_no_cache_keep_is_kept_by_none_behind_us() {
         }
     }
     assert_eq!(origin.count("/a"), 9);
+}
+
+#[tokio::test]
+async fn what_nobody_may_keep_is_known_before_it_comes() {
+    let origin = Origin::start().await;
+    let public = |body: &str| Reply::html(body).header("Cache-Control", "public, max-age=600");
+    origin.on("/asked", public("<esi:include src='/a' no-store='on'/>"));
+    origin.on("/a", public("a"));
+    origin.on("/said", public("<esi:include src='/b'/>"));
+    origin.on("/b", Reply::bare("b").header("Cache-Control", "no-store"));
+    origin.on("/varied", public("<esi:include src='/c'/>"));
+    origin.on("/c", public("c").header("Vary", "*"));
+    let gateway = Setup::composing(&origin).start().await;
+    for cookie in [None, Some("session=ann")] {
+        for (page, wanted) in [("/asked", "a"), ("/said", "b"), ("/varied", "c")] {
+            for round in 0..3 {
+                let asked = ask("GET", page);
+                let asked = cookie
+                    .iter()
+                    .fold(asked, |it, cookie| it.header("Cookie", cookie));
+                let answer = gateway.fetch(&asked).await;
+                answer.is(200, wanted);
+                let control = answer.header("cache-control");
+                // What an answer says is known from the last one.
+                let known = round > 0 || page == "/asked";
+                let wanted = ["private, no-cache", "private, no-store"][usize::from(known)];
+                assert_eq!(control, Some(wanted), "{page} {cookie:?} {round}");
+            }
+        }
+    }
 }
 
 #[tokio::test]

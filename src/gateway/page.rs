@@ -9,10 +9,11 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::header::{
-    ACCEPT_ENCODING, AGE, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, DATE,
-    ETAG, EXPIRES, IF_NONE_MATCH, LOCATION, SET_COOKIE,
+    ACCEPT_ENCODING, AGE, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LENGTH,
+    CONTENT_LOCATION, CONTENT_RANGE, CONTENT_TYPE, DATE, ETAG, EXPIRES, IF_NONE_MATCH,
+    LAST_MODIFIED, LOCATION, RETRY_AFTER, SERVER, SET_COOKIE,
 };
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::Instant;
 
@@ -464,11 +465,35 @@ fn edited(
             headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
         }
     }
-    headers.extend(added);
+    for name in added.keys().filter(|name| is_single(name)) {
+        headers.remove(name);
+    }
+    for (name, value) in &added {
+        headers.append(name, value.clone());
+    }
     if let Some(url) = edits.redirect {
         headers.insert(LOCATION, url);
     }
     wanted.unwrap_or(status)
+}
+
+/// Whether a field has one value, or one set of terms, so that what a template adds stands in the place of what was there.
+fn is_single(name: &HeaderName) -> bool {
+    [
+        AGE,
+        CACHE_CONTROL,
+        CONTENT_DISPOSITION,
+        CONTENT_LOCATION,
+        CONTENT_TYPE,
+        DATE,
+        ETAG,
+        EXPIRES,
+        LAST_MODIFIED,
+        LOCATION,
+        RETRY_AFTER,
+        SERVER,
+    ]
+    .contains(name)
 }
 
 /// The codings that the client takes, in one line.

@@ -30,6 +30,10 @@ pub(super) fn set_code(arguments: &Arguments<'_>, _: &mut Scope, host: &mut dyn 
     if !(200..=599).contains(&code) {
         return Err(arguments.wrong(0, "a status from 200 to 599"));
     }
+    // A page is whole, and there is one (RFC 9110 15.3.7, 15.4.5).
+    if matches!(code, 206 | 304) {
+        return Err(arguments.wrong(0, "a status other than 206 and 304"));
+    }
     let body = match arguments.value(1) {
         Value::Missing => None,
         _ => Some(arguments.text(1)?),
