@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::HeaderMap;
+use http::header::VARY;
 use moka::Expiry;
 use moka::notification::RemovalCause;
 use moka::sync::Cache;
@@ -14,6 +15,7 @@ use crate::cache::Missing;
 use crate::cache::epochs::{self, Epoch, Epochs, Purged};
 use crate::cache::key::{Asker, CacheKey, Variant, VaryRule};
 use crate::cache::object::Object;
+use crate::message::cache_control::CacheControl;
 
 /// Variants of one key; the oldest gives way.
 const MOST_VARIANTS: usize = 64;
@@ -23,6 +25,10 @@ const ENTRY_OVERHEAD: usize = 380;
 
 /// How long what has a validator is kept to be asked for, beyond its use without.
 const KEPT_FOR_VALIDATION: Duration = Duration::from_secs(86_400);
+
+/// So long is known of what cannot be asked about that it must not be used any more: its origin's failure is told as 504 (RFC 9111
+/// 5.2.2.2).
+const KEPT_FOR_ITS_TERMS: Duration = Duration::from_secs(600);
 
 /// How long a key is remembered not to be shareable, how many keys, and how many variants of one.
 const MARKED_FOR: Duration = Duration::from_secs(120);
@@ -49,6 +55,8 @@ struct Mark {
     credentials: bool,
     variant: Variant,
     at: Instant,
+    /// Nobody is to keep it: it said `no-store`, or varies by what no request tells.
+    no_store: bool,
 }
 
 impl Mark {
@@ -59,6 +67,14 @@ impl Mark {
     }
 }
 
+fn varies_by_all(response: &HeaderMap) -> bool {
+    let mut lines = response.get_all(VARY).iter();
+    lines.any(|line| {
+        let mut names = line.as_bytes().split(|byte| *byte == b',');
+        names.any(|name| name.trim_ascii() == b"*")
+    })
+}
+
 /// An entry goes when none of its variants is of use any more.
 struct UntilUseless;
 
@@ -67,6 +83,8 @@ impl Entry {
         let useful = self.0.iter().map(|object| {
             let validation = if object.has_validator() {
                 KEPT_FOR_VALIDATION
+            } else if object.must_revalidate() {
+                KEPT_FOR_ITS_TERMS
             } else {
                 Duration::ZERO
             };
@@ -216,6 +234,7 @@ impl Memory {
             credentials: asker.has_credentials(),
             variant: Variant::of(&VaryRule::names(response), asker.fields.all()),
             at: now,
+            no_store: CacheControl::read(response).no_store || varies_by_all(response),
         };
         self.marked.entry(key.clone()).and_upsert_with(|old| {
             let mut marks = vec![mark];
@@ -255,10 +274,11 @@ impl Memory {
         });
     }
 
-    /// Whether the answer to such a request was, `now`, not shareable lately.
-    pub fn is_marked(&self, key: &CacheKey, asker: Asker<'_>, now: Instant) -> bool {
-        let marks = self.marked.get(key);
-        marks.is_some_and(|marks| marks.iter().any(|mark| mark.concerns(asker, now)))
+    /// Whether the answer to such a request was, `now`, not shareable lately; and then, whether nobody was to keep it.
+    pub fn is_marked(&self, key: &CacheKey, asker: Asker<'_>, now: Instant) -> Option<bool> {
+        let marks = self.marked.get(key)?;
+        let mark = marks.iter().find(|mark| mark.concerns(asker, now))?;
+        Some(mark.no_store)
     }
 
     /// One number for what tells such a request from others under `key`, as far as it is known from what is stored.
@@ -383,8 +403,11 @@ mod tests {
         for value in &values {
             memory.mark(&key, Asker::new(&request(value)), &response);
         }
-        let is_marked =
-            |fields: &HeaderMap| memory.is_marked(&key, Asker::new(fields), Instant::now());
+        let is_marked = |fields: &HeaderMap| {
+            memory
+                .is_marked(&key, Asker::new(fields), Instant::now())
+                .is_some()
+        };
         let marked = |value: &&&'static str| is_marked(&request(value));
         assert_eq!(values.iter().filter(marked).count(), MOST_MARKS);
         // A user's personal answer marks the key for users alone.

@@ -68,7 +68,10 @@ pub enum Lookup {
     /// Nothing that this asker may have.
     Miss(Missing),
     /// Nothing, and the answers were not shareable lately: it is of no use to wait for somebody else's.
-    HitForMiss,
+    HitForMiss {
+        /// Whether nobody was to keep the last one.
+        no_store: bool,
+    },
 }
 
 /// Why there is nothing for an asker.
@@ -149,8 +152,10 @@ impl Cache {
                 Freshness::WhileRevalidating if stale => Lookup::Stale(object),
                 Freshness::WhileRevalidating | Freshness::Expired => Lookup::Expired(object),
             },
-            Err(_) if self.memory.is_marked(key, asker, now) => Lookup::HitForMiss,
-            Err(missing) => Lookup::Miss(missing),
+            Err(missing) => match self.memory.is_marked(key, asker, now) {
+                Some(no_store) => Lookup::HitForMiss { no_store },
+                None => Lookup::Miss(missing),
+            },
         }
     }
 

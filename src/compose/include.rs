@@ -165,7 +165,7 @@ impl<S: FragmentSource> Page<S> {
             Fetched::Later { expected, fragment } => {
                 let max_wait = request.max_wait;
                 let slot = self.slot(thread, scope, call, request);
-                let unknown = expected.is_none();
+                let unknown = expected.as_ref().is_none_or(S::is_personal);
                 self.slots[slot].part = self.expect_part(expected);
                 self.take_off(Flight::new(slot, fragment, max_wait));
                 wait_for(call, slot).or_else(|| unknown.then(|| self.let_head_leave()).flatten())
@@ -173,7 +173,7 @@ impl<S: FragmentSource> Page<S> {
         }
     }
 
-    /// One more fragment of which nothing is known: the head counts it as personal, and no further one would change that. So
+    /// One more fragment of which nothing is known, or that is personal: the head counts it so, and no further one would change that. So
     /// after a few of them it leaves, with the text before them, and the others are evaluated behind it.
     fn let_head_leave(&mut self) -> Option<Wait> {
         let left = self.before_head?.saturating_sub(1);

@@ -24,6 +24,11 @@ pub trait FragmentSource: Send + Sync + 'static {
     /// back with [`Part`], and whoever writes the head folds it.
     type Policy: Send + Sync + 'static;
 
+    /// Whether a part of this policy makes the page its visitor's, so that it matters less what others are.
+    fn is_personal(_: &Self::Policy) -> bool {
+        false
+    }
+
     /// Gives the fragment at once when it is at hand, else a future that fetches it.
     ///
     /// The future does nothing before it is polled for the first time: compose polls at most `concurrency` of them at a

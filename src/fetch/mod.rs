@@ -229,7 +229,7 @@ impl Fetcher {
                     return Box::pin(joined).await;
                 }
                 Some(Lookup::Miss(missing)) => CacheUse::Miss(why(missing)),
-                Some(Lookup::HitForMiss) => CacheUse::HitForMiss,
+                Some(Lookup::HitForMiss { .. }) => CacheUse::HitForMiss,
                 _ => CacheUse::Pass,
             };
             self.bring(ask, used, None, None).await
@@ -365,7 +365,7 @@ impl Fetcher {
                 ask.notes.cache(CacheUse::Hit);
                 Ok(Fetched::Stored(object, CacheUse::Hit))
             }
-            Lookup::HitForMiss => {
+            Lookup::HitForMiss { .. } => {
                 lead.land(Landed::Personal);
                 self.bring(ask, CacheUse::HitForMiss, None, None).await
             }

@@ -82,6 +82,10 @@ pub struct Plain {
 impl FragmentSource for PageFragments {
     type Policy = PartPolicy;
 
+    fn is_personal(policy: &PartPolicy) -> bool {
+        !policy.is_shared()
+    }
+
     fn fetch(&self, request: FragmentRequest, _memo: Option<&Memo>) -> Fetched<PartPolicy> {
         let url = Arc::clone(&request.url);
         let host = without_default_port(url.authority(), url.scheme());
@@ -107,7 +111,10 @@ impl FragmentSource for PageFragments {
         };
         let now = Instant::now();
         let mut found = None;
-        let mut expected = None;
+        // What is not to be stored by anybody is known before it comes.
+        let mut expected = request
+            .no_store
+            .then(|| PartPolicy::personal().or_no_store(true));
         if policy.cacheable && request.method == FragmentMethod::Get {
             let keeps =
                 bundle::keeps(&request, route) && policy.control == RequestControl::default();
@@ -157,7 +164,9 @@ impl FragmentSource for PageFragments {
                     }
                 }
                 // Not shareable lately: it counts as personal.
-                Lookup::HitForMiss => {}
+                Lookup::HitForMiss { no_store } => {
+                    expected = no_store.then(|| PartPolicy::personal().or_no_store(true));
+                }
             }
             found = Some(at_hand);
         }
