@@ -4,6 +4,9 @@ mod support;
 
 use std::time::Duration;
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
 use support::{Answer, Client, End, Gate, Gateway, Origin, Reply, Setup, ask, each, within};
 
 /// How often a slow peer sends its next byte. It is what makes it slow, not a wait for something to happen.
@@ -157,6 +160,51 @@ async fn a_client_that_does_not_read_is_cut_off() {
     let mut client = gateway.client().await;
     client.send(ask("GET", "/big").bytes()).await;
     origin.abandoned("/big").await;
+}
+
+#[tokio::test]
+async fn nor_may_it_leave_small_answers_untaken_by_http2() {
+    fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
+        let length = u8::try_from(payload.len()).expect("a short frame");
+        let mut bytes = vec![0, 0, length, kind, flags, 0, 0, 0, stream];
+        bytes.extend_from_slice(payload);
+        bytes
+    }
+    let origin = Origin::start().await;
+    let kept = Reply::text("fine").header("Cache-Control", "max-age=60");
+    origin.on("/x", kept);
+    let gateway = limited(&origin, "write_timeout = \"1s\"").await;
+    gateway.get("/x").await.is(200, "fine");
+    let mut client = within("a connection", TcpStream::connect(gateway.http))
+        .await
+        .expect("the gateway listens");
+    // SETTINGS_INITIAL_WINDOW_SIZE 0: nothing may be sent of any body.
+    let settings = frame(4, 0, 0, &[0, 4, 0, 0, 0, 0]);
+    let head = b"\x82\x86\x44\x02/x\x41\x0fwww.example.com";
+    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    bytes.extend(settings);
+    for stream in [1, 3] {
+        bytes.extend(frame(1, 5, stream, head));
+    }
+    let mut written = client.write_all(&bytes).await;
+    within("the connection to close", async {
+        let mut head = [0; 9];
+        while written.is_ok() && client.read_exact(&mut head).await.is_ok() {
+            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+            let mut payload = vec![0; length as usize];
+            if client.read_exact(&mut payload).await.is_err() {
+                break;
+            }
+            // It is alive: pings are answered.
+            if (head[3], head[4]) == (6, 0) {
+                written = client.write_all(&frame(6, 1, 0, &payload)).await;
+            }
+        }
+    })
+    .await;
+    assert_eq!(origin.count("/x"), 1);
+    let metrics = gateway.admin("/metrics").await.text();
+    assert!(metrics.contains("\"server.write_timeout\"} 1"), "{metrics}");
 }
 
 #[tokio::test]

@@ -132,9 +132,15 @@ where
     });
     let connection = builder.serve_connection(socket, service);
     tokio::pin!(connection);
+    let does_not_read = async {
+        tokio::select! {
+            () = stalled.notified() => {}
+            () = visits.activity.untaken(limits.write_timeout) => {}
+        }
+    };
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = stalled.notified() => {
+        () = does_not_read => {
             limits.hit.tell("server.write_timeout");
             return tracing::debug!(peer = %visits.facts.peer, "a client did not read");
         }
@@ -216,15 +222,18 @@ impl<H: Handler> Visits<H> {
     fn download(
         &self,
         response: Response<Body>,
-        answering: Answering,
+        mut answering: Answering,
         version: Version,
         stalled: Option<Arc<Notify>>,
     ) -> Response<Download> {
-        // A small body at hand keeps nothing but itself waiting.
+        // A small body at hand keeps nothing but itself waiting: all of a connection are watched together.
         let small = response
             .body()
             .as_full()
             .is_some_and(|bytes| bytes.len() <= SMALL);
+        if small && stalled.is_some() {
+            answering.is_at_hand();
+        }
         let stall = stalled
             .filter(|_| !small)
             .map(|stalled| StallWatch::new(self.limits.write_timeout, stalled));

@@ -34,6 +34,10 @@ struct State {
     head_since: Option<Instant>,
     /// HTTP/2: frames come between requests, so that bytes alone begin no head.
     multiplexed: bool,
+    /// Bodies at hand that the client has not taken.
+    untaken: usize,
+    /// When it took the last one, or was given the first.
+    untaken_since: Instant,
 }
 
 impl Activity {
@@ -45,6 +49,8 @@ impl Activity {
                 idle_since: Instant::now(),
                 head_since: None,
                 multiplexed: false,
+                untaken: 0,
+                untaken_since: Instant::now(),
             }),
             unframed: AtomicBool::new(false),
         })
@@ -56,7 +62,26 @@ impl Activity {
         state.requests += 1;
         state.head_since = None;
         state.multiplexed = multiplexed;
-        Answering(Arc::clone(self))
+        Answering {
+            activity: Arc::clone(self),
+            untaken: false,
+        }
+    }
+
+    /// Ends when bodies at hand have been there for so long and the client has taken none of them.
+    pub async fn untaken(&self, timeout: Duration) {
+        loop {
+            let now = Instant::now();
+            let since = {
+                let state = self.lock();
+                (state.untaken > 0).then_some(state.untaken_since)
+            };
+            let over = since.unwrap_or(now) + timeout;
+            if over <= now {
+                return;
+            }
+            tokio::time::sleep_until(over).await;
+        }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
@@ -90,26 +115,44 @@ impl Activity {
 }
 
 /// A request that is being answered.
-pub struct Answering(Arc<Activity>);
+pub struct Answering {
+    activity: Arc<Activity>,
+    /// Its body is at hand and not taken.
+    untaken: bool,
+}
 
 impl Answering {
     /// Its body has no framing (HTTP/1.0): until it has [ended](Self::ended), nothing but a reset tells a cut one from a whole
     /// one.
     pub fn is_unframed(&self) {
-        self.0.unframed.store(true, Ordering::Relaxed);
+        self.activity.unframed.store(true, Ordering::Relaxed);
     }
 
     /// The body without framing has come to its end.
     pub fn ended(&self) {
-        self.0.unframed.store(false, Ordering::Relaxed);
+        self.activity.unframed.store(false, Ordering::Relaxed);
+    }
+
+    /// Its whole body is at hand, and is the client's to [take](Activity::untaken).
+    pub fn is_at_hand(&mut self) {
+        let mut state = self.activity.lock();
+        if state.untaken == 0 {
+            state.untaken_since = Instant::now();
+        }
+        state.untaken += usize::from(!self.untaken);
+        self.untaken = true;
     }
 }
 
 impl Drop for Answering {
     fn drop(&mut self) {
-        let mut state = self.0.lock();
+        let mut state = self.activity.lock();
         state.requests -= 1;
         state.idle_since = Instant::now();
+        if self.untaken {
+            state.untaken -= 1;
+            state.untaken_since = state.idle_since;
+        }
     }
 }
 
