@@ -163,6 +163,31 @@ async fn a_client_that_does_not_read_is_cut_off() {
 }
 
 #[tokio::test]
+async fn one_that_has_left_is_seen_behind_whatever_it_has_sent() {
+    // Behind its request, and some more of that when the request has arrived.
+    for (with_it, later) in [
+        ("", ""),
+        ("G", ""),
+        ("", "G"),
+        ("G", "ET"),
+        ("G", &"x".repeat(100_000)),
+    ] {
+        let origin = Origin::start().await;
+        let gate = Gate::new();
+        origin.on("/x", Reply::text("late").behind(&gate));
+        let gateway = limited(&origin, "").await;
+        let mut client = gateway.client().await;
+        let mut bytes = ask("GET", "/x").bytes();
+        bytes.extend_from_slice(with_it.as_bytes());
+        client.send(bytes).await;
+        origin.arrived_in_all(1).await;
+        client.send(later.as_bytes().to_vec()).await;
+        drop(client);
+        origin.abandoned("/x").await;
+    }
+}
+
+#[tokio::test]
 async fn nor_may_it_leave_small_answers_untaken_by_http2() {
     fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
         let length = u8::try_from(payload.len()).expect("a short frame");

@@ -6,17 +6,20 @@
 
 use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
 use crate::server::Limits;
+
+/// How often it is looked whether a client has left that has sent more than its request.
+const LOOK_FOR_LEAVE: Duration = Duration::from_millis(500);
 
 /// What a connection is at: shared by its socket and its requests.
 pub struct Activity {
@@ -89,6 +92,12 @@ impl Activity {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether one HTTP/1 request is being answered.
+    fn is_answering(&self) -> bool {
+        let state = self.lock();
+        state.requests > 0 && !state.multiplexed
+    }
+
     /// Whether a head has begun to come.
     fn has_begun(&self) -> bool {
         self.lock().head_since.is_some()
@@ -156,13 +165,29 @@ impl Drop for Answering {
     }
 }
 
-/// A stream that can be closed so that its reader sees it broken off.
+/// A stream that can be closed so that its reader sees it broken off, and tells when its other side has closed.
 pub trait Break {
     /// Whether a close, also the one at the end of the process, is to be a reset (RFC 9293 3.10.5).
     fn break_on_close(&self, wanted: bool);
+
+    /// Whether the other side has closed, whatever may be left to read before that; pending, and to be woken, as long as there is
+    /// nothing to read.
+    fn poll_closed(&self, context: &mut Context<'_>) -> Poll<bool>;
 }
 
 impl Break for TcpStream {
+    fn poll_closed(&self, context: &mut Context<'_>) -> Poll<bool> {
+        if ready!(self.poll_read_ready(context)).is_err() {
+            return Poll::Ready(true);
+        }
+        let readiness = pin!(self.ready(Interest::READABLE));
+        match readiness.poll(context) {
+            Poll::Ready(Ok(readiness)) => Poll::Ready(readiness.is_read_closed()),
+            Poll::Ready(Err(_)) => Poll::Ready(true),
+            Poll::Pending => Poll::Ready(false),
+        }
+    }
+
     fn break_on_close(&self, wanted: bool) {
         let linger = wanted.then_some(Duration::ZERO);
         if let Err(error) = socket2::SockRef::from(self).set_linger(linger) {
@@ -175,17 +200,29 @@ impl<S: Break> Break for tokio_rustls::server::TlsStream<S> {
     fn break_on_close(&self, wanted: bool) {
         self.get_ref().0.break_on_close(wanted);
     }
+
+    fn poll_closed(&self, context: &mut Context<'_>) -> Poll<bool> {
+        self.get_ref().0.poll_closed(context)
+    }
 }
 
 impl<S: Break + ?Sized> Break for Box<S> {
     fn break_on_close(&self, wanted: bool) {
         (**self).break_on_close(wanted);
     }
+
+    fn poll_closed(&self, context: &mut Context<'_>) -> Poll<bool> {
+        (**self).poll_closed(context)
+    }
 }
 
 /// A pipe in memory knows no reset; benches speak with a connection through one.
 impl Break for tokio::io::DuplexStream {
     fn break_on_close(&self, _: bool) {}
+
+    fn poll_closed(&self, _: &mut Context<'_>) -> Poll<bool> {
+        Poll::Pending
+    }
 }
 
 /// How an HTTP/2 connection begins (RFC 9113 3.4); no request of HTTP/1 begins so.
@@ -240,6 +277,8 @@ pub struct Socket<S: Break> {
     limits: Arc<Limits>,
     read_timer: Pin<Box<Sleep>>,
     write_timer: Option<Pin<Box<Sleep>>>,
+    /// When it is looked whether a client that has sent more than its request has left.
+    leave_timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S: Break> Socket<S> {
@@ -254,6 +293,31 @@ impl<S: Break> Socket<S> {
             limits,
             read_timer,
             write_timer: None,
+            leave_timer: None,
+        }
+    }
+
+    /// Breaks off when the client has left while its request is being answered. hyper sees that for itself only as long as nothing
+    /// comes behind the request: one byte more, and it does not read before it has answered.
+    fn poll_left(&mut self, context: &mut Context<'_>) -> io::Result<()> {
+        if !self.activity.is_answering() {
+            self.leave_timer = None;
+            return Ok(());
+        }
+        loop {
+            match self.stream.poll_closed(context) {
+                Poll::Pending => return Ok(()),
+                Poll::Ready(true) => return Err(io::ErrorKind::ConnectionAborted.into()),
+                Poll::Ready(false) => {}
+            }
+            // What has come keeps the system from telling what comes behind it.
+            let timer = self
+                .leave_timer
+                .get_or_insert_with(|| Box::pin(tokio::time::sleep(LOOK_FOR_LEAVE)));
+            if timer.as_mut().poll(context).is_pending() {
+                return Ok(());
+            }
+            timer.as_mut().reset(Instant::now() + LOOK_FOR_LEAVE);
         }
     }
 
@@ -402,6 +466,7 @@ impl<S: AsyncWrite + Break + Unpin> AsyncWrite for Socket<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.mind_framing();
+        self.poll_left(context)?;
         let flushed = Pin::new(&mut self.stream).poll_flush(context);
         self.mind_write(flushed, context)
     }
