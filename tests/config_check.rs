@@ -229,6 +229,28 @@ fn server(address: &str, weight: u32) -> ServerEntry {
 }
 
 #[test]
+fn a_level_that_nobody_has_is_refused() {
+    let rest = EXAMPLE.replace("level = \"info\"", "level = \"{}\"");
+    assert_ne!(rest, EXAMPLE);
+    for (level, accepted) in [
+        ("WARN", true),
+        ("off", true),
+        ("info,marquetry::cache=debug", true),
+        ("hyper=debug, warn", true),
+        ("marquetry", true),
+        ("warning", false),
+        ("notice", false),
+        ("loud", false),
+        ("info,loud", false),
+        ("", false),
+    ] {
+        let text = rest.replace("{}", level);
+        let read = Config::parse(&text, Path::new("a.toml"));
+        assert_eq!(read.is_ok(), accepted, "{level}");
+    }
+}
+
+#[test]
 fn the_example_shows_every_default() {
     let (config, warnings) =
         Config::parse(EXAMPLE, Path::new("examples/marquetry.toml")).expect("no faults");

@@ -175,7 +175,13 @@ async fn one_that_has_left_is_seen_behind_whatever_it_has_sent() {
         let origin = Origin::start().await;
         let gate = Gate::new();
         origin.on("/x", Reply::text("late").behind(&gate));
-        let gateway = limited(&origin, "").await;
+        // Nothing else ends it in time.
+        let gateway = Setup::new()
+            .upstream("app", &origin, "first_byte_timeout = \"5m\"")
+            .route("/", "app", "")
+            .compose("page_timeout = \"5m\"")
+            .start()
+            .await;
         let mut client = gateway.client().await;
         let mut bytes = ask("GET", "/x").bytes();
         bytes.extend_from_slice(with_it.as_bytes());

@@ -12,7 +12,7 @@ mod vector;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -121,13 +121,15 @@ async fn judged(vector: Arc<Vector>) -> (String, Vec<Difference>) {
 struct Tally {
     passed: usize,
     failed: usize,
+    /// Something of it could not be written.
+    lost: bool,
 }
 
 impl Tally {
     fn tell(&mut self, name: &str, differences: &[Difference]) {
         if differences.is_empty() {
             self.passed += 1;
-            print(&format!("ok {name}\n"));
+            self.print(&format!("ok {name}\n"));
             return;
         }
         self.failed += 1;
@@ -140,21 +142,28 @@ impl Tally {
                 let _ = writeln!(text, "        {line}");
             }
         }
-        print(&text);
+        self.print(&text);
     }
 
-    fn close(self) -> ExitCode {
-        print(&format!("{} passed, {} failed\n", self.passed, self.failed));
-        if self.failed == 0 {
+    fn close(mut self) -> ExitCode {
+        self.print(&format!("{} passed, {} failed\n", self.passed, self.failed));
+        if self.failed == 0 && !self.lost {
             ExitCode::SUCCESS
         } else {
             ExitCode::FAILURE
         }
     }
-}
 
-/// Nobody may read standard output; the exit code still tells the outcome.
-fn print(text: &str) {
-    let mut out = std::io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    /// To standard output. Where nobody reads that any more, the exit code still tells the outcome.
+    fn print(&mut self, text: &str) {
+        let mut out = std::io::stdout().lock();
+        let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+        if let Err(error) = written
+            && error.kind() != ErrorKind::BrokenPipe
+            && !self.lost
+        {
+            self.lost = true;
+            eprintln!("marquetry: standard output cannot be written: {error}");
+        }
+    }
 }

@@ -61,7 +61,14 @@ async fn open(port: u16) -> Result<ExitCode, String> {
         listen: loopback(admin_port),
         token_file: None,
     });
-    let bound = wire::bind(&settled).map_err(|error| with_advice(&error, port))?;
+    let bound = match wire::bind(&settled) {
+        Ok(bound) => bound,
+        Err(error @ StartError::Listen { .. }) => {
+            eprintln!("marquetry: {}", with_advice(&error, port));
+            return Ok(ExitCode::from(super::WRONG));
+        }
+        Err(error) => return Err(error.to_string()),
+    };
     addresses.gateway = bound
         .addresses()
         .http
@@ -92,11 +99,6 @@ fn serve<H: Handler>(listener: Listener, handler: H, drain: &Drain) {
 }
 
 fn with_advice(error: &StartError, port: u16) -> String {
-    match error {
-        StartError::Listen { .. } => format!(
-            "{error}\ntry another port: marquetry demo --port {}",
-            port.wrapping_add(10)
-        ),
-        _ => error.to_string(),
-    }
+    let other = port.wrapping_add(10);
+    format!("{error}\ntry another port: marquetry demo --port {other}")
 }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use crate::cache::order::Order;
+use crate::cache::order::{Order, OrderError};
 use crate::cli::admin::{self, AdminArguments, AdminError};
 
 /// What to purge, and where.
@@ -41,7 +41,12 @@ pub fn purge(arguments: PurgeArguments) -> ExitCode {
         soft: arguments.soft,
     };
     if let Err(error) = order.check() {
-        eprintln!("marquetry: {error}");
+        match error {
+            OrderError::Nothing => {
+                eprintln!("marquetry: nothing to purge: name URLs, --key, --prefix or --all");
+            }
+            error => eprintln!("marquetry: {error}"),
+        }
         return ExitCode::from(super::WRONG);
     }
     admin::run(send(&order, &arguments.admin, arguments.json))

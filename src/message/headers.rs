@@ -217,7 +217,8 @@ fn is_key(name: &str) -> bool {
 
 /// Removes what was true of a document before it was composed and is not true of the page: what speaks of its bytes, its age, its
 /// keys, and what it says to caches in front of us apart from `Cache-Control` (RFC 9213 fields of whatever cache, nginx's
-/// `X-Accel-Expires`, Akamai's `Edge-Control`): they obey it before `private`, and it was said of the skeleton alone.
+/// `X-Accel-Expires`, Akamai's `Edge-Control`): they obey it before `private`, and it was said of the skeleton alone. `X-Esi` says that there
+/// are tags: whoever believes it of the page takes text of a fragment for some.
 pub fn remove_skeleton_only(headers: &mut HeaderMap) {
     remove_where(headers, |name| {
         matches!(
@@ -236,6 +237,7 @@ pub fn remove_skeleton_only(headers: &mut HeaderMap) {
                 | "age"
                 | "expires"
                 | "pragma"
+                | "x-esi"
         ) || is_for_other_caches(name)
             || is_key(name)
     });
@@ -431,6 +433,7 @@ mod tests {
             ("cdn-cache-control", "max-age=9"),
             ("cloudflare-cdn-cache-control", "max-age=9"),
             ("edge-control", "max-age=9"),
+            ("x-esi", "1"),
             ("x-accel-expires", "9"),
             ("cache-control", "private"),
         ]);

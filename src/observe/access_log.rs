@@ -244,12 +244,14 @@ impl Scribe {
 
     fn flush(&mut self) {
         let result = self.out.flush();
+        // What is written before that may only have been put into the buffer.
+        self.failing &= result.is_err();
         self.note(result);
     }
 
     fn note(&mut self, result: io::Result<()>) {
         match result {
-            Ok(()) => self.failing = false,
+            Ok(()) => {}
             Err(error) if !self.failing => {
                 self.failing = true;
                 tracing::error!(%error, "the access log cannot be written");

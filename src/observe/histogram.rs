@@ -46,7 +46,7 @@ impl Histogram {
 
 impl EncodeMetric for Histogram {
     fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
-        let ends = BUCKETS.iter().copied().chain([f64::MAX]);
+        let ends = BUCKETS.iter().copied().chain([f64::INFINITY]);
         let counts = self
             .0
             .buckets
@@ -65,4 +65,27 @@ impl EncodeMetric for Histogram {
 
 impl TypedMetric for Histogram {
     const TYPE: MetricType = MetricType::Histogram;
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::encoding::text::encode;
+    use prometheus_client::registry::Registry;
+
+    use super::*;
+
+    #[test]
+    fn the_last_bucket_has_no_end() {
+        let histogram = Histogram::default();
+        histogram.observe(Duration::from_secs(1_000_000));
+        let mut registry = Registry::default();
+        registry.register("page_seconds", "Pages", histogram);
+        let mut text = String::new();
+        encode(&mut text, &registry).expect("a string takes all");
+        assert!(
+            text.contains("page_seconds_bucket{le=\"+Inf\"} 1\n"),
+            "{text}"
+        );
+        assert!(text.contains("page_seconds_count 1\n"), "{text}");
+    }
 }

@@ -183,7 +183,7 @@ impl Measured {
     }
 }
 
-/// The course of a run. The last stretch is as long as the run was in it.
+/// The course of a run. The last stretch is as long as the run was in it; one of less than half a width tells no rate of its own.
 fn course(tally: &Tally) -> Vec<Moment> {
     let width = tally.timeline.width as f64;
     let end = tally.elapsed.as_secs_f64();
@@ -203,7 +203,15 @@ fn course(tally: &Tally) -> Vec<Moment> {
             p99: stretch.quantile(0.99),
         }
     });
-    moments.collect()
+    let mut moments: Vec<Moment> = moments.collect();
+    let full = moments.len().saturating_sub(1) as f64 * width;
+    if moments.len() > 1 && end - full < width / 2.0 {
+        let errors = moments.pop().map_or(0, |last| last.errors);
+        if let Some(last) = moments.last_mut() {
+            last.errors += errors;
+        }
+    }
+    moments
 }
 
 impl Report {

@@ -5,7 +5,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use crate::bench::duel::{Duel, Ratio};
 use crate::bench::pages::Page;
 use crate::bench::report::plot::{self, Axis, Series};
-use crate::bench::report::text::{bytes, seconds};
+use crate::bench::report::text::{bytes, digits, seconds};
 use crate::bench::report::{Measured, Quantiles, Report, waterfall};
 use crate::bench::tally::Latency;
 
@@ -145,7 +145,7 @@ fn ratios(report: &Report) -> Markup {
     let cell = |ratio: &Option<Ratio>, figure: fn(&Ratio) -> f64| {
         ratio
             .as_ref()
-            .map_or("–".to_owned(), |it| format!("{:.2}", figure(it)))
+            .map_or("–".to_owned(), |it| digits(figure(it)))
     };
     html! {
         h2 { "The first as a multiple of the second" }

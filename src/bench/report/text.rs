@@ -32,9 +32,22 @@ pub fn draw(report: &Report) -> String {
 
 fn times(ratio: &Ratio) -> String {
     format!(
-        "{:.2}  ({:.2} to {:.2})",
-        ratio.median, ratio.least, ratio.most
+        "{}  ({} to {})",
+        digits(ratio.median),
+        digits(ratio.least),
+        digits(ratio.most)
     )
+}
+
+/// A ratio with two places, and more where these would tell nothing of it.
+pub fn digits(ratio: f64) -> String {
+    let small = ratio > 0.0 && ratio < 0.1;
+    let places = if small {
+        1.0 - ratio.log10().floor()
+    } else {
+        2.0
+    };
+    format!("{ratio:.0$}", places.min(9.0) as usize)
 }
 
 fn one(out: &mut String, report: &Report, target: &Measured) {
@@ -163,6 +176,20 @@ pub fn bytes(count: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_ratio_is_told_with_as_many_places_as_it_needs() {
+        for (ratio, wanted) in [
+            (0.0, "0.00"),
+            (1.0, "1.00"),
+            (12.345, "12.35"),
+            (0.1, "0.10"),
+            (0.0029, "0.0029"),
+            (0.05, "0.050"),
+        ] {
+            assert_eq!(digits(ratio), wanted);
+        }
+    }
     use crate::bench::report::tests::{settings, tally};
 
     #[test]

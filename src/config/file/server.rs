@@ -17,7 +17,6 @@ use crate::config::file::setting::{
 use crate::config::file::table::Table;
 use crate::config::size::ByteSize;
 use crate::config::{AccessLog, AdminConfig, LogConfig, ServerConfig, TlsConfig};
-use crate::diagnostic::nearest;
 
 /// `[server]`.
 pub(super) fn server(
@@ -166,12 +165,17 @@ pub(super) fn log(table: Option<Table<'_>>, place: &Place) -> LogConfig {
 
 const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
 
-/// A level, or directives. A bare word close to a level is taken for a slip, though it could name a target.
+/// A level, or directives. A bare word is a level or a target of ours: any other one would name a target that nobody has, and silence all.
 fn level(setting: &Setting<'_>) -> Option<String> {
     let accepted = "\"error\", \"warn\", \"info\", \"debug\", \"trace\", or directives such as \"info,marquetry::cache=debug\"";
     setting.parsed(accepted, |text| {
-        let slip = nearest(text, LEVELS).is_some_and(|level| !level.eq_ignore_ascii_case(text));
-        let filter = !text.trim().is_empty() && !slip && EnvFilter::try_new(text).is_ok();
+        let is_meant = |word: &str| {
+            word.contains(['=', '['])
+                || word.starts_with("marquetry")
+                || LEVELS.iter().any(|level| level.eq_ignore_ascii_case(word))
+        };
+        let filter =
+            text.split(',').map(str::trim).all(is_meant) && EnvFilter::try_new(text).is_ok();
         filter.then(|| text.to_owned())
     })
 }
