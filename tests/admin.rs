@@ -4,7 +4,7 @@
 mod support;
 
 use serde_json::Value;
-use support::{Client, Gate, Gateway, Origin, Reply, Setup, ask};
+use support::{Client, Gate, Gateway, Origin, Reply, Setup, ask, within};
 
 const SECRETS: &[&str] = &["s3cret-session", "czNjcmV0"];
 
@@ -152,6 +152,63 @@ async fn each_request_leaves_one_line_of_json() {
     for line in gateway.stdout().iter().chain(&gateway.stderr()) {
         holds_no_secret(line);
     }
+}
+
+#[tokio::test]
+async fn so_does_one_that_is_refused_for_its_head() {
+    let limits = "max_request_head = \"32KiB\"\nmax_request_body = \"1KiB\"";
+    let (_origin, gateway) = site(limits).await;
+    let host = "Host: www.example.com\r\n";
+    // Without a path: it could not be read, or that depends on how much of it came at once.
+    let rows = [
+        ("/no-host", 400, "GET /no-host HTTP/1.1\r\n".to_owned()),
+        ("/two", 400, format!("GET /two HTTP/1.1\r\n{host}{host}")),
+        ("/%2e%2f", 400, format!("GET /%2e%2f HTTP/1.1\r\n{host}")),
+        ("/trace", 405, format!("TRACE /trace HTTP/1.1\r\n{host}")),
+        (
+            "/long",
+            413,
+            format!("POST /long HTTP/1.1\r\n{host}Content-Length: 1025\r\n"),
+        ),
+        (
+            "",
+            431,
+            format!("GET / HTTP/1.1\r\n{host}X: {}\r\n", "x".repeat(33_000)),
+        ),
+        ("", 400, format!("GET / HTTP/1.1\r\n{host}X Y: z\r\n")),
+    ];
+    for (path, status, head) in rows {
+        let mut client = gateway.client().await;
+        client.send(format!("{head}\r\n")).await;
+        let answer = client.answer().await;
+        assert_eq!(answer.status, status, "{head:.60}");
+        let line = within(&format!("the line of {head:.40}"), async {
+            loop {
+                let lines = gateway.stdout();
+                let mut lines = lines
+                    .iter()
+                    .filter(|line| line.starts_with('{'))
+                    .map(|line| json(line));
+                let fits = |line: &serde_json::Value| {
+                    line["status"] == status && (path.is_empty() || line["path"] == path)
+                };
+                if let Some(line) = lines.find(fits) {
+                    break line;
+                }
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        assert!(line["reason"].is_string(), "{line}");
+        if !path.is_empty() {
+            assert_eq!(answer.header("x-request-id"), line["request_id"].as_str());
+            assert!(answer.lists("via", "1.1 marquetry"), "{answer:?}");
+        }
+        assert_eq!(answer.header("allow").is_some(), status == 405);
+    }
+    let refused = gateway.metric("marquetry_requests_total", "status=\"400\"");
+    let refused = refused.await;
+    assert!((refused - 4.0).abs() < 0.5, "{refused}");
 }
 
 #[tokio::test]

@@ -24,7 +24,7 @@ use crate::observe::Observer;
 use crate::observe::metrics::{RouteMetrics, UpstreamMetrics};
 use crate::observe::outcome::Outcome;
 use crate::observe::span::Notes;
-use crate::server::handler::Handler;
+use crate::server::handler::{Handler, Refused};
 use crate::upstream::error::UpstreamError;
 
 /// Answers the requests of one balancer's listener.
@@ -48,10 +48,9 @@ impl Balancer {
     }
 
     async fn answer(&self, gateway: &Gateway, request: Request, from: &Connection) -> Response {
-        let version = request.version();
         let (visit, body) = match Visit::new(request, from, &gateway.trust) {
             Ok(visit) => visit,
-            Err(refused) => return respond::refusal(&refused.into(), version),
+            Err(turned) => return gateway.turn_away(*turned, from, Some(self.by())),
         };
         let page = gateway.observer.page(&visit.start(Instant::now()));
         let trace = page.trace();
@@ -64,6 +63,7 @@ impl Balancer {
             Ok(response) => (response, Some(span)),
             Err(error) => {
                 tell(&error, &visit);
+                trace.failed(&error);
                 if let Some(setting) = error.limit() {
                     gateway.observer.limit_hit(setting);
                 }
@@ -83,6 +83,11 @@ impl Balancer {
             response.headers_mut().insert(headers::X_REQUEST_ID, id);
         }
         response.map(|body| watched(body, page, span))
+    }
+
+    /// What stands in the place of a route in records.
+    fn by(&self) -> (&RouteMetrics, &UpstreamMetrics) {
+        (&self.route, &self.upstream_metrics)
     }
 
     /// To a server, as soon as one is free.
@@ -145,5 +150,10 @@ impl Handler for Balancer {
     async fn handle(&self, request: Request, from: &Connection) -> Response {
         let gateway = self.gateway.now();
         self.answer(&gateway, request, from).await
+    }
+
+    fn refused(&self, refused: &Refused<'_>, response: &mut Response, from: &Connection) {
+        let by = Some(self.by());
+        self.gateway.now().refused(refused, response, from, by);
     }
 }

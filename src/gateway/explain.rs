@@ -49,7 +49,7 @@ impl Gateway {
         from: &Connection,
         fetch: bool,
     ) -> Result<Vec<Line>, GatewayError> {
-        let (visit, _) = Visit::new(request, from, &self.trust)?;
+        let (visit, _) = Visit::new(request, from, &self.trust).map_err(|turned| turned.reason)?;
         let route = self
             .routes
             .find(&visit.host, visit.path())

@@ -25,6 +25,7 @@ pub mod page_head;
 pub mod page_tag;
 pub mod purge;
 pub mod range;
+mod refused;
 pub mod reload;
 pub mod remembered;
 pub mod respond;
@@ -213,10 +214,9 @@ impl Gateway {
         from: &Connection,
     ) -> impl Future<Output = Response> + Send {
         async move {
-            let version = request.version();
             let (visit, body) = match Visit::new(request, from, &self.trust) {
                 Ok(visit) => visit,
-                Err(refused) => return respond::refusal(&refused.into(), version),
+                Err(turned) => return self.turn_away(*turned, from, None),
             };
             let visit = Arc::new(visit);
             let came = Instant::now();
@@ -224,6 +224,7 @@ impl Gateway {
             let walked = self.walk(&visit, body, page.trace(), came).await;
             let answer = walked.unwrap_or_else(|error| {
                 tell(&error, &visit);
+                page.trace().failed(&error);
                 if let Some(setting) = error.limit() {
                     self.observer.limit_hit(setting);
                 }

@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 use crate::gateway::Gateway;
 use crate::message::client::Connection;
 use crate::message::{Request, Response};
-use crate::server::handler::Handler;
+use crate::server::handler::{Handler, Refused};
 
 /// A gateway that can be put in another's place.
 pub struct Current(ArcSwap<Gateway>);
@@ -33,5 +33,9 @@ impl Handler for Current {
     fn handle(&self, request: Request, from: &Connection) -> impl Future<Output = Response> + Send {
         let gateway = self.now();
         async move { gateway.answer(request, from).await }
+    }
+
+    fn refused(&self, refused: &Refused<'_>, response: &mut Response, from: &Connection) {
+        self.now().refused(refused, response, from, None);
     }
 }

@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::OnceLock;
 
 use http::header::{AUTHORIZATION, COOKIE, HOST};
+use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Uri, Version};
 use tokio::time::Instant;
@@ -59,6 +60,15 @@ pub struct Visit {
     pub client_headers: HeaderMap,
 }
 
+/// A request that is turned away for its target.
+#[derive(Debug)]
+pub struct Turned {
+    /// What came.
+    pub head: Parts,
+    /// Why.
+    pub reason: TargetError,
+}
+
 /// What the listener's configuration means for a visit.
 #[derive(Debug, Clone, Default)]
 pub struct Trust {
@@ -80,6 +90,15 @@ impl Trust {
         }
     }
 
+    /// Who asks, behind trusted proxies.
+    pub fn client(&self, headers: &HeaderMap, peer: IpAddr) -> IpAddr {
+        if self.trusts(peer) {
+            behind_proxies(headers, peer, self)
+        } else {
+            peer
+        }
+    }
+
     fn trusts(&self, address: IpAddr) -> bool {
         self.proxies.iter().any(|network| network.contains(address))
     }
@@ -94,8 +113,12 @@ impl Visit {
         request: Request,
         from: &Connection,
         trust: &Trust,
-    ) -> Result<(Self, Body), TargetError> {
+    ) -> Result<(Self, Body), Box<Turned>> {
         let (head, body) = request.into_parts();
+        let changed = match target(&head.uri) {
+            Ok(changed) => changed,
+            Err(reason) => return Err(Box::new(Turned { head, reason })),
+        };
         let peer = from.peer;
         let from_proxy = trust.trusts(peer.ip());
         let client_headers = head.headers;
@@ -105,17 +128,13 @@ impl Visit {
             .and_then(|host| host.to_str().ok())
             .unwrap_or_default();
         let host = without_default_port(host, scheme).to_owned();
-        let client = if from_proxy {
-            behind_proxies(&client_headers, peer.ip(), trust)
-        } else {
-            peer.ip()
-        };
+        let client = trust.client(&client_headers, peer.ip());
         let id = from_proxy
             .then(|| client_headers.get(headers::X_REQUEST_ID)?.to_str().ok())
             .flatten()
             .and_then(RequestId::parse);
         let visit = Self {
-            uri: target(head.uri)?,
+            uri: changed.unwrap_or(head.uri),
             scheme,
             public_host: public_host(&client_headers, from_proxy)
                 .map(|public| without_default_port(&public, scheme).to_owned())
@@ -233,19 +252,20 @@ fn passed_on(client: &HeaderMap, method: &Method, from_proxy: bool) -> HeaderMap
     fields
 }
 
-/// The target without scheme and host, and without dot segments; most come so.
-fn target(uri: Uri) -> Result<Uri, TargetError> {
+/// The target without scheme and host, and without dot segments, where it came otherwise; most come so.
+fn target(uri: &Uri) -> Result<Option<Uri>, TargetError> {
     let whole = uri.path_and_query().ok_or(TargetError::NotAbsolute)?;
     let path = target::remove_dot_segments(whole.path())?;
     let plain = matches!(path, Cow::Borrowed(_)) && whole.as_str().starts_with('/');
     if plain && uri.authority().is_none() {
-        return Ok(uri);
+        return Ok(None);
     }
     let target = match whole.query() {
         None => path.into_owned(),
         Some(query) => format!("{path}?{query}"),
     };
-    target.parse().map_err(|_| TargetError::NotAbsolute)
+    let target = target.parse().map_err(|_| TargetError::NotAbsolute)?;
+    Ok(Some(target))
 }
 
 fn scheme(headers: &HeaderMap, from: &Connection, from_proxy: bool) -> &'static str {

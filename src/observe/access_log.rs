@@ -251,12 +251,11 @@ impl Scribe {
 
     fn note(&mut self, result: io::Result<()>) {
         match result {
-            Ok(()) => {}
             Err(error) if !self.failing => {
                 self.failing = true;
                 tracing::error!(%error, "the access log cannot be written");
             }
-            Err(_) => {}
+            Ok(()) | Err(_) => {}
         }
     }
 
@@ -284,6 +283,8 @@ struct Line<'a> {
     host: &'a str,
     path: &'a str,
     status: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
     bytes: u64,
     seconds: Seconds,
     first_byte_seconds: Option<Seconds>,
@@ -342,6 +343,7 @@ impl<'a> Line<'a> {
             host: &head.host,
             path: &head.url,
             status: page.status,
+            reason: page.reason.as_deref(),
             bytes: page.bytes,
             seconds: page.seconds,
             first_byte_seconds: page.first_byte,

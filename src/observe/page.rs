@@ -79,6 +79,7 @@ pub(super) struct State {
     route: Option<RouteMetrics>,
     upstream: Option<Name>,
     status: u16,
+    reason: Option<Box<str>>,
     cache: Option<CacheUse>,
     composed: bool,
     first_byte: Option<Seconds>,
@@ -184,6 +185,11 @@ impl PageTrace {
     /// The status that the client is sent.
     pub fn status(&self, status: http::StatusCode) {
         self.note(|state| state.status = status.as_u16());
+    }
+
+    /// Why the client is sent no better answer.
+    pub fn failed(&self, reason: &dyn fmt::Display) {
+        self.note(|state| state.reason = Some(cut(&reason.to_string(), MAX_TEXT)));
     }
 
     /// What the store had to do with the skeleton.
@@ -393,6 +399,7 @@ impl OpenPage {
             route: state.route.as_ref().map(|route| route.name().clone()),
             upstream: state.upstream.clone(),
             status: state.status,
+            reason: state.reason.clone(),
             cache: state.cache,
             composed: state.composed,
             end,

@@ -45,6 +45,8 @@ pub struct Waterfall {
     pub upstream: Option<Name>,
     /// The status that the client was sent; 499 when it left before there was one, 0 while the page is under way.
     pub status: u16,
+    /// Why it was not a better one.
+    pub reason: Option<Box<str>>,
     /// What the store had to do with the skeleton.
     pub cache: Option<CacheUse>,
     /// Whether it was scanned for tags and composed.
@@ -197,7 +199,7 @@ impl Waterfall {
         let spans: usize = self.spans.iter().map(span_weight).sum();
         let folded: usize = self.folded.iter().map(Hits::weight).sum();
         let head = &self.head;
-        let texts = [&head.user_agent, &head.referer];
+        let texts = [&head.user_agent, &head.referer, &self.reason];
         let texts: usize = texts.into_iter().flatten().map(|text| text.len()).sum();
         size_of::<Self>() + head.url.len() + head.host.len() + texts + spans + folded
     }
@@ -212,6 +214,7 @@ impl Waterfall {
             url: &self.head.url,
             route: self.route.as_ref(),
             status: self.status,
+            reason: self.reason.as_deref(),
             cache: self.cache,
             composed: self.composed,
             end: self.end,
@@ -256,6 +259,8 @@ pub struct Summary<'a> {
     url: &'a str,
     route: Option<&'a Name>,
     status: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
     cache: Option<CacheUse>,
     composed: bool,
     end: PageEnd,

@@ -11,7 +11,7 @@ use std::task::{Poll, ready};
 use std::time::Duration;
 
 use futures::FutureExt;
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST};
+use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, HOST};
 use http::{HeaderValue, Request, Response, StatusCode, Version};
 use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::{http1, http2};
@@ -26,7 +26,7 @@ use crate::server::Limits;
 use crate::server::body::{Download, StallWatch, Upload};
 use crate::server::drain::Drain;
 use crate::server::framing::{self, Refusal};
-use crate::server::handler::Handler;
+use crate::server::handler::{Handler, Refused};
 use crate::server::socket::{Activity, Answering, Break, Socket, Spoken};
 
 /// Streams that one HTTP/2 connection may have open; RFC 9113 5.1.2 asks for at least 100.
@@ -34,6 +34,10 @@ const STREAMS: u32 = 128;
 
 /// A body at hand of at most so many bytes is not watched on its way out.
 const SMALL: usize = 16 * 1024;
+
+/// What is served in the place of CONNECT and TRACE.
+const SERVED: HeaderValue =
+    HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
 
 /// Serves a connection until it ends, or until it has nothing in flight once `drain` has started.
 ///
@@ -97,6 +101,7 @@ where
         loop {
             if let Poll::Ready(ended) = Pin::new(&mut connection).poll(context) {
                 if let Err(error) = ended {
+                    visits.refused_by_hyper(&error);
                     visits.ended_early(&error);
                 }
                 return Poll::Ready(());
@@ -165,6 +170,23 @@ struct Visits<H> {
 impl<H: Handler> Visits<H> {
     fn ended_early(&self, error: &dyn Display) {
         tracing::debug!(%error, peer = %self.facts.peer, "a client connection ended early");
+    }
+
+    /// hyper answers a head that it cannot read, and nobody else hears of it.
+    fn refused_by_hyper(&self, error: &hyper::Error) {
+        let status = match () {
+            // The end of a connection on which nothing, or half a head, has come.
+            () if !error.is_parse() || error.is_parse_version_h2() => return,
+            () if error.is_parse_too_large() => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            () => StatusCode::BAD_REQUEST,
+        };
+        let refused = Refused {
+            head: None,
+            reason: error,
+        };
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = status;
+        self.handler.refused(&refused, &mut response, &self.facts);
     }
 
     /// One of them, until its answer is on its way; `stalled` is told when its client takes nothing of it, where the socket cannot
@@ -248,29 +270,63 @@ impl<H: Handler> Visits<H> {
 
     /// The host of a request that may go on, where it stands not yet so in its head; or what is answered instead.
     fn admit(&self, request: &Request<Incoming>) -> Result<Option<HeaderValue>, Response<Body>> {
-        let host = framing::check(request).map_err(|refusal| {
-            let status = match refusal {
-                Refusal::Method => StatusCode::METHOD_NOT_ALLOWED,
-                _ => StatusCode::BAD_REQUEST,
-            };
-            tracing::debug!(%refusal, peer = %self.facts.peer, "a request was refused");
-            plain(status, "Bad request")
-        })?;
-        if request.body().size_hint().lower() > self.limits.max_request_body {
-            self.limits.hit.tell("server.max_request_body");
-            return Err(plain(
+        let refusal = match self.check(request) {
+            Ok(Cow::Borrowed(_)) => return Ok(None),
+            Ok(Cow::Owned(host)) => match HeaderValue::try_from(host) {
+                Ok(host) => return Ok(Some(host)),
+                Err(_) => Refusal::Host,
+            },
+            Err(refusal) => refusal,
+        };
+        tracing::debug!(%refusal, peer = %self.facts.peer, "a request was refused");
+        let mut response = match refusal {
+            Refusal::Method => plain(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "The method is not served here",
+            ),
+            Refusal::Body => plain(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "The request body is too large",
-            ));
-        }
-        match host {
-            Cow::Borrowed(_) => Ok(None),
-            Cow::Owned(host) => match HeaderValue::try_from(host) {
-                Ok(host) => Ok(Some(host)),
-                Err(_) => Err(plain(StatusCode::BAD_REQUEST, "Bad request")),
-            },
-        }
+            ),
+            Refusal::Head => {
+                let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+                plain(status, "The request head is too large")
+            }
+            _ => plain(StatusCode::BAD_REQUEST, "Bad request"),
+        };
+        let refused = Refused {
+            head: Some((request.method(), request.uri(), request.headers())),
+            reason: &refusal,
+        };
+        self.handler.refused(&refused, &mut response, &self.facts);
+        Err(response)
     }
+
+    fn check<'r>(&self, request: &'r Request<Incoming>) -> Result<Cow<'r, str>, Refusal> {
+        let host = framing::check(request)?;
+        // hyper holds the bound only against what it has read by then.
+        if head_size(request) > self.limits.max_request_head {
+            return Err(Refusal::Head);
+        }
+        if request.body().size_hint().lower() > self.limits.max_request_body {
+            self.limits.hit.tell("server.max_request_body");
+            return Err(Refusal::Body);
+        }
+        Ok(host)
+    }
+}
+
+/// Bytes of the head of a request as HTTP/1.1 writes it, less what is in no way the client's.
+fn head_size<B>(request: &Request<B>) -> usize {
+    let target = request
+        .uri()
+        .path_and_query()
+        .map_or(0, |it| it.as_str().len());
+    let fields = request.headers().iter();
+    let fields: usize = fields
+        .map(|(name, value)| name.as_str().len() + value.len() + 4)
+        .sum();
+    target + fields
 }
 
 fn plain(status: StatusCode, text: &'static str) -> Response<Body> {
@@ -285,6 +341,10 @@ fn plain(status: StatusCode, text: &'static str) -> Response<Body> {
         http::header::CACHE_CONTROL,
         HeaderValue::from_static("no-store"),
     );
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        // RFC 9110 15.5.6.
+        headers.insert(ALLOW, SERVED);
+    }
     if let Some(length) = response.body().as_full().map(bytes::Bytes::len) {
         response
             .headers_mut()

@@ -33,6 +33,12 @@ pub enum Refusal {
     /// A target that is no path and no URL.
     #[error("the target is no path")]
     Target,
+    /// More bytes of head than the listener takes.
+    #[error("the head is too large")]
+    Head,
+    /// A longer body is announced than the listener takes.
+    #[error("the body is too large")]
+    Body,
 }
 
 /// Reads the host that a request is for, in lower case with its port, or says why the request is refused. It is borrowed where it
