@@ -408,10 +408,10 @@ async fn a_reload_ends_balancers_and_starts_others() {
 }
 
 #[tokio::test]
-async fn a_reload_says_what_it_cannot_do() {
+async fn a_reload_that_cannot_have_an_address_changes_nothing() {
     let origin = Origin::start().await;
     origin.on("/x", Reply::text("fine"));
-    let (mut gateway, _) = balanced(&origin, "", "").await;
+    let (mut gateway, address) = balanced(&origin, "", "").await;
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let taken = taken
         .local_addr()
@@ -424,15 +424,16 @@ async fn a_reload_says_what_it_cannot_do() {
     let changed = Setup::new()
         .server("idle_timeout = \"7s\"")
         .upstream("app", &origin, "")
-        .route("/", "app", "")
+        .route("/new", "app", "")
         .more(&balancer);
     gateway.reload(changed).await;
     let told = gateway.logged("it takes a restart").await;
     assert!(told.contains("the limits of [server]"), "{told}");
-    let told = gateway.logged("no balancer").await;
+    let told = gateway.logged("not reloaded").await;
     assert!(
         told.contains(&format!("cannot listen on {}", taken.1)),
         "{told}"
     );
     gateway.get("/x").await.is(200, "fine");
+    fetch(address, &ask("GET", "/x")).await.is(200, "fine");
 }

@@ -31,6 +31,9 @@ pub struct Balancers {
     leaving: Vec<Drain>,
 }
 
+/// Balancers that are bound for a configuration that is not followed yet.
+pub struct Reserved(Vec<Standing>);
+
 struct Standing {
     config: BalancerConfig,
     address: SocketAddr,
@@ -62,17 +65,36 @@ impl Balancers {
     /// # Errors
     /// What the system says of its address.
     pub fn bind(&mut self, config: &BalancerConfig) -> Result<(), StartError> {
+        let bound = self.bound(config)?;
+        self.standing.push(bound);
+        Ok(())
+    }
+
+    fn bound(&self, config: &BalancerConfig) -> Result<Standing, StartError> {
         let address = config.listen;
         let failed = |source| StartError::Listen { address, source };
         let room = Arc::clone(&self.room);
         let listener = Listener::bind(address, self.limits.clone(), room).map_err(failed)?;
-        self.standing.push(Standing {
+        Ok(Standing {
             config: config.clone(),
             address: listener.address().map_err(failed)?,
             drain: Drain::new(),
             listener: Some(listener),
-        });
-        Ok(())
+        })
+    }
+
+    /// Binds those that are new, but for those at an address that one of before is about to leave.
+    ///
+    /// # Errors
+    /// What the system says of the first address that cannot be had; then none is bound, and the others stand as before.
+    pub fn reserve(&self, wanted: &[BalancerConfig]) -> Result<Reserved, StartError> {
+        let is_held = |config: &BalancerConfig| {
+            let mut standing = self.standing.iter();
+            standing.any(|it| it.config == *config || it.address == config.listen)
+        };
+        let new = wanted.iter().filter(|config| !is_held(config));
+        let bound: Result<_, _> = new.map(|config| self.bound(config)).collect();
+        bound.map(Reserved)
     }
 
     /// Lets all that are bound accept.
@@ -93,8 +115,12 @@ impl Balancers {
     }
 
     /// Ends those that are not wanted any more (what is under way there goes on) and starts those that are new; these are returned. One
-    /// that cannot be had is told in the log.
-    pub async fn follow(&mut self, wanted: &[BalancerConfig]) -> Vec<(String, SocketAddr)> {
+    /// whose address is not left in time is told in the log.
+    pub async fn follow(
+        &mut self,
+        wanted: &[BalancerConfig],
+        Reserved(reserved): Reserved,
+    ) -> Vec<(String, SocketAddr)> {
         let mut new = wanted.to_vec();
         let mut stay = Vec::new();
         for it in self.standing.drain(..) {
@@ -110,6 +136,8 @@ impl Balancers {
         self.standing = stay;
         self.leaving.retain(|drain| drain.open() > 0);
         let before = self.standing.len();
+        new.retain(|config| reserved.iter().all(|it| it.config != *config));
+        self.standing.extend(reserved);
         for config in &new {
             if let Err(error) = self.bind_when_left(config).await {
                 tracing::error!(upstream = config.upstream, %error, "no balancer");

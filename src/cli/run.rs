@@ -163,10 +163,17 @@ async fn reload(path: &Path, running: &mut Running) {
             for setting in restart::needed(&running.config, &config) {
                 tracing::warn!(file = %path.display(), setting, "changed, but read at start only: it takes a restart");
             }
+            let reserved = match running.reserve(&config) {
+                Ok(reserved) => reserved,
+                Err(error) => {
+                    tracing::error!(file = %path.display(), %error, "not reloaded, the old configuration stays");
+                    return;
+                }
+            };
             let old = running.gateway.now();
             running.gateway.exchange(Gateway::succeed(&old, &config));
             running.observer.reopen_access_log();
-            print(&told(&running.follow(&config).await));
+            print(&told(&running.follow(&config, reserved).await));
             tracing::info!(file = %path.display(), "reloaded");
         }
         Err(error) => {

@@ -15,7 +15,7 @@ use crate::admin::operate::{Operator, Refused, ServerOrder, WantedState};
 use crate::admin::purge::Purger;
 use crate::cache::Cache;
 use crate::cache::order::Order;
-use crate::cli::balancers::Balancers;
+use crate::cli::balancers::{Balancers, Reserved};
 use crate::config::{AccessLog as AccessLogConfig, Config};
 use crate::gateway::Gateway;
 use crate::gateway::reload::Current;
@@ -289,9 +289,21 @@ async fn sweep(gateway: Arc<Current>, drain: Drain, scarce: Arc<Notify>) {
 }
 
 impl Running {
+    /// Binds what a new configuration listens on beside.
+    ///
+    /// # Errors
+    /// An address that cannot be had; nothing has changed then.
+    pub fn reserve(&self, config: &Config) -> Result<Reserved, StartError> {
+        self.balancers.reserve(&config.balancers)
+    }
+
     /// Makes the balancers those of a new configuration; those that are new, with where they listen.
-    pub async fn follow(&mut self, config: &Config) -> Vec<(String, SocketAddr)> {
-        self.balancers.follow(&config.balancers).await
+    pub async fn follow(
+        &mut self,
+        config: &Config,
+        reserved: Reserved,
+    ) -> Vec<(String, SocketAddr)> {
+        self.balancers.follow(&config.balancers, reserved).await
     }
 
     /// Accepts no more, lets what runs end within `server.drain_timeout`; says whether all of it did.
