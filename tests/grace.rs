@@ -3,7 +3,7 @@
 
 mod support;
 
-use support::{Gate, Gateway, Origin, Reply, Setup, ask};
+use support::{Gate, Gateway, Origin, Reply, Setup, ask, within};
 
 async fn with(origin: &Origin, lines: &str) -> Gateway {
     Setup::new()
@@ -156,10 +156,15 @@ async fn a_dead_upstream_is_covered_or_told_as_its_terms_say() {
     }
     origin.stop().await;
     for (target, control, status) in rows {
-        let mut answer = gateway.get(target).await;
-        while status != 200 && answer.status == 200 {
-            answer = gateway.get(target).await;
-        }
+        let answer = within("what is stored to run out", async {
+            loop {
+                let answer = gateway.get(target).await;
+                if status == 200 || answer.status != 200 {
+                    break answer;
+                }
+            }
+        })
+        .await;
         // No server may be told in either way: gone, or none left to ask.
         let told = answer.status == status || (status == 502 && answer.status == 503);
         assert!(told, "{control}: {}", answer.status);

@@ -26,7 +26,7 @@ const ENTRY_OVERHEAD: usize = 380;
 /// How long what has a validator is kept to be asked for, beyond its use without.
 const KEPT_FOR_VALIDATION: Duration = Duration::from_secs(86_400);
 
-/// So long is known of what cannot be asked about that it must not be used any more: its origin's failure is told as 504 (RFC 9111
+/// So long at most is known of what cannot be asked about that it must not be used any more: its origin's failure is told as 504 (RFC 9111
 /// 5.2.2.2).
 const KEPT_FOR_ITS_TERMS: Duration = Duration::from_secs(600);
 
@@ -84,7 +84,7 @@ impl Entry {
             let validation = if object.has_validator() {
                 KEPT_FOR_VALIDATION
             } else if object.must_revalidate() {
-                KEPT_FOR_ITS_TERMS
+                object.lifetime().min(KEPT_FOR_ITS_TERMS)
             } else {
                 Duration::ZERO
             };

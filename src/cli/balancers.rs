@@ -90,7 +90,8 @@ impl Balancers {
     pub fn reserve(&self, wanted: &[BalancerConfig]) -> Result<Reserved, StartError> {
         let is_held = |config: &BalancerConfig| {
             let mut standing = self.standing.iter();
-            standing.any(|it| it.config == *config || it.address == config.listen)
+            // At another address of the same port it may be in the way as well.
+            standing.any(|it| it.config == *config || it.address.port() == config.listen.port())
         };
         let new = wanted.iter().filter(|config| !is_held(config));
         let bound: Result<_, _> = new.map(|config| self.bound(config)).collect();

@@ -9,9 +9,8 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::header::{
-    ACCEPT_ENCODING, AGE, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LENGTH,
-    CONTENT_LOCATION, CONTENT_RANGE, CONTENT_TYPE, DATE, ETAG, EXPIRES, IF_NONE_MATCH,
-    LAST_MODIFIED, LOCATION, RETRY_AFTER, SERVER, SET_COOKIE,
+    ACCEPT_ENCODING, AGE, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, DATE,
+    ETAG, EXPIRES, IF_NONE_MATCH, LOCATION, SET_COOKIE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
@@ -465,11 +464,12 @@ fn edited(
             headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
         }
     }
-    for name in added.keys().filter(|name| is_single(name)) {
-        headers.remove(name);
-    }
     for (name, value) in &added {
-        headers.append(name, value.clone());
+        if is_single(name) {
+            headers.insert(name, value.clone());
+        } else {
+            headers.append(name, value.clone());
+        }
     }
     if let Some(url) = edits.redirect {
         headers.insert(LOCATION, url);
@@ -479,21 +479,33 @@ fn edited(
 
 /// Whether a field has one value, or one set of terms, so that what a template adds stands in the place of what was there.
 fn is_single(name: &HeaderName) -> bool {
-    [
-        AGE,
-        CACHE_CONTROL,
-        CONTENT_DISPOSITION,
-        CONTENT_LOCATION,
-        CONTENT_TYPE,
-        DATE,
-        ETAG,
-        EXPIRES,
-        LAST_MODIFIED,
-        LOCATION,
-        RETRY_AFTER,
-        SERVER,
-    ]
-    .contains(name)
+    matches!(
+        name.as_str(),
+        "access-control-allow-credentials"
+            | "access-control-allow-origin"
+            | "access-control-max-age"
+            | "age"
+            | "cache-control"
+            | "content-disposition"
+            | "content-language"
+            | "content-location"
+            | "content-type"
+            | "cross-origin-embedder-policy"
+            | "cross-origin-opener-policy"
+            | "cross-origin-resource-policy"
+            | "date"
+            | "etag"
+            | "expires"
+            | "last-modified"
+            | "location"
+            | "referrer-policy"
+            | "refresh"
+            | "retry-after"
+            | "server"
+            | "strict-transport-security"
+            | "x-content-type-options"
+            | "x-frame-options"
+    )
 }
 
 /// The codings that the client takes, in one line.

@@ -15,6 +15,12 @@ use crate::observe::page::PageStart;
 use crate::observe::request_id::RequestId;
 use crate::server::handler::Refused;
 
+/// What an authority names, without the user and password that may stand before it.
+fn named(authority: &str) -> String {
+    let host = authority.rsplit('@').next();
+    host.unwrap_or_default().to_owned()
+}
+
 impl Gateway {
     /// Answers a request that is turned away for its target; `by` stands in the place of its route.
     pub(super) fn turn_away(
@@ -44,18 +50,21 @@ impl Gateway {
     ) {
         let id = RequestId::new();
         let nothing = HeaderMap::new();
-        // What could not be read has no method; no method is called so.
+        // What could not be read has no method.
         let unread = Method::from_bytes(b"-").unwrap_or_default();
         let (method, url, fields) = match refused.head {
             None => (&unread, String::new(), &nothing),
             Some((method, uri, fields)) => {
                 let target = uri.path_and_query();
-                let url = target.map_or_else(|| uri.to_string(), ToString::to_string);
+                let url = target.map_or_else(|| named(&uri.to_string()), ToString::to_string);
                 (method, url, fields)
             }
         };
-        let host = fields.get(HOST).map(HeaderValue::as_bytes);
-        let host = String::from_utf8_lossy(host.unwrap_or_default()).to_ascii_lowercase();
+        let line = fields.get(HOST).map(HeaderValue::as_bytes);
+        let authority = refused.head.and_then(|(_, uri, _)| uri.authority());
+        let authority = authority.map(|it| it.as_str().as_bytes());
+        let host = line.or(authority).unwrap_or_default();
+        let host = named(&String::from_utf8_lossy(host)).to_ascii_lowercase();
         let page = self.observer.page(&PageStart {
             came: Instant::now(),
             id: &id,

@@ -174,11 +174,16 @@ impl<H: Handler> Visits<H> {
 
     /// hyper answers a head that it cannot read, and nobody else hears of it.
     fn refused_by_hyper(&self, error: &hyper::Error) {
-        let status = match () {
-            // The end of a connection on which nothing, or half a head, has come.
-            () if !error.is_parse() || error.is_parse_version_h2() => return,
-            () if error.is_parse_too_large() => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            () => StatusCode::BAD_REQUEST,
+        // Else it is the end of a connection on which nothing, or half a head, has come.
+        if !error.is_parse() || error.is_parse_version_h2() {
+            return;
+        }
+        let status = if error.is_parse_too_large() {
+            self.limits.hit.tell("server.max_request_head");
+            // 414 for a target of more than 64 KiB, which cannot be told apart here.
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
+        } else {
+            StatusCode::BAD_REQUEST
         };
         let refused = Refused {
             head: None,
@@ -306,6 +311,7 @@ impl<H: Handler> Visits<H> {
         let host = framing::check(request)?;
         // hyper holds the bound only against what it has read by then.
         if head_size(request) > self.limits.max_request_head {
+            self.limits.hit.tell("server.max_request_head");
             return Err(Refusal::Head);
         }
         if request.body().size_hint().lower() > self.limits.max_request_body {

@@ -75,10 +75,11 @@ pub fn exchange(
                     let close = HeaderValue::from_static("close");
                     request.headers_mut().insert(CONNECTION, close);
                 }
-                if !request.body().is_end_stream() {
+                let has_body = !request.body().is_end_stream();
+                let mut sending = std::pin::pin!(alone.send(request));
+                if has_body {
                     alone.move_apart();
                 }
-                let mut sending = std::pin::pin!(alone.send(request));
                 let moved = std::future::poll_fn(|context| {
                     alone.wait_for(context, |context| sending.as_mut().poll(context))
                 });

@@ -190,7 +190,7 @@ impl Alone {
     {
         // On a new one TLS may have something to say first.
         if self.rest.tender.get().is_some() {
-            self.minding.asks();
+            self.minding.ask_first();
         }
         if self.acknowledges && matches!(self.moves, Moves::Here(_)) {
             self.minding.later();

@@ -7,7 +7,7 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -90,7 +90,7 @@ impl Stream {
 ///
 /// What came while a connection rested is no answer to a request that went out later, and the user of that is another one, perhaps.
 /// The runtime tells of it when it looks at the sockets, which it does not while there is work at hand, and one worker does so for the
-/// others. So [before a request](Self::asks) the socket itself is asked, in the same turn in which that is written.
+/// others. So [before a request](Self::ask_first) the socket itself is asked, in the same turn in which that is written.
 ///
 /// What was read is acknowledged at once, unless somebody has promised to see to it. A server that writes in small pieces (Nagle's algorithm) holds the next one back until then: the rest of a slow answer, but also bytes that
 /// nobody asked for, which would come in the very moment in which the next request goes out, and be taken for its answer. So an answer
@@ -100,13 +100,21 @@ impl Stream {
 pub struct Minding {
     later: AtomicBool,
     owed: AtomicBool,
-    asks: AtomicBool,
+    /// [`NOTHING`], [`ASKED`] or [`LOOKED`].
+    request: AtomicU8,
 }
+
+/// No request is to be written.
+const NOTHING: u8 = 0;
+/// One is, and the socket has not been asked.
+const ASKED: u8 = 1;
+/// The same, and nothing had come when the socket was asked last.
+const LOOKED: u8 = 2;
 
 impl Minding {
     /// The next to be written is a request. Unless nothing has come, neither its end, the connection breaks off before that.
-    pub fn asks(&self) {
-        self.asks.store(true, Ordering::Relaxed);
+    pub fn ask_first(&self) {
+        self.request.store(ASKED, Ordering::Relaxed);
     }
 
     /// What is read from now on is acknowledged after [`Minding::at_once`].
@@ -124,12 +132,18 @@ impl Minding {
         self.owed.load(Ordering::Relaxed)
     }
 
-    /// Breaks off where a request is to go out and something has come before it.
-    fn before_request(&self, stream: &Kind) -> io::Result<()> {
-        if !self.asks.load(Ordering::Relaxed) {
+    /// Breaks off where a request is to go out and something has come before it. Whoever moves the connection reads before it writes, and
+    /// may be stopped between the two: so each read asks until there was a write.
+    fn before_request(&self, stream: &Kind, writes: bool) -> io::Result<()> {
+        let request = self.request.load(Ordering::Relaxed);
+        if request == NOTHING {
             return Ok(());
         }
-        self.asks.store(false, Ordering::Relaxed);
+        let next = if writes { NOTHING } else { LOOKED };
+        self.request.store(next, Ordering::Relaxed);
+        if writes && request == LOOKED {
+            return Ok(());
+        }
         match stream.peek() {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
             Err(error) => Err(error),
@@ -233,7 +247,7 @@ impl AsyncRead for Plain {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let Self { kind, minding } = self.get_mut();
-        minding.before_request(kind)?;
+        minding.before_request(kind, false)?;
         match kind {
             Kind::Tcp(stream) => {
                 minding.before_read(stream);
@@ -264,7 +278,7 @@ impl AsyncWrite for Plain {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let Self { kind, minding } = self.get_mut();
-        minding.before_request(kind)?;
+        minding.before_request(kind, true)?;
         match kind {
             Kind::Tcp(stream) => Pin::new(stream).poll_write(context, bytes),
             Kind::Unix(stream) => Pin::new(stream).poll_write(context, bytes),
@@ -277,7 +291,7 @@ impl AsyncWrite for Plain {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let Self { kind, minding } = self.get_mut();
-        minding.before_request(kind)?;
+        minding.before_request(kind, true)?;
         match kind {
             Kind::Tcp(stream) => Pin::new(stream).poll_write_vectored(context, slices),
             Kind::Unix(stream) => Pin::new(stream).poll_write_vectored(context, slices),
@@ -395,5 +409,36 @@ impl AsyncWrite for Socket {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.stream()?.poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_socket_is_asked_until_the_request_is_written() {
+        for (written, reads) in [(true, 0), (true, 1), (true, 3), (false, 1)] {
+            let (ours, mut server) = UnixStream::pair().expect("a pair of sockets");
+            let mut stream = Plain {
+                kind: Kind::Unix(ours),
+                minding: Arc::default(),
+            };
+            stream.minding.ask_first();
+            for _ in 0..reads {
+                let mut byte = [0];
+                assert!(futures::poll!(std::pin::pin!(stream.read(&mut byte))).is_pending());
+            }
+            if written {
+                stream
+                    .write_all(b"request")
+                    .await
+                    .expect("nothing has come");
+            }
+            server.write_all(b"x").await.expect("it is open");
+            let mut byte = [0];
+            let read = stream.read(&mut byte).await;
+            assert_eq!(read.is_ok(), written, "{reads} reads before");
+        }
     }
 }

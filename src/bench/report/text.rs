@@ -176,6 +176,7 @@ pub fn bytes(count: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::report::tests::{settings, tally};
 
     #[test]
     fn a_ratio_is_told_with_as_many_places_as_it_needs() {
@@ -190,7 +191,6 @@ mod tests {
             assert_eq!(digits(ratio), wanted);
         }
     }
-    use crate::bench::report::tests::{settings, tally};
 
     #[test]
     fn units_fit_the_size() {

@@ -165,7 +165,8 @@ pub(super) fn log(table: Option<Table<'_>>, place: &Place) -> LogConfig {
 
 const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
 
-/// A level, or directives. A bare word is a level or a target of ours: any other one would name a target that nobody has, and silence all.
+/// A level, or directives. A bare word is a level or a target of ours: any other one, `warning` for one, would name a target, and silence
+/// all others.
 fn level(setting: &Setting<'_>) -> Option<String> {
     let accepted = "\"error\", \"warn\", \"info\", \"debug\", \"trace\", or directives such as \"info,marquetry::cache=debug\"";
     setting.parsed(accepted, |text| {
