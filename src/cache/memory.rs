@@ -1,7 +1,9 @@
 //! The first tier: moka, weighed in bytes. Dull on purpose: what may come in and who may have it is decided elsewhere.
 
-use std::sync::Arc;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::HeaderMap;
@@ -43,7 +45,12 @@ pub struct Memory {
     entries: Cache<CacheKey, Arc<Entry>>,
     marked: Cache<CacheKey, Arc<Vec<Mark>>>,
     evictions: Arc<AtomicU64>,
+    /// Held by who inserts, one for many keys.
+    inserting: [Mutex<()>; INSERTING],
+    hasher: RandomState,
 }
+
+const INSERTING: usize = 64;
 
 /// The variants of one key, newest first.
 struct Entry(Vec<Arc<Object>>);
@@ -145,7 +152,14 @@ impl Memory {
             entries,
             marked,
             evictions,
+            inserting: std::array::from_fn(|_| Mutex::default()),
+            hasher: RandomState::new(),
         }
+    }
+
+    /// Whether there is anything under a key; to ask that does not make it one that is asked for often.
+    pub fn holds(&self, key: &CacheKey) -> bool {
+        self.entries.contains_key(key)
     }
 
     /// The newest object under `key` that such a request may have, unless it was purged.
@@ -193,6 +207,26 @@ impl Memory {
             return false;
         }
         object.labels().enter();
+        self.add(key, object);
+        self.marked.invalidate(key);
+        // A purge that came between the question and the insertion has not found it.
+        if Self::is_purged(key, object, begun, epochs) {
+            self.purge(key, false, epochs);
+            return false;
+        }
+        true
+    }
+
+    /// What is asked for often stays: each question counts, so that one visit must not count as several.
+    fn add(&self, key: &CacheKey, object: &Arc<Object>) {
+        let place = self.hasher.hash_one(key) as usize % INSERTING;
+        let _alone = self.inserting[place]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if !self.entries.contains_key(key) {
+            let entry = Arc::new(Entry(vec![Arc::clone(object)]));
+            return self.entries.insert(key.clone(), entry);
+        }
         self.entries.entry(key.clone()).and_upsert_with(|old| {
             let mut variants = vec![Arc::clone(object)];
             if let Some(old) = old {
@@ -207,13 +241,6 @@ impl Memory {
             }
             Arc::new(Entry(variants))
         });
-        self.marked.invalidate(key);
-        // A purge that came between the question and the insertion has not found it.
-        if Self::is_purged(key, object, begun, epochs) {
-            self.purge(key, false, epochs);
-            return false;
-        }
-        true
     }
 
     fn is_purged(key: &CacheKey, object: &Object, begun: Epoch, epochs: &Epochs) -> bool {
@@ -283,6 +310,9 @@ impl Memory {
 
     /// One number for what tells such a request from others under `key`, as far as it is known from what is stored.
     pub fn variant(&self, key: &CacheKey, asker: Asker<'_>) -> u64 {
+        if !self.holds(key) {
+            return 0;
+        }
         let Some(entry) = self.entries.get(key) else {
             return 0;
         };

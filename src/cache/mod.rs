@@ -159,6 +159,17 @@ impl Cache {
         }
     }
 
+    /// The same once more, for one who has looked already: that is no other visit where there is nothing.
+    pub fn look_again(&self, key: &CacheKey, asker: Asker<'_>) -> Lookup {
+        if self.memory.holds(key) {
+            return self.look_up(key, asker, false);
+        }
+        match self.memory.is_marked(key, asker, Instant::now()) {
+            Some(no_store) => Lookup::HitForMiss { no_store },
+            None => Lookup::Miss(Missing::Url),
+        }
+    }
+
     /// One number for what tells such a request from others under `key`, as far as it is known.
     pub fn variant(&self, key: &CacheKey, asker: Asker<'_>) -> u64 {
         self.memory.variant(key, asker)

@@ -357,7 +357,7 @@ impl Fetcher {
         stored: Option<Arc<Object>>,
         why: Why,
     ) -> Result<Fetched, FetchError> {
-        let found = self.cache.look_up(&ask.key, ask.asker(), false);
+        let found = self.cache.look_again(&ask.key, ask.asker());
         match heeded(found, ask.policy.control) {
             Lookup::Hit(object) => {
                 lead.land(Landed::Shared(Arc::clone(&object)));
