@@ -152,10 +152,7 @@ impl Cache {
                 Freshness::WhileRevalidating if stale => Lookup::Stale(object),
                 Freshness::WhileRevalidating | Freshness::Expired => Lookup::Expired(object),
             },
-            Err(missing) => match self.memory.is_marked(key, asker, now) {
-                Some(no_store) => Lookup::HitForMiss { no_store },
-                None => Lookup::Miss(missing),
-            },
+            Err(missing) => self.nothing(key, asker, missing, now),
         }
     }
 
@@ -164,9 +161,14 @@ impl Cache {
         if self.memory.holds(key) {
             return self.look_up(key, asker, false);
         }
-        match self.memory.is_marked(key, asker, Instant::now()) {
+        self.nothing(key, asker, Missing::Url, Instant::now())
+    }
+
+    /// There is nothing for such a request; whether it is of use to wait for what another one brings.
+    fn nothing(&self, key: &CacheKey, asker: Asker<'_>, missing: Missing, now: Instant) -> Lookup {
+        match self.memory.is_marked(key, asker, now) {
             Some(no_store) => Lookup::HitForMiss { no_store },
-            None => Lookup::Miss(Missing::Url),
+            None => Lookup::Miss(missing),
         }
     }
 
