@@ -61,11 +61,38 @@ pub struct Alone {
 enum Moves {
     /// Whoever waits for the answer: no other task has to be woken for it. At rest nobody does; then who [tends](super::resting) it is
     /// told that something has come.
-    Here(Box<http1::Connection<TokioIo<Socket>, Outbound>>),
-    /// A task: the body of a request goes on while nobody reads the answer.
-    Apart(Driver),
+    Here(Box<Moved>),
+    /// A task: the body of a request goes on while nobody reads the answer. Never at rest: a request is given to a connection that nobody
+    /// moves in that moment, and so is given back where the connection turns out to have ended.
+    Apart(
+        Arc<Lent>,
+        #[expect(dead_code, reason = "ends with it")] Driver,
+    ),
     /// It has ended.
     Ended,
+}
+
+type Moved = http1::Connection<TokioIo<Socket>, Outbound>;
+
+/// A connection while a task moves it; `None` once it has ended, or is moved by others again.
+struct Lent(Mutex<Option<Box<Moved>>>);
+
+impl Lent {
+    fn take(&self) -> Option<Box<Moved>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn advance(&self, context: &mut Context<'_>) -> Poll<hyper::Result<()>> {
+        let mut lent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(connection) = lent.as_mut() else {
+            return Poll::Ready(Ok(()));
+        };
+        let ended = Pin::new(connection).poll(context);
+        if ended.is_ready() {
+            *lent = None;
+        }
+        ended
+    }
 }
 
 /// A place on an HTTP/2 connection, which closes with its last place.
@@ -235,13 +262,26 @@ impl Alone {
     pub fn move_apart(&mut self) {
         self.minding.at_once();
         self.moves = match std::mem::replace(&mut self.moves, Moves::Ended) {
-            Moves::Here(connection) => Moves::Apart(Driver::of(connection)),
+            Moves::Here(connection) => {
+                let lent = Arc::new(Lent(Mutex::new(Some(connection))));
+                let moved = Arc::clone(&lent);
+                let driving = std::future::poll_fn(move |context| moved.advance(context));
+                Moves::Apart(lent, Driver::of(driving))
+            }
             other => other,
         };
     }
 
+    /// From now on whoever waits for it moves its bytes.
+    fn move_here(&mut self) {
+        if let Moves::Apart(lent, _) = &self.moves {
+            self.moves = lent.take().map_or(Moves::Ended, Moves::Here);
+        }
+    }
+
     /// Its exchange is over. It is [looked](Self::look) at before it is used again.
     pub(super) fn lie_down(&mut self, call: &Arc<Call>) {
+        self.move_here();
         self.rest.tender.get_or_init(|| Arc::clone(call));
         self.rests_since = Instant::now();
         self.rest.idle.store(true, Ordering::Release);
@@ -273,31 +313,17 @@ impl Alone {
     }
 
     pub(super) fn is_open(&self) -> bool {
-        let moves = match &self.moves {
-            Moves::Here(_) => true,
-            Moves::Apart(driver) => !driver.0.is_finished(),
-            Moves::Ended => false,
-        };
-        moves && !self.sender.is_closed()
+        matches!(self.moves, Moves::Here(_)) && !self.sender.is_closed()
     }
 
     /// Whether it can take another request: its last exchange has ended and the server has sent nothing since.
-    pub(super) async fn is_ready(&mut self, deadline: Deadline) -> bool {
+    pub(super) fn is_ready(&mut self) -> bool {
         // The tender may not have come to it yet.
         if self.is_roused() {
             self.look();
         }
         self.rest.idle.store(false, Ordering::Release);
-        if !self.is_open() {
-            return false;
-        }
-        if self.sender.is_ready() {
-            return true;
-        }
-        // A task that moves it tells promptly, once it has seen the end of the last answer. Boxed: most are moved by nobody.
-        let soon = deadline.within(Duration::from_millis(100));
-        matches!(self.moves, Moves::Apart(_))
-            && matches!(Box::pin(soon.bound(self.sender.ready())).await, Ok(Ok(())))
+        self.is_open() && self.sender.is_ready()
     }
 }
 
@@ -435,4 +461,62 @@ impl Driver {
 fn is_ours(error: &io::Error) -> bool {
     // ENFILE, EMFILE, EADDRNOTAVAIL.
     matches!(error.raw_os_error(), Some(23 | 24 | 99))
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::message::Body;
+    use crate::upstream::server::Targets;
+    use crate::upstream::socket::Plain;
+
+    fn post() -> Request<Outbound> {
+        let body = Body::full("body");
+        let mut request = Request::new(Outbound::new(body));
+        *request.method_mut() = http::Method::POST;
+        request
+    }
+
+    #[tokio::test]
+    async fn a_request_is_given_to_a_connection_that_nobody_moves_and_so_comes_back() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let config = crate::config::UpstreamConfig::new(Vec::new());
+        let transport = Transport::new("app", &config);
+        let stream = Plain::connect(&Targets::Sockets(vec![address])).await;
+        let stream = Stream::Plain(stream.expect("it listens"));
+        let alone = Alone::begin(stream, &transport, None).await;
+        let mut alone = alone.expect("no handshake");
+        let (mut server, _) = listener.accept().await.expect("it has come");
+
+        let sending = alone.send(post());
+        alone.move_apart();
+        assert!(matches!(alone.moves, Moves::Apart(..)));
+        let answered = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nfine";
+        server.write_all(answered).await.expect("it is open");
+        let answer = sending.await.map_err(TrySendError::into_error);
+        let answer = answer.expect("it has been sent");
+        let body = answer.into_body().collect().await.expect("a whole answer");
+        assert_eq!(body.to_bytes(), "fine");
+        alone.lie_down(&Arc::default());
+        assert!(matches!(alone.moves, Moves::Here(_)));
+        assert!(alone.is_ready());
+
+        let mut request = vec![0; 64];
+        let read = server.read(&mut request).await.expect("a request");
+        assert!(request[..read].ends_with(b"body"));
+        drop(server);
+        let sending = alone.send(post());
+        alone.move_apart();
+        let Err(mut failed) = sending.await else {
+            panic!("the server has closed");
+        };
+        let unsent = failed.take_message().expect("nothing was written");
+        let body = unsent.into_body().collect().await.expect("it is whole");
+        assert_eq!(body.to_bytes(), "body");
+    }
 }

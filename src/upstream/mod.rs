@@ -291,7 +291,7 @@ impl Upstream {
     ) -> impl Future<Output = Result<Tried, UpstreamError>> + Send {
         async move {
             let resting = permit.server().resting();
-            let mut kept = resting.wake(&self.transport, deadline).await;
+            let mut kept = resting.wake(&self.transport).await;
             loop {
                 let slot = match &kept {
                     Some(Connection::Alone(alone)) => Some(alone.slot().clone()),

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::message::deadline::Deadline;
 use crate::upstream::connection::{Alone, Call, Connection, Shared};
 use crate::upstream::transport::Transport;
 
@@ -64,7 +63,7 @@ impl Kept {
 impl Resting {
     /// A connection of this transport that can be used: a place on one that is shared, or the one that rested last of those that were looked
     /// at. Others that cannot be used are closed.
-    pub async fn wake(&self, transport: &Arc<Transport>, deadline: Deadline) -> Option<Connection> {
+    pub async fn wake(&self, transport: &Arc<Transport>) -> Option<Connection> {
         if transport.shares()
             && let Some(shared) = self.place(transport)
         {
@@ -81,7 +80,7 @@ impl Resting {
             }
             if connection.is_of(transport)
                 && connection.rested() < LONGEST_REST
-                && connection.is_ready(deadline).await
+                && connection.is_ready()
             {
                 return Some(Connection::Alone(connection));
             }
