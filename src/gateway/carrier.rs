@@ -4,8 +4,10 @@
 //! task beside the page's own. It is one for all fetches of the page and not one for each: what came for many of them is handled in
 //! one turn, and the page is woken once, to write it out at once. It ends with its page, or with the last who waits for one of its fetches.
 
+use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, OnceLock};
+use std::task::{Poll, ready};
 
 use futures::future::{BoxFuture, Either, FutureExt, select};
 use futures::stream::{FuturesUnordered, StreamExt};
@@ -14,6 +16,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::compose::source::{Fragment, FragmentError};
 use crate::gateway::page_head::PartPolicy;
+use crate::server::arrivals::{Arrivals, Turns};
 
 type Fetched = Result<Fragment<PartPolicy>, FragmentError>;
 
@@ -62,29 +65,31 @@ impl Carrying {
     }
 }
 
-/// So many fetches end in one turn of the task; then others have theirs. Answers to many requests come at once, and a page whose head
-/// is ready should not wait for all of them.
-const IN_ONE_TURN: usize = 8;
-
-/// Whatever is told to be carried, until nobody is there to tell more.
+/// Whatever is told to be carried, until nobody is there to tell more. Begun and ended one at a time, so that a request that comes meanwhile
+/// waits for a few of them and not for all.
 async fn run(mut loads: mpsc::UnboundedReceiver<Load>) {
     let mut carried = FuturesUnordered::new();
-    let mut ended = 0;
-    loop {
-        tokio::select! {
-            biased;
-            load = loads.recv() => match load {
-                Some(load) => carried.push(load.carried()),
-                None => return,
-            },
-            Some(()) = carried.next() => {
-                ended += 1;
-                if ended % IN_ONE_TURN == 0 {
-                    tokio::task::yield_now().await;
+    let mut turns = Turns::among(Arrivals::shared());
+    poll_fn(|context| {
+        loop {
+            ready!(turns.poll_next(context));
+            match loads.poll_recv(context) {
+                Poll::Ready(Some(load)) => {
+                    carried.push(load.carried());
+                    // It is begun; whether it, or another one, has ended already makes no difference.
+                    let _ = carried.poll_next_unpin(context);
                 }
+                Poll::Ready(None) => return Poll::Ready(()),
+                Poll::Pending => match carried.poll_next_unpin(context) {
+                    Poll::Ready(Some(())) => {}
+                    // None: there is nothing to be carried yet.
+                    Poll::Ready(None) | Poll::Pending => return Poll::Pending,
+                },
             }
+            turns.done();
         }
-    }
+    })
+    .await;
 }
 
 impl Load {
@@ -108,4 +113,46 @@ impl Load {
 
 fn panicked() -> FragmentError {
     FragmentError::Broken("the fetch ended in a panic".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use futures::future::join_all;
+    use tokio::io::AsyncReadExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_request_that_comes_waits_for_a_few_fetches_and_not_for_all() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await;
+        let listener = listener.expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let mut client = std::net::TcpStream::connect(address).expect("it listens");
+        let (mut server, _) = listener.accept().await.expect("it has come");
+        Arrivals::shared().watch(&server);
+        let ended = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&ended);
+        let reader = tokio::spawn(async move {
+            server.read_u8().await.expect("a byte comes");
+            counted.load(Ordering::Relaxed)
+        });
+        tokio::task::yield_now().await;
+        client.write_all(b"x").expect("it is open");
+
+        let carrier = Carrier::default();
+        let fetches = (0..1000).map(|_| {
+            let ended = Arc::clone(&ended);
+            carrier.clone().carry(Box::pin(async move {
+                ended.fetch_add(1, Ordering::Relaxed);
+                Err(FragmentError::Broken("nothing".to_owned()))
+            }))
+        });
+        join_all(fetches).await;
+        let before = reader.await.expect("it has read");
+        assert!(before < 50, "{before} fetches had ended");
+        assert_eq!(ended.load(Ordering::Relaxed), 1000);
+    }
 }

@@ -3,6 +3,7 @@
 //! A listener bounds what a client may cost: connections, time and size of a head, time and size of a body, a client that does
 //! not read. It refuses what two readers could read differently ([`framing`]) before any handler sees it.
 
+pub mod arrivals;
 pub mod body;
 pub mod connection;
 pub mod drain;
@@ -23,6 +24,7 @@ use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 
 use crate::message::client::Connection;
+use crate::server::arrivals::Arrivals;
 use crate::server::drain::Drain;
 use crate::server::handler::Handler;
 
@@ -154,6 +156,7 @@ impl Listener {
     /// Accepts until `drain` starts; connections that are open then end by themselves, tracked by `drain`.
     pub async fn run<H: Handler>(self, handler: Arc<H>, drain: Drain) {
         let mut told: Option<tokio::time::Instant> = None;
+        Arrivals::shared().watch(&self.socket);
         loop {
             // At the limit the next client waits in the backlog until another one leaves.
             if self.connections.available_permits() == 0 {
@@ -171,6 +174,7 @@ impl Listener {
             };
             match accepted {
                 Ok((stream, peer)) => {
+                    Arrivals::shared().watch(&stream);
                     let Ok(connection) = self.connection(&stream, peer) else {
                         continue;
                     };

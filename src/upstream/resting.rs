@@ -17,7 +17,7 @@ const LONGEST_REST: Duration = Duration::from_secs(60);
 /// and opened anew for each of their fragments, which costs more than all else that a fragment needs.
 const MOST_RESTING: usize = 1024;
 
-/// So many last answers are acknowledged in one turn, or a quarter of all, then others have theirs: a request that comes meanwhile waits
+/// So many last answers are acknowledged in one turn, or a sixteenth of all, then others have theirs: a request that comes meanwhile waits
 /// for no more than these, and there is time for them between the answers that a page waits for.
 const IN_ONE_TURN: usize = 4;
 
@@ -180,7 +180,7 @@ impl Tender {
                     tokio::task::yield_now().await;
                     let mut ended = Vec::new();
                     let fresh = lock().fresh.len();
-                    for _ in 0..fresh.min(IN_ONE_TURN.max(fresh / 4)) {
+                    for _ in 0..fresh.min(IN_ONE_TURN.max(fresh / 16)) {
                         lock().settle(&mut ended);
                     }
                     let mut resting = lock();
