@@ -60,23 +60,23 @@ impl Carrying {
         let (loads, receiver) = mpsc::unbounded_channel();
         Self {
             loads,
-            _task: AbortOnDropHandle::new(tokio::spawn(run(receiver))),
+            _task: AbortOnDropHandle::new(tokio::spawn(run(receiver, Arrivals::shared()))),
         }
     }
 }
 
 /// Whatever is told to be carried, until nobody is there to tell more. Begun and ended one at a time, so that a request that comes meanwhile
 /// waits for a few of them and not for all.
-async fn run(mut loads: mpsc::UnboundedReceiver<Load>) {
+async fn run(mut loads: mpsc::UnboundedReceiver<Load>, arrivals: &'static Arrivals) {
     let mut carried = FuturesUnordered::new();
-    let mut turns = Turns::among(Arrivals::shared());
+    let mut turns = Turns::among(arrivals);
     poll_fn(|context| {
         loop {
             ready!(turns.poll_next(context));
             match loads.poll_recv(context) {
                 Poll::Ready(Some(load)) => {
                     carried.push(load.carried());
-                    // It is begun; whether it, or another one, has ended already makes no difference.
+                    // It is begun, unless another one has just ended; whether it has ended already makes no difference.
                     let _ = carried.poll_next_unpin(context);
                 }
                 Poll::Ready(None) => return Poll::Ready(()),
@@ -132,7 +132,8 @@ mod tests {
         let address = listener.local_addr().expect("it is bound");
         let mut client = std::net::TcpStream::connect(address).expect("it listens");
         let (mut server, _) = listener.accept().await.expect("it has come");
-        Arrivals::shared().watch(&server);
+        let arrivals: &'static Arrivals = Box::leak(Box::new(Arrivals::new()));
+        arrivals.watch(&server);
         let ended = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&ended);
         let reader = tokio::spawn(async move {
@@ -142,15 +143,19 @@ mod tests {
         tokio::task::yield_now().await;
         client.write_all(b"x").expect("it is open");
 
-        let carrier = Carrier::default();
-        let fetches = (0..1000).map(|_| {
+        let (loads, receiver) = mpsc::unbounded_channel();
+        let _task = AbortOnDropHandle::new(tokio::spawn(run(receiver, arrivals)));
+        let waits = (0..1000).map(|_| {
+            let (told, waits) = oneshot::channel();
             let ended = Arc::clone(&ended);
-            carrier.clone().carry(Box::pin(async move {
+            let fetch = Box::pin(async move {
                 ended.fetch_add(1, Ordering::Relaxed);
                 Err(FragmentError::Broken("nothing".to_owned()))
-            }))
+            });
+            assert!(loads.send(Load { fetch, told }).is_ok());
+            waits
         });
-        join_all(fetches).await;
+        join_all(waits).await;
         let before = reader.await.expect("it has read");
         assert!(before < 50, "{before} fetches had ended");
         assert_eq!(ended.load(Ordering::Relaxed), 1000);

@@ -19,15 +19,15 @@ use mio::{Events, Interest, Registry, Token};
 /// Between two looks are so many pieces of work. A look is a system call, and a piece takes a few dozen times as long.
 const PIECES: usize = 8;
 
-/// So often in a row a task gives way. The first time, it may have been woken by work of its own before those whose sockets the runtime has
-/// looked at.
+/// So often in a row a task gives way. The first time, it may come before those whose sockets the runtime has looked at: by work of its own, or
+/// as the one that the runtime has woken last.
 const GIVEN: u8 = 2;
 
 /// What comes on the sockets that it watches. Each arrival is told once, and not at all if it has been read before anybody looked.
 pub struct Arrivals {
     /// `None` where the system gives no such watch: nobody gives way then.
     watch: Option<Watch>,
-    /// Something has come, and not everybody has given way yet.
+    /// Something has come, and nobody has given way as often as it should.
     waiting: AtomicBool,
 }
 
@@ -40,7 +40,7 @@ struct Watch {
 static SHARED: LazyLock<Arrivals> = LazyLock::new(Arrivals::new);
 
 impl Arrivals {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let watch = Watch::new();
         if let Err(error) = &watch {
             tracing::debug!(%error, "clients' sockets are not watched");

@@ -84,12 +84,13 @@ impl Lent {
 
     fn advance(&self, context: &mut Context<'_>) -> Poll<hyper::Result<()>> {
         let mut lent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(connection) = lent.as_mut() else {
+        // Out of there while it moves: a panic ends the connection.
+        let Some(mut connection) = lent.take() else {
             return Poll::Ready(Ok(()));
         };
-        let ended = Pin::new(connection).poll(context);
-        if ended.is_ready() {
-            *lent = None;
+        let ended = Pin::new(&mut connection).poll(context);
+        if ended.is_pending() {
+            *lent = Some(connection);
         }
         ended
     }
@@ -316,7 +317,7 @@ impl Alone {
         matches!(self.moves, Moves::Here(_)) && !self.sender.is_closed()
     }
 
-    /// Whether it can take another request: its last exchange has ended and the server has sent nothing since.
+    /// Whether it can take another request: its last exchange has ended, all of it has left, and the server has sent nothing since.
     pub(super) fn is_ready(&mut self) -> bool {
         // The tender may not have come to it yet.
         if self.is_roused() {
@@ -467,7 +468,7 @@ fn is_ours(error: &io::Error) -> bool {
 mod tests {
     use http_body_util::BodyExt;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, UnixListener};
 
     use super::*;
     use crate::message::Body;
@@ -479,6 +480,37 @@ mod tests {
         let mut request = Request::new(Outbound::new(body));
         *request.method_mut() = http::Method::POST;
         request
+    }
+
+    #[tokio::test]
+    async fn a_connection_whose_request_has_not_left_is_not_used_again() {
+        for (length, left) in [(4, true), (300_000, false), (1 << 20, false)] {
+            let folder = tempfile::TempDir::new().expect("a folder of our own");
+            let path = folder.path().join("app.sock");
+            let listener = UnixListener::bind(&path).expect("a free path");
+            let config = crate::config::UpstreamConfig::new(Vec::new());
+            let transport = Transport::new("app", &config);
+            let stream = Plain::connect(&Targets::Unix(path)).await;
+            let stream = Stream::Plain(stream.expect("it listens"));
+            let alone = Alone::begin(stream, &transport, None).await;
+            let mut alone = alone.expect("no handshake");
+            let (mut server, _) = listener.accept().await.expect("it has come");
+
+            let body = Body::full(vec![b'x'; length]);
+            let mut request = Request::new(Outbound::new(body));
+            *request.method_mut() = http::Method::POST;
+            let sending = alone.send(request);
+            alone.move_apart();
+            // The server does not wait for the body.
+            let answered = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nfine";
+            server.write_all(answered).await.expect("it is open");
+            let answer = sending.await.map_err(TrySendError::into_error);
+            let answer = answer.expect("it has been sent");
+            let body = answer.into_body().collect().await.expect("a whole answer");
+            assert_eq!(body.to_bytes(), "fine");
+            alone.lie_down(&Arc::default());
+            assert_eq!(alone.is_ready(), left, "{length}");
+        }
     }
 
     #[tokio::test]
