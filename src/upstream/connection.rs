@@ -475,8 +475,16 @@ mod tests {
     use crate::upstream::server::Targets;
     use crate::upstream::socket::Plain;
 
-    fn post() -> Request<Outbound> {
-        let body = Body::full("body");
+    async fn connected(targets: &Targets) -> Alone {
+        let config = crate::config::UpstreamConfig::new(Vec::new());
+        let transport = Transport::new("app", &config);
+        let stream = Plain::connect(targets).await.expect("it listens");
+        let begun = Alone::begin(Stream::Plain(stream), &transport, None).await;
+        begun.expect("no handshake")
+    }
+
+    fn post(body: Vec<u8>) -> Request<Outbound> {
+        let body = Body::full(body);
         let mut request = Request::new(Outbound::new(body));
         *request.method_mut() = http::Method::POST;
         request
@@ -488,20 +496,14 @@ mod tests {
             let folder = tempfile::TempDir::new().expect("a folder of our own");
             let path = folder.path().join("app.sock");
             let listener = UnixListener::bind(&path).expect("a free path");
-            let config = crate::config::UpstreamConfig::new(Vec::new());
-            let transport = Transport::new("app", &config);
-            let stream = Plain::connect(&Targets::Unix(path)).await;
-            let stream = Stream::Plain(stream.expect("it listens"));
-            let alone = Alone::begin(stream, &transport, None).await;
-            let mut alone = alone.expect("no handshake");
+            let mut alone = connected(&Targets::Unix(path)).await;
             let (mut server, _) = listener.accept().await.expect("it has come");
 
-            let body = Body::full(vec![b'x'; length]);
-            let mut request = Request::new(Outbound::new(body));
-            *request.method_mut() = http::Method::POST;
-            let sending = alone.send(request);
+            let sending = alone.send(post(vec![b'x'; length]));
             alone.move_apart();
             // The server does not wait for the body.
+            let begun = server.read(&mut [0; 64]).await.expect("a request");
+            assert!(begun > 0);
             let answered = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nfine";
             server.write_all(answered).await.expect("it is open");
             let answer = sending.await.map_err(TrySendError::into_error);
@@ -517,17 +519,15 @@ mod tests {
     async fn a_request_is_given_to_a_connection_that_nobody_moves_and_so_comes_back() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it is bound");
-        let config = crate::config::UpstreamConfig::new(Vec::new());
-        let transport = Transport::new("app", &config);
-        let stream = Plain::connect(&Targets::Sockets(vec![address])).await;
-        let stream = Stream::Plain(stream.expect("it listens"));
-        let alone = Alone::begin(stream, &transport, None).await;
-        let mut alone = alone.expect("no handshake");
+        let mut alone = connected(&Targets::Sockets(vec![address])).await;
         let (mut server, _) = listener.accept().await.expect("it has come");
 
-        let sending = alone.send(post());
+        let sending = alone.send(post(b"body".to_vec()));
         alone.move_apart();
         assert!(matches!(alone.moves, Moves::Apart(..)));
+        let mut request = vec![0; 64];
+        let read = server.read(&mut request).await.expect("a request");
+        assert!(request[..read].ends_with(b"body"));
         let answered = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nfine";
         server.write_all(answered).await.expect("it is open");
         let answer = sending.await.map_err(TrySendError::into_error);
@@ -537,12 +537,8 @@ mod tests {
         alone.lie_down(&Arc::default());
         assert!(matches!(alone.moves, Moves::Here(_)));
         assert!(alone.is_ready());
-
-        let mut request = vec![0; 64];
-        let read = server.read(&mut request).await.expect("a request");
-        assert!(request[..read].ends_with(b"body"));
         drop(server);
-        let sending = alone.send(post());
+        let sending = alone.send(post(b"body".to_vec()));
         alone.move_apart();
         let Err(mut failed) = sending.await else {
             panic!("the server has closed");
