@@ -467,7 +467,7 @@ fn is_ours(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use http_body_util::BodyExt;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
     use tokio::net::{TcpListener, UnixListener};
 
     use super::*;
@@ -490,6 +490,18 @@ mod tests {
         request
     }
 
+    async fn is_answered<E>(
+        server: &mut (impl AsyncWrite + Unpin),
+        sending: impl Future<Output = Result<Response<Incoming>, TrySendError<E>>>,
+    ) {
+        let answered = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nfine";
+        server.write_all(answered).await.expect("it is open");
+        let answer = sending.await.map_err(TrySendError::into_error);
+        let answer = answer.expect("it has been sent");
+        let body = answer.into_body().collect().await.expect("a whole answer");
+        assert_eq!(body.to_bytes(), "fine");
+    }
+
     #[tokio::test]
     async fn a_connection_whose_request_has_not_left_is_not_used_again() {
         for (length, left) in [(4, true), (300_000, false), (1 << 20, false)] {
@@ -504,12 +516,7 @@ mod tests {
             // The server does not wait for the body.
             let begun = server.read(&mut [0; 64]).await.expect("a request");
             assert!(begun > 0);
-            let answered = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nfine";
-            server.write_all(answered).await.expect("it is open");
-            let answer = sending.await.map_err(TrySendError::into_error);
-            let answer = answer.expect("it has been sent");
-            let body = answer.into_body().collect().await.expect("a whole answer");
-            assert_eq!(body.to_bytes(), "fine");
+            is_answered(&mut server, sending).await;
             alone.lie_down(&Arc::default());
             assert_eq!(alone.is_ready(), left, "{length}");
         }
@@ -528,12 +535,7 @@ mod tests {
         let mut request = vec![0; 64];
         let read = server.read(&mut request).await.expect("a request");
         assert!(request[..read].ends_with(b"body"));
-        let answered = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nfine";
-        server.write_all(answered).await.expect("it is open");
-        let answer = sending.await.map_err(TrySendError::into_error);
-        let answer = answer.expect("it has been sent");
-        let body = answer.into_body().collect().await.expect("a whole answer");
-        assert_eq!(body.to_bytes(), "fine");
+        is_answered(&mut server, sending).await;
         alone.lie_down(&Arc::default());
         assert!(matches!(alone.moves, Moves::Here(_)));
         assert!(alone.is_ready());
